@@ -1,0 +1,136 @@
+"""An opened bank: its arrays memory-mapped, its rows on demand, its nearest keys searched."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BankError
+from . import format as files
+from .arrays import open_array
+from .index import FlatIndex
+from .manifest import ShardEntry, read_manifest
+
+
+class Bank:
+    """A bank directory, opened with `Bank.open`. Nothing in it is ever changed by reading."""
+
+    def __init__(self, path: Path, meta: dict[str, Any], shards: list[ShardEntry]) -> None:
+        self.path = path
+        """The bank's directory."""
+        self.meta = meta
+        """The content of bank.json."""
+        self._shards = shards
+        self._starts = np.cumsum([0] + [s.pairs for s in shards])
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bank:
+        """Open a bank directory and check that it is whole.
+
+        Raises BankError, one line, when the directory or its bank.json is missing (half-written), when a
+        shard is missing, cut short or has another number of rows than bank.json says.
+        """
+        meta, shards = read_manifest(Path(path))
+        return cls(Path(path), meta, shards)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __repr__(self) -> str:
+        return f"Bank({str(self.path)!r}: {len(self)} pairs from {self.meta['captions']} captions)"
+
+    @cached_property
+    def keys(self) -> npt.NDArray[np.float16]:
+        """(N, dk) textual keys, L2-normalised; read-only; memory-mapped where the arrays are on disk."""
+        return open_array(self.path, "key", self._shards, int(self.meta["dimensions"]["key"]))
+
+    @cached_property
+    def prototypes(self) -> npt.NDArray[np.float16]:
+        """(N, dp) visual prototypes, un-normalised; read-only; memory-mapped where the arrays are on disk."""
+        return open_array(self.path, "prototype", self._shards, int(self.meta["dimensions"]["prototype"]))
+
+    @cached_property
+    def nouns(self) -> list[str]:
+        """The noun of every row."""
+        return [
+            noun for s in self._shards for noun in files.read_column(self.path / s.file, "noun").to_pylist()
+        ]
+
+    @cached_property
+    def _index(self) -> FlatIndex:
+        return FlatIndex(self.keys)
+
+    def search(
+        self,
+        queries: npt.NDArray[np.float32],
+        k: int,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """The k' = min(k, N) keys of highest inner product with each query, exactly.
+
+        `queries` is (Q, dk) float32, L2-normalised. Returns scores (Q, k') float32, descending, and rows
+        (Q, k') int64. Raises InputError for another width, NaN or k < 1.
+        """
+        return self._index.search(queries, k)
+
+    def row(self, i: int) -> dict[str, Any]:
+        """Row i as plain values: the fields of `Pair` (key and prototype as float16 arrays).
+
+        "image" is the JPEG of the caption's picture (stored once, with its first noun) or None.
+        """
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"row {i} of a bank of {len(self)} pairs")
+        i %= len(self)
+        shard = int(np.searchsorted(self._starts, i, side="right")) - 1
+        path, local = self.path / self._shards[shard].file, i - int(self._starts[shard])
+        found = files.read_row(path, local)
+        for name in ("key", "prototype"):
+            found[name] = np.asarray(found[name], np.float16)
+        found["spans"] = tuple((int(a), int(b)) for a, b in found["spans"])
+        back = local
+        while found["image"] is None and found["mask"] is not None and back > 0:
+            back -= 1
+            earlier = files.read_row(path, back)
+            if earlier["caption_id"] != found["caption_id"]:
+                break
+            found["image"] = earlier["image"]
+        return found
+
+    def check_models(self, identity: dict[str, Any]) -> None:
+        """Raise BankError unless the bank was built with the models of `identity` (`model_identity`)."""
+        built = self.meta["models"]
+        for part, width, what in (("clip", "clip_dim", "CLIP"), ("dense", "dense_dim", "dense encoder")):
+            if built.get(width) != identity.get(width):
+                raise BankError(
+                    f"{self.path}: built with {what} {_name(built.get(part))} ({built.get(width)} wide), but "
+                    f"{_name(identity.get(part))} is loaded ({identity.get(width)} wide): "
+                    f"load preset '{self.meta.get('preset')}' or another bank"
+                )
+            if not _same_model(built.get(part), identity.get(part)):
+                raise BankError(
+                    f"{self.path}: built with {what} {_name(built.get(part))}, but "
+                    f"{_name(identity.get(part))} is loaded: load preset '{self.meta.get('preset')}' "
+                    "or another bank"
+                )
+
+
+def _name(model: Any) -> str:
+    if not isinstance(model, dict):
+        return json.dumps(model)
+    return str(model.get("id")) + (f" at {model['revision']}" if model.get("revision") else "")
+
+
+def _same_model(built: Any, loaded: Any) -> bool:
+    """Whether two identities name the same weights: a local copy of a hub model keeps its folder's name."""
+    if not isinstance(built, dict) or not isinstance(loaded, dict):
+        return False
+    a, b = str(built.get("id")), str(loaded.get("id"))
+    if a != b:
+        # Only a telling name ("dinov2-large") stands for a model; "clip" could be any.
+        tail = a.rsplit("/", 1)[-1]
+        return tail == b.rsplit("/", 1)[-1] and "-" in tail
+    return None in (built.get("revision"), loaded.get("revision")) or built["revision"] == loaded["revision"]

@@ -1,0 +1,166 @@
+"""The bank's files: one Parquet file a shard, one row a pair, and what a shard says about itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import BankError
+from ..files import atomic_path
+
+FORMAT, VERSION = "freeda-bank", 1
+MANIFEST, SHARDS = "bank.json", "shards"
+_ABOUT = b"freeda"
+_ROW_GROUP = 1024  # small, so that one row can be read without its whole shard
+
+SCHEMA = pa.schema(
+    [
+        pa.field("caption_id", pa.string(), nullable=False),
+        pa.field("caption", pa.string(), nullable=False),
+        pa.field("noun", pa.string(), nullable=False),
+        pa.field("spans", pa.list_(pa.list_(pa.int32())), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("key", pa.list_(pa.float16()), nullable=False),
+        pa.field("prototype", pa.list_(pa.float16()), nullable=False),
+        pa.field("area", pa.float32(), nullable=False),
+        pa.field("contrast", pa.float32(), nullable=False),
+        pa.field("agreement", pa.float32(), nullable=False),
+        pa.field("image", pa.binary()),
+        pa.field("mask", pa.binary()),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """One noun of one caption: a row of the bank."""
+
+    caption_id: str
+    caption: str
+    noun: str
+    """Singular, lower case."""
+    spans: tuple[tuple[int, int], ...]
+    """Half-open character spans of the noun in the caption."""
+    seed: int
+    """Seed of the generated picture, 0 to 2**63 - 1."""
+    key: npt.NDArray[np.float16]
+    """(dk,) textual key, L2-normalised."""
+    prototype: npt.NDArray[np.float16]
+    """(dp,) visual prototype, un-normalised."""
+    area: float
+    """Share of the picture inside the mask, 0 to 1."""
+    contrast: float
+    """Mean of the word's map inside the mask minus outside, 0 to 1."""
+    agreement: float
+    """Cosine of the picture's CLIP embedding with the key, -1 to 1."""
+    image: bytes | None = None
+    """JPEG of the picture; only on the first pair of a caption, and only where pictures are kept."""
+    mask: bytes | None = None
+    """PNG (one bit) of the noun's mask, at the JPEG's size."""
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What a shard's file says about itself."""
+
+    settings: dict[str, Any]
+    """Models, options and seed that the shard was made with."""
+    digest: str
+    """Of its captions, see `caption_digest`."""
+    captions: int
+    pictures: int
+    rejected: int
+    """Nouns whose mask was empty, tiny or nearly everything."""
+    pairs: int
+
+
+def shard_name(index: int) -> str:
+    """Path of a shard within a bank: shards/00000.parquet, ..."""
+    return f"{SHARDS}/{index:05d}.parquet"
+
+
+def caption_digest(captions: Iterable[tuple[str, str]]) -> str:
+    """A digest of (id, text) pairs in order."""
+    found = hashlib.sha256()
+    for identity, text in captions:
+        found.update(json.dumps([identity, text]).encode())
+    return found.hexdigest()
+
+
+def write_shard(path: Path, pairs: Sequence[Pair], info: dict[str, Any]) -> None:
+    """Write one shard, whole or not at all; `info` holds ShardInfo's fields but `pairs`."""
+    columns = {
+        name: [getattr(p, name) for p in pairs] for name in SCHEMA.names if name not in ("key", "prototype")
+    }
+    arrays = {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}
+    for name in ("key", "prototype"):
+        arrays[name] = _vectors([getattr(p, name) for p in pairs])
+    about = json.dumps({"format": FORMAT, "version": VERSION, **info}, sort_keys=True)
+    table = pa.table([arrays[n] for n in SCHEMA.names], schema=SCHEMA.with_metadata({_ABOUT: about.encode()}))
+    with atomic_path(path) as temp:
+        pq.write_table(table, temp, compression="zstd", row_group_size=_ROW_GROUP)
+
+
+def read_info(path: Path) -> ShardInfo:
+    """What a shard says about itself. Raises BankError naming it when it is missing, damaged or foreign."""
+    try:
+        file = pq.read_metadata(path)
+        about = json.loads((file.metadata or {})[_ABOUT])
+        if about.pop("format") != FORMAT or about.pop("version") != VERSION:
+            raise BankError(
+                f"{path}: written in a bank format this version does not read (it reads {VERSION})"
+            )
+        return ShardInfo(pairs=file.num_rows, **about)
+    except FileNotFoundError as error:
+        raise BankError(f"{path}: this shard is missing") from error
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        raise BankError(f"{path}: not a whole shard of a bank") from error
+
+
+def read_column(path: Path, name: str) -> Any:
+    """One column of a shard as a pyarrow array. Raises BankError when it cannot be read."""
+    try:
+        return pq.read_table(path, columns=[name]).column(name).combine_chunks()
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise BankError(f"{path}: damaged shard: its column '{name}' cannot be read") from error
+
+
+def read_vectors(path: Path, name: str, dim: int) -> npt.NDArray[np.float16]:
+    """A "key" or "prototype" column as (n, dim) float16. Raises BankError for another width."""
+    column = read_column(path, name)
+    flat: npt.NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False)
+    if len(flat) != len(column) * dim or not np.all(
+        column.value_lengths().to_numpy(zero_copy_only=False) == dim
+    ):
+        raise BankError(f"{path}: damaged shard: its column '{name}' is not {dim} wide throughout")
+    return flat.astype(np.float16, copy=False).reshape(len(column), dim)
+
+
+def read_row(path: Path, row: int) -> dict[str, Any]:
+    """One row of a shard as plain values. Raises BankError when it cannot be read."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if row < rows:
+                    found: dict[str, Any] = file.read_row_group(group).slice(row, 1).to_pylist()[0]
+                    return found
+                row -= rows
+    except (OSError, pa.ArrowException) as error:
+        raise BankError(f"{path}: damaged shard: row {row} cannot be read") from error
+    raise BankError(f"{path}: this shard has no row {row}")
+
+
+def _vectors(rows: list[npt.NDArray[np.float16]]) -> Any:
+    flat = np.concatenate(rows) if rows else np.zeros(0, np.float16)
+    offsets = np.cumsum([0] + [len(r) for r in rows]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, pa.float16()))

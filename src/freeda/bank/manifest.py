@@ -1,0 +1,118 @@
+"""bank.json: written last, so that its presence means the bank is whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import BankError
+from ..files import atomic_write_json
+from .arrays import write_arrays
+from .format import FORMAT, MANIFEST, SHARDS, VERSION, read_info, read_row, read_vectors, shard_name
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard as bank.json lists it."""
+
+    file: str
+    """Path within the bank."""
+    captions: int
+    pictures: int
+    rejected: int
+    pairs: int
+    bytes: int
+
+
+def read_manifest(path: Path) -> tuple[dict[str, Any], list[ShardEntry]]:
+    """The content of bank.json and its shards, each looked at. Raises BankError as `Bank.open` says."""
+    if not path.is_dir():
+        raise BankError(f"{path}: there is no such bank directory; `freeda collect` makes one")
+    try:
+        meta = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        half = any((path / SHARDS).glob("*.parquet")) if (path / SHARDS).is_dir() else False
+        raise BankError(
+            f"{path}: half-written bank: {MANIFEST} is missing; run the same `freeda collect` again to "
+            "finish it"
+            if half
+            else f"{path}: not a bank: it has no {MANIFEST}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BankError(f"{path / MANIFEST}: damaged or unreadable") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise BankError(f"{path / MANIFEST}: not the description of a bank")
+    if meta.get("version") != VERSION:
+        raise BankError(f"{path}: bank format version {meta.get('version')!r}: this version reads {VERSION}")
+    try:
+        shards = [ShardEntry(**s) for s in meta["shards"]]
+        whole = int(meta["pairs"]) == sum(s.pairs for s in shards) and isinstance(meta["models"], dict)
+        whole = (
+            whole and all(int(meta["dimensions"][n]) > 0 for n in ("key", "prototype")) and "captions" in meta
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BankError(f"{path / MANIFEST}: damaged: {error!s} is missing or wrong") from error
+    if not whole:
+        raise BankError(f"{path / MANIFEST}: damaged: its counts do not add up")
+    for shard in shards:
+        _check_shard(path, shard)
+    return meta, shards
+
+
+def finish_bank(path: Path, n_shards: int, about: dict[str, Any]) -> None:
+    """Turn shards 0 .. n_shards - 1 of a directory into a bank: the arrays, then bank.json.
+
+    `about` goes into bank.json as it is (models, options, seed, ...). Raises BankError when a shard is
+    missing or damaged, or when all of them together hold no pair.
+    """
+    shards: list[ShardEntry] = []
+    widths: dict[str, int] = {}
+    for i in range(n_shards):
+        file = path / shard_name(i)
+        info = read_info(file)
+        shards.append(
+            ShardEntry(
+                shard_name(i), info.captions, info.pictures, info.rejected, info.pairs, file.stat().st_size
+            )
+        )
+        if info.pairs and not widths:
+            widths = {n: _width(file, n) for n in ("key", "prototype")}
+    if not widths:
+        raise BankError(f"{path}: not one noun could be collected from these captions: no bank was made")
+    write_arrays(path, shards, widths)
+    atomic_write_json(
+        path / MANIFEST,
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            **about,
+            "dimensions": widths,
+            "captions": sum(s.captions for s in shards),
+            "pictures": sum(s.pictures for s in shards),
+            "rejected": sum(s.rejected for s in shards),
+            "pairs": sum(s.pairs for s in shards),
+            "shards": [asdict(s) for s in shards],
+        },
+    )
+
+
+def _width(file: Path, name: str) -> int:
+    width = len(read_row(file, 0)[name])
+    read_vectors(file, name, width)
+    return width
+
+
+def _check_shard(path: Path, shard: ShardEntry) -> None:
+    file = path / shard.file
+    if not file.is_file():
+        raise BankError(f"{path}: half-written or damaged bank: {shard.file} is missing")
+    size = file.stat().st_size
+    if size != shard.bytes:
+        raise BankError(f"{path}: damaged bank: {shard.file} has {size} bytes, {MANIFEST} says {shard.bytes}")
+    pairs = read_info(file).pairs
+    if pairs != shard.pairs:
+        raise BankError(
+            f"{path}: damaged bank: {shard.file} has {pairs} pairs, {MANIFEST} says {shard.pairs}"
+        )

@@ -1,0 +1,235 @@
+"""The three encoders of the method: CLIP text, CLIP image and dense patch features, through transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from .errors import InputError, ModelError
+from .presets import ModelSource, Preset
+from .weights import identity_id, load_weights
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(device: str | torch.device = "auto") -> torch.device:
+    """ "auto" takes cuda, then mps, then cpu; a named device must exist here, else InputError."""
+    if str(device) == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"unknown device '{device}': use auto, cpu, cuda or mps") from error
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(chosen.type, False):
+        raise InputError(f"device '{device}' is not available on this machine: use auto, cpu, cuda or mps")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device '{device}' does not exist: there are {torch.cuda.device_count()} cuda devices"
+        )
+    return chosen
+
+
+def choose_dtype(dtype: str | torch.dtype = "float32") -> torch.dtype:
+    """The torch dtype of that name: float32, bfloat16 or float16; anything else raises InputError."""
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise InputError(f"unknown dtype '{dtype}': use one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+class _Pixels:
+    """Resize to a square and normalise by a preset's mean and standard deviation."""
+
+    def __init__(
+        self, size: int, mode: str, mean: Sequence[float], std: Sequence[float], device: torch.device
+    ):
+        self.size, self.mode = size, mode
+        self.mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
+        self.std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.to(self.mean.device, torch.float32)
+        if x.shape[-2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode=self.mode, align_corners=False, antialias=False)
+        return (x - self.mean) / self.std
+
+
+class ClipEncoder:
+    """CLIP's joint text-image space."""
+
+    def __init__(self, model: Any, tokenizer: Any, preset: Preset, device: torch.device, dtype: torch.dtype):
+        self.model, self.tokenizer, self.device, self.dtype = model, tokenizer, device, dtype
+        self.dim: int = model.config.projection_dim
+        """D, the width of the joint space."""
+        self.max_tokens: int = min(
+            tokenizer.model_max_length, model.config.text_config.max_position_embeddings
+        )
+        """Longest prompt, start and end token included."""
+        self._pixels = _Pixels(preset.clip_size, "bicubic", preset.clip_mean, preset.clip_std, device)
+        self._patch: int = model.config.vision_config.patch_size
+        # Asked for only when needed: interpolating positions to their own size is not free of rounding.
+        self._interpolate = preset.clip_size != model.config.vision_config.image_size
+
+    @torch.inference_mode()
+    def encode_text(self, texts: Sequence[str], batch_size: int = 256) -> torch.Tensor:
+        """Embed prompts: (N, D) float32 in the joint space, NOT normalised.
+
+        Prompts of like length share a batch and are padded only to its longest: CLIP's text model is causal,
+        so positions after the end token change nothing. Raises InputError for a prompt beyond `max_tokens`.
+        """
+        out = torch.zeros(len(texts), self.dim, device=self.device)
+        if not texts:
+            return out
+        tokens = self.tokenizer(list(texts), padding=False, truncation=False, verbose=False)["input_ids"]
+        for text, ids in zip(texts, tokens, strict=True):
+            if len(ids) > self.max_tokens:
+                shown = repr(text if len(text) <= 80 else text[:77] + "...")
+                raise InputError(
+                    f"text {shown} is {len(ids)} tokens long: this model reads at most {self.max_tokens}"
+                )
+        order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            longest = len(tokens[rows[-1]])
+            pad = self.tokenizer.pad_token_id or 0
+            ids = torch.tensor(
+                [tokens[i] + [pad] * (longest - len(tokens[i])) for i in rows], device=self.device
+            )
+            pooled = self.model.text_model(input_ids=ids).pooler_output
+            out[torch.tensor(rows, device=self.device)] = self.model.text_projection(pooled).float()
+        return out
+
+    @torch.inference_mode()
+    def encode_image(self, x: torch.Tensor) -> torch.Tensor:
+        """Embed pictures (B, 3, H, W), float RGB in [0, 1], any size: (B, D) float32, L2-normalised.
+
+        The picture is resized to CLIP's square, bicubic without antialias, its aspect not kept.
+        """
+        seen = self.model.vision_model(
+            pixel_values=self._pixels(x).to(self.dtype), interpolate_pos_encoding=self._interpolate
+        )
+        return F.normalize(self.model.visual_projection(seen.pooler_output).float(), dim=-1)
+
+    @torch.inference_mode()
+    def encode_patches(self, x: torch.Tensor) -> torch.Tensor:
+        """CLIP's patch tokens in the joint space, (B, gh, gw, D) float32, L2-normalised (a baseline only)."""
+        vision = self.model.vision_model
+        seen = vision(pixel_values=self._pixels(x).to(self.dtype), interpolate_pos_encoding=self._interpolate)
+        patches = self.model.visual_projection(vision.post_layernorm(seen.last_hidden_state[:, 1:]))
+        side = self._pixels.size // self._patch
+        return F.normalize(patches.float(), dim=-1).reshape(len(x), side, side, self.dim)
+
+
+class DenseEncoder:
+    """Patch features of a self-supervised vision transformer (DINOv2's architecture)."""
+
+    def __init__(self, model: Any, preset: Preset, device: torch.device, dtype: torch.dtype):
+        self.model, self.device, self.dtype = model, device, dtype
+        self.dim: int = model.config.hidden_size
+        """D, the width of a patch feature."""
+        patch = model.config.patch_size
+        if preset.dense_size % patch:
+            raise ModelError(
+                f"dense_size {preset.dense_size} is not a multiple of the dense encoder's patch {patch}"
+            )
+        self.grid: int = preset.dense_size // patch
+        """Patches along each side of the square input."""
+        self._pixels = _Pixels(preset.dense_size, "bilinear", preset.dense_mean, preset.dense_std, device)
+
+    @torch.inference_mode()
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Patch features of pictures (B, 3, H, W), float RGB in [0, 1], any size: (B, gh, gw, D) float32.
+
+        Resized bilinearly without antialias to the square input; tokens after the final norm, the class token
+        and any register tokens dropped; un-normalised.
+        """
+        tokens = self.model(pixel_values=self._pixels(x).to(self.dtype)).last_hidden_state
+        patches = tokens[:, -self.grid * self.grid :]  # the class token and the registers come first
+        return patches.float().reshape(len(x), self.grid, self.grid, self.dim)
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The loaded encoders of a preset, on one device and in one dtype."""
+
+    clip: ClipEncoder
+    dense: DenseEncoder
+    device: torch.device
+    dtype: torch.dtype
+    identity: dict[str, Any] = field(default_factory=dict)
+    """What a bank remembers of the models: see `model_identity`."""
+
+
+def load_encoders(
+    preset: Preset,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "float32",
+) -> Encoders:
+    """Load CLIP and the dense encoder of a preset, in eval mode. Raises ModelError or InputError."""
+    from transformers import AutoModel, AutoTokenizer, CLIPModel
+
+    on, kind = choose_device(device), choose_dtype(dtype)
+
+    def model(cls: Any) -> Any:
+        def load(place: str, **keywords: Any) -> Any:
+            loaded, info = cls.from_pretrained(
+                place, dtype=kind, use_safetensors=True, output_loading_info=True, **keywords
+            )
+            # A mask token serves training only; anything else missing would be silently random.
+            missing = sorted(k for k in info["missing_keys"] if not k.endswith("mask_token"))
+            if missing:
+                raise ModelError(f"the weights lack {missing[0]} ({len(missing)} tensors in all)")
+            return loaded.to(on).eval().requires_grad_(False)
+
+        return load
+
+    def tokenizer(place: str, **keywords: Any) -> Any:
+        # Without its files some classes come up empty instead of failing.
+        if Path(place).is_dir() and not any(
+            (Path(place) / f).is_file() for f in ("tokenizer.json", "vocab.json")
+        ):
+            raise ModelError("the folder holds no tokenizer.json")
+        return AutoTokenizer.from_pretrained(place, **keywords)
+
+    clip = ClipEncoder(
+        load_weights(preset.clip, "CLIP", model(CLIPModel)),
+        load_weights(preset.clip, "CLIP tokenizer", tokenizer),
+        preset,
+        on,
+        kind,
+    )
+    dense = DenseEncoder(load_weights(preset.dense, "dense encoder", model(AutoModel)), preset, on, kind)
+    return Encoders(clip, dense, on, kind, _identity(preset, clip.dim, dense.dim))
+
+
+def model_identity(preset: Preset) -> dict[str, Any]:
+    """What a bank made with this preset remembers of its models; reads configs, no weights.
+
+    {"clip": {"id", "revision"}, "dense": {"id", "revision"}, "clip_dim": int, "dense_dim": int}; a local
+    folder is named PRESET/FOLDER, never by its path.
+    """
+    from transformers import AutoConfig
+
+    clip = load_weights(preset.clip, "CLIP", AutoConfig.from_pretrained)
+    dense = load_weights(preset.dense, "dense encoder", AutoConfig.from_pretrained)
+    return _identity(preset, clip.projection_dim, dense.hidden_size)
+
+
+def _identity(preset: Preset, clip_dim: int, dense_dim: int) -> dict[str, Any]:
+    def name(source: ModelSource) -> dict[str, Any]:
+        return {"id": identity_id(source, preset.name), "revision": source.revision}
+
+    return {
+        "clip": name(preset.clip),
+        "dense": name(preset.dense),
+        "clip_dim": clip_dim,
+        "dense_dim": dense_dim,
+    }

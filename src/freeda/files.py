@@ -1,0 +1,122 @@
+"""Writing files so that they appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+
+@contextmanager
+def atomic_path(final: str | Path) -> Iterator[Path]:
+    """A temporary path beside `final` that becomes `final` when the block ends without an error.
+
+    The folder is made if need be. The temporary name starts with a dot and ends in `.tmp`, so that no pattern
+    such as `*.parquet` ever picks up what a killed process left; writers that guess a format from the suffix
+    (Pillow, `numpy.save`) must be told it. The block may also write a folder, if `final` does not exist yet.
+
+    Raises InputError naming `final` where the system refuses (no space, no permission, read-only, ...).
+    On any error the temporary file is removed and an older `final` stays as it was.
+    """
+    with atomic_paths(final) as (temp,):
+        yield temp
+
+
+@contextmanager
+def atomic_paths(*finals: str | Path) -> Iterator[list[Path]]:
+    """Like `atomic_path` for files that belong together: none is renamed before all are on the disk."""
+    targets = [Path(final) for final in finals]
+    temps = [t.parent / f".{t.name[:100]}.{secrets.token_hex(6)}.tmp" for t in targets]
+    at = 0  # which of them an error without a file name is about
+    try:
+        for target in targets:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        yield temps
+        for at in range(len(temps)):
+            _flush(temps[at])
+        for at in range(len(temps)):
+            os.replace(temps[at], targets[at])
+    except OSError as error:
+        concerned = [i for i in range(len(temps)) if _names(error, targets[i], temps[i])]
+        if isinstance(error.filename, (str, bytes)) and not concerned:
+            raise  # about another file, which the block reads
+        target = targets[concerned[0] if concerned else at]
+        raise InputError(f"{target}: cannot be written ({_reason(error)})") from error
+    finally:
+        for temp in temps:
+            _remove(temp)
+
+
+def atomic_write_bytes(path: str | Path, data: bytes) -> Path:
+    """Write `data` to `path`, whole or not at all; the path is returned. Errors as `atomic_path`."""
+    with atomic_path(path) as temp:
+        temp.write_bytes(data)
+    return Path(path)
+
+
+def atomic_write_text(path: str | Path, text: str) -> Path:
+    """Write `text` in UTF-8 with unix line ends, whole or not at all. Errors as `atomic_path`."""
+    return atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def atomic_write_json(path: str | Path, value: Any) -> Path:
+    """Write `to_json(value)` in UTF-8, whole or not at all. Errors as `to_json` and `atomic_path`."""
+    try:
+        text = to_json(value)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return atomic_write_text(path, text)
+
+
+def to_json(value: Any) -> str:
+    """`value` as indented JSON. Raises InputError for what JSON lacks: NaN, infinities, sets, bytes, ..."""
+    try:
+        return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(f"this value has no JSON form ({error})") from error
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder with its parents, unless it is there. Raises InputError naming it where that fails."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: this folder cannot be made ({_reason(error)})") from error
+    return Path(path)
+
+
+def _flush(temp: Path) -> None:
+    """Push a file's bytes to the disk: some file systems report a full disk only then."""
+    if temp.is_file():
+        handle = os.open(temp, os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _names(error: OSError, final: Path, temp: Path) -> bool:
+    """Whether an error says that it is about the file being written (a failed write names no file)."""
+    if not isinstance(error.filename, (str, bytes)):
+        return False
+    named = Path(os.fsdecode(error.filename))
+    return named in (final, temp) or named in final.parents or temp in named.parents
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+
+
+def _remove(temp: Path) -> None:
+    if temp.is_dir():
+        shutil.rmtree(temp, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            temp.unlink()

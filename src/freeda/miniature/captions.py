@@ -1,0 +1,123 @@
+"""English for the small world: words, their synonyms, and captions of a scene."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .scenes import Scene, Thing
+
+WORDS: dict[str, tuple[str, ...]] = {
+    "sky": ("sky",),
+    "night": ("night",),
+    "sunset": ("sunset", "sundown"),
+    "wall": ("wall", "brick wall"),
+    "grass": ("grass", "meadow"),
+    "sand": ("sand", "beach"),
+    "water": ("water", "sea"),
+    "snow": ("snow",),
+    "road": ("road", "street"),
+    "ball": ("ball", "beach ball"),
+    "star": ("star",),
+    "tree": ("tree",),
+    "house": ("house", "home"),
+    "mushroom": ("mushroom",),
+    "fish": ("fish",),
+    "flower": ("flower", "blossom"),
+    "car": ("car",),
+    "boat": ("boat", "sailboat"),
+    "umbrella": ("umbrella",),
+    "butterfly": ("butterfly",),
+    "clock": ("clock",),
+}
+"""The words of each class; the first is its benchmark name (and `scenes.CLASSES`)."""
+
+UNSEEN: dict[str, str] = {
+    "grass": "lawn",
+    "water": "lake",
+    "road": "highway",
+    "house": "cottage",
+    "mushroom": "toadstool",
+    "car": "automobile",
+    "umbrella": "parasol",
+    "butterfly": "moth",
+}
+"""Word forms that CLIP reads in training but that no caption of a bank ever uses."""
+
+_ADJECTIVES: dict[str, tuple[str, ...]] = {
+    "sky": ("blue", "clear", "cloudy", "bright"),
+    "night": ("dark", "starry", "clear"),
+    "sunset": ("red", "orange", "glowing"),
+    "wall": ("old", "red", "tall"),
+    "grass": ("green", "tall", "fresh"),
+    "sand": ("yellow", "warm", "dry"),
+    "water": ("blue", "calm", "deep"),
+    "snow": ("white", "fresh", "deep"),
+    "road": ("grey", "long", "empty"),
+}
+_FRAMES = (
+    "{things} on {ground} {back}",
+    "{things} on {ground} {back}",
+    "there is {things} on {ground} {back}",
+    "{back}, {things} on {ground}",
+    "a picture of {things} on {ground} {back}",
+    "{ground} with {things} {back}",
+)
+_BACK = {
+    "sky": ("under a {} sky", "under the {} sky", "below a {} sky"),
+    "night": ("on a {} night", "in the {} night", "during a {} night"),
+    "wall": ("in front of a {}", "in front of an old {}", "before a tall {}", "by a {}"),
+    "sunset": ("under a {}", "before a {}", "in front of a glowing {}"),
+}
+
+
+def word(kind: str, rng: np.random.Generator, unseen: bool) -> str:
+    """One of the words for a class; with `unseen`, sometimes the form that banks never use."""
+    if unseen and kind in UNSEEN and rng.random() < 0.25:
+        return UNSEEN[kind]
+    return str(rng.choice(WORDS[kind]))
+
+
+def article(phrase: str) -> str:
+    """The phrase with its indefinite article."""
+    return ("an " if phrase[0] in "aeiou" else "a ") + phrase
+
+
+def _thing(thing: Thing, rng: np.random.Generator, unseen: bool) -> str:
+    phrase = word(thing.kind, rng, unseen)
+    if rng.random() < 0.6:
+        phrase = f"{thing.colour} {phrase}"
+    if rng.random() < 0.35:
+        sizes = ("big", "large") if thing.radius >= 26 else ("small", "little") if thing.radius <= 19 else ()
+        if sizes:
+            phrase = f"{rng.choice(sizes)} {phrase}"
+    return article(phrase)
+
+
+def _backdrop(kind: str, rng: np.random.Generator) -> str:
+    adjective = str(rng.choice(_ADJECTIVES[kind]))
+    phrase = str(rng.choice(_BACK[kind]))
+    if kind in ("sky", "night"):
+        return phrase.format(adjective).replace("a orange", "an orange")
+    return phrase.format(word(kind, rng, False))
+
+
+def caption(scene: Scene, rng: np.random.Generator, *, complete: bool = False, unseen: bool = True) -> str:
+    """One English caption of the scene.
+
+    Like people, a caption sometimes leaves the ground or the backdrop out, unless `complete`. `unseen`
+    lets in the word forms of UNSEEN (never for a bank's captions).
+    """
+    order = rng.permutation(len(scene.things))
+    phrases = [_thing(scene.things[i], rng, unseen) for i in order]
+    things = phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
+    ground = word(scene.ground, rng, unseen)
+    if rng.random() < 0.4:
+        ground = f"{rng.choice(_ADJECTIVES[scene.ground])} {ground}"
+    ground = "the " + ground
+    back = _backdrop(scene.backdrop, rng)
+    drop = 1.0 if complete else rng.random()
+    if drop < 0.08:
+        return f"{things} on {ground}"
+    if drop < 0.16:
+        return f"{things} {back}"
+    return str(rng.choice(_FRAMES)).format(things=things, ground=ground, back=back)

@@ -1,0 +1,123 @@
+"""Scenes of the small world with exact ground truth: what is where, in 128 x 128 pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from .pen import sprite
+from .stuff import BACKDROPS, GROUNDS, STUFF, texture
+from .things import DRAW, THINGS
+
+SIZE = 128
+CLASSES: tuple[str, ...] = (*STUFF, *THINGS)
+"""The benchmark names of the world; a label is an index into this tuple."""
+TRAIN, HELD_OUT, BANK = 0, 1, 2
+"""Streams of scenes: models are trained on the first, measured on the second, captioned from the third."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    kind: str
+    colour: str
+    radius: int
+    """Half the side of its square, in pixels."""
+    x: int
+    y: int
+    """Centre, in pixels."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    backdrop: str
+    ground: str
+    things: tuple[Thing, ...]
+    image: NDArray[np.uint8]
+    """(128, 128, 3) RGB."""
+    labels: NDArray[np.uint8]
+    """(128, 128) indices into CLASSES, from the renderer itself."""
+
+
+def _horizon(rng: np.random.Generator, flat: bool) -> NDArray[np.float64]:
+    x = np.arange(SIZE)
+    wave = 0.0 if flat else rng.uniform(0, 4)
+    return (
+        SIZE * rng.uniform(0.34, 0.62)
+        + wave * np.sin(x * rng.uniform(0.03, 0.09) + rng.uniform(0, 6))
+        + wave * 0.5 * np.sin(x * rng.uniform(0.1, 0.2))
+    )
+
+
+def _place(rng: np.random.Generator, n: int) -> list[tuple[int, int, int]]:
+    """n (radius, x, y) whose centres keep apart: things may overlap but none hides another."""
+    spots: list[tuple[int, int, int]] = []
+    for _ in range(200):
+        if len(spots) == n:
+            break
+        r = int(np.clip(rng.lognormal(np.log(23), 0.26), 14, 38))
+        x, y = (
+            int(rng.integers(r // 2 + 4, SIZE - r // 2 - 4)),
+            int(rng.integers(r // 2 + 12, SIZE - r // 2 - 4)),
+        )
+        if all(np.hypot(x - u, y - v) > 0.8 * (r + s) for s, u, v in spots):
+            spots.append((r, x, y))
+    return spots
+
+
+def render(stream: int, index: int) -> Scene:
+    """Scene number `index` of a stream: the same picture on every machine and in any order."""
+    rng = np.random.default_rng([stream, index])
+    backdrop = str(rng.choice(list(BACKDROPS)))
+    ground = str(rng.choice(list(GROUNDS)))
+    y = np.arange(SIZE)[:, None]
+    below = np.clip(y - _horizon(rng, flat=ground in ("water", "road"))[None, :] + 0.5, 0, 1).astype(
+        np.float32
+    )
+    top = int(np.argmax(below.max(1) > 0))
+    canvas = texture(backdrop, SIZE, SIZE, rng)
+    floor = np.zeros_like(canvas)
+    floor[top:] = texture(ground, SIZE - top, SIZE, rng)
+    canvas = canvas + (floor - canvas) * below[..., None]
+    labels = np.where(below >= 0.5, CLASSES.index(ground), CLASSES.index(backdrop)).astype(np.uint8)
+
+    kinds = rng.choice(list(THINGS), size=int(rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2])), replace=False)
+    things = []
+    for kind, (r, cx, cy) in zip(
+        kinds, sorted(_place(rng, len(kinds)), key=lambda s: s[2] + s[0]), strict=False
+    ):
+        draw, choice = DRAW[str(kind)]
+        colour = str(rng.choice(choice))
+        colours, alpha = sprite(
+            draw, colour, 2 * r, float(rng.uniform(-12, 12)), bool(rng.random() < 0.5), rng
+        )
+        shade, _ = _fit(alpha, cx + r // 6, cy + r // 6, r)
+        canvas = canvas * (1 - 0.3 * gaussian_filter(shade, r / 8))[..., None]
+        cover, paint = _fit(alpha, cx, cy, r, colours)
+        canvas = canvas + (paint - canvas) * cover[..., None]
+        labels[cover >= 0.5] = CLASSES.index(str(kind))
+        things.append(Thing(str(kind), colour, r, cx, cy))
+    gain = rng.uniform(0.88, 1.1) + rng.normal(0, 0.015, 3)
+    graded = canvas * gain + rng.normal(0, 0.012, canvas.shape)
+    image = np.round(np.clip(graded, 0, 1) * 255).astype(np.uint8)
+    return Scene(backdrop, ground, tuple(things), image, labels)
+
+
+def _fit(
+    alpha: NDArray[np.floating],
+    cx: int,
+    cy: int,
+    r: int,
+    colours: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The sprite's coverage (and colours) laid on an empty full-size canvas, cut at its border."""
+    cover, paint = np.zeros((SIZE, SIZE), np.float32), np.zeros((SIZE, SIZE, 3), np.float32)
+    y0, x0 = cy - r, cx - r
+    ys, xs = slice(max(y0, 0), min(y0 + 2 * r, SIZE)), slice(max(x0, 0), min(x0 + 2 * r, SIZE))
+    sy, sx = slice(ys.start - y0, ys.stop - y0), slice(xs.start - x0, xs.stop - x0)
+    cover[ys, xs] = alpha[sy, sx]
+    if colours is not None:
+        paint[ys, xs] = colours[sy, sx]
+    return cover, paint

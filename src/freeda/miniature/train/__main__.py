@@ -1,0 +1,101 @@
+"""`python -m freeda.miniature.train`: render the world, train its four models, collect its bundled bank."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...presets import PRESETS
+
+STAGES = ("data", "clip", "vae", "dense", "unet", "bank")
+BANK_SEED, BANK_CAPTIONS = 1000, 400
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Where weights go; default: the package's own folder.")] = Path(
+        str(PRESETS["miniature"].bank)
+    ).parent,
+    work: Annotated[Path, typer.Option(help="Scenes and training states; may be deleted afterwards.")] = Path(
+        "runs/miniature"
+    ),
+    stage: Annotated[list[str] | None, typer.Option(help=f"Only these of {', '.join(STAGES)}.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    scenes: Annotated[int, typer.Option(help="Training scenes.")] = 20_000,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves the choice to torch.")] = 0,
+    pace: Annotated[
+        float, typer.Option(help="Share of the recipe's steps: below 1 to try things out.")
+    ] = 1.0,
+) -> None:
+    """Train the bundled miniature from nothing. Stop it whenever you like: the same command goes on.
+
+    A stage whose result lies in the output folder is skipped; delete that result to train it again.
+    """
+    unknown = [s for s in stage or () if s not in STAGES]
+    if unknown:
+        raise typer.BadParameter(f"unknown stage '{unknown[0]}': use {', '.join(STAGES)}")
+    import torch
+
+    from ...encoders import choose_device
+    from . import clip, dense, unet, vae
+    from .data import training_pairs
+
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = choose_device(device)
+    pairs = training_pairs(work / "data", scenes)
+    state = work / "state"
+    results = {
+        "clip": out / "clip",
+        "vae": work / "weights" / "vae",
+        "dense": out / "dense",
+        "unet": out / "generator",
+    }
+    for name in stage or STAGES:
+        result = results.get(name)
+        if result is None or _whole(result):
+            continue
+        print(f"{name}: training", flush=True)
+        recipe = {"clip": clip.RECIPE, "vae": vae.RECIPE, "dense": dense.RECIPE, "unet": unet.RECIPE}[name]
+        recipe = replace(recipe, steps=max(1, round(recipe.steps * pace)))
+        temporary = result.with_name(result.name + ".part")
+        shutil.rmtree(temporary, ignore_errors=True)
+        if name == "clip":
+            clip.train(pairs, state, temporary, chosen, recipe)
+        elif name == "vae":
+            vae.train(pairs, state, temporary, chosen, recipe)
+        elif name == "dense":
+            dense.train(pairs, state, temporary, results["vae"], chosen, recipe)
+        else:
+            unet.train(pairs, state, temporary, results["clip"], results["vae"], chosen, recipe)
+        shutil.rmtree(result, ignore_errors=True)
+        temporary.rename(result)
+    if "bank" in (stage or STAGES):
+        _bank(out, device)
+
+
+def _whole(folder: Path) -> bool:
+    return any(folder.glob("**/*.safetensors"))
+
+
+def _bank(out: Path, device: str) -> None:
+    """The bank that comes with the miniature, from captions of scenes that nothing was trained on."""
+    from ...collect.job import collect
+    from ..trial import bank_captions, bank_scenes
+
+    preset = PRESETS["miniature"]
+    clip, dense, generator = (
+        replace(part, id=str(out / name))
+        for name, part in (("clip", preset.clip), ("dense", preset.dense), ("generator", preset.generator))
+    )
+    here = replace(preset, clip=clip, dense=dense, generator=generator)
+    captions = bank_captions(bank_scenes(BANK_SEED, BANK_CAPTIONS), BANK_SEED)
+    bank = collect(captions, out / "bank", here, device, seed=BANK_SEED, progress=True)
+    print(f"bank: {len(bank)} pairs", flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

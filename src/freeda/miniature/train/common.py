@@ -1,0 +1,201 @@
+"""What the four training stages share: a deterministic, resumable loop, and picture augmentation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast one stage trains."""
+
+    steps: int
+    batch: int
+    rate: float
+    decay: float = 0.05
+    warmup: int = 200
+    average: float = 0.998
+    """Decay of the exponential moving average of the weights; the average is what is kept."""
+
+
+class Draws:
+    """All randomness of one step, a function of (stage, step) alone: resuming changes nothing."""
+
+    def __init__(self, stage: str, step: int) -> None:
+        seed = [*stage.encode(), step]
+        self.numpy = np.random.default_rng(seed)
+        self.torch = torch.Generator().manual_seed(int(self.numpy.integers(2**62)))
+
+    def rand(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.torch)
+
+    def randn(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.torch)
+
+
+def fit(
+    stage: str,
+    model: nn.Module,
+    recipe: Recipe,
+    loss: Callable[[Draws], Tensor],
+    folder: Path,
+    probe: Callable[[], str] | None = None,
+    save_every: float = 120.0,
+) -> nn.Module:
+    """Trains `model` in place and leaves it with its averaged weights.
+
+    `loss(draws)` returns one step's scalar. The state is written to `folder/STAGE.safetensors` every
+    `save_every` seconds; a rerun goes on from there, and returns at once when all steps are done.
+    """
+    optimiser = torch.optim.AdamW(
+        [
+            {
+                "params": [p for p in model.parameters() if p.requires_grad and p.ndim > 1],
+                "weight_decay": recipe.decay,
+            },
+            {
+                "params": [p for p in model.parameters() if p.requires_grad and p.ndim <= 1],
+                "weight_decay": 0.0,
+            },
+        ],
+        lr=recipe.rate,
+        betas=(0.9, 0.98),
+    )
+    average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    path = folder / f"{stage}.safetensors"
+    first = _restore(path, model, optimiser, average)
+    model.train()
+    mean, began, saved = 0.0, time.monotonic(), time.monotonic()
+    for step in range(first, recipe.steps):
+        rate = (
+            recipe.rate
+            * min(1.0, (step + 1) / recipe.warmup)
+            * max(0.02, 0.5 * (1 + math.cos(math.pi * step / recipe.steps)))
+        )
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.zero_grad(set_to_none=True)
+        value = loss(Draws(stage, step))
+        value.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        keep = min(recipe.average, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for k, v in model.state_dict().items():
+                if v.is_floating_point():
+                    average[k].lerp_(v, 1 - keep)
+                else:
+                    average[k].copy_(v)
+        mean += (value.item() - mean) / min(step - first + 1, 50)
+        if (step + 1) % 50 == 0:
+            pace = (time.monotonic() - began) / (step + 1 - first)
+            print(
+                f"{stage}: step {step + 1}/{recipe.steps}  loss {mean:.4f}  {pace:.3f} s/step  "
+                f"{pace * (recipe.steps - step - 1) / 60:.1f} min left",
+                flush=True,
+            )
+        if probe is not None and (step + 1) % 500 == 0:
+            model.eval()
+            now = {k: v.detach().clone() for k, v in model.state_dict().items()}
+            model.load_state_dict(average)
+            with torch.no_grad():
+                print(f"{stage}: step {step + 1}  {probe()}", flush=True)
+            model.load_state_dict(now)
+            model.train()
+        if time.monotonic() - saved > save_every or step + 1 == recipe.steps:
+            _store(path, model, optimiser, average, step + 1)
+            saved = time.monotonic()
+    model.load_state_dict(average)
+    return model.eval()
+
+
+def _store(
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int
+) -> None:
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {
+        f"average.{k}": v for k, v in average.items()
+    }
+    for i, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    save_file(
+        {k: v.detach().clone().contiguous() for k, v in tensors.items()}, temporary, {"step": str(step)}
+    )
+    temporary.replace(path)
+
+
+def _restore(
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
+) -> int:
+    if not path.exists():
+        return 0
+    tensors = load_file(path)
+    model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+    average.update({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for k, v in tensors.items():
+        if k.startswith("optimiser."):
+            _, i, name = k.split(".", 2)
+            state.setdefault(int(i), {})[name] = v
+    whole = optimiser.state_dict()
+    whole["state"] = state
+    optimiser.load_state_dict(whole)
+    return int(next(iter(state.values()))["step"])
+
+
+def batch_of(images: NDArray[np.uint8], chosen: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Pictures (B, 3, H, W) float32 in [0, 1]."""
+    picked = images[np.sort(chosen)][np.argsort(np.argsort(chosen))]
+    return torch.from_numpy(picked).to(device).permute(0, 3, 1, 2).float() / 255
+
+
+def augment(
+    x: Tensor, draws: Draws, *, colour: float = 0.25, blur: float = 0.4, crop: float = 0.25
+) -> Tensor:
+    """Random flips, crops, gains, blur and noise on (B, 3, H, W) in [0, 1]; the size stays.
+
+    Blur and noise matter twice: generated pictures are softer than rendered ones.
+    """
+    b, _, h, w = x.shape
+    flip = draws.rand(b, 1) < 0.5
+    scale = 1 - crop * draws.rand(b, 1)
+    shift = (draws.rand(b, 2) * 2 - 1) * (1 - scale)
+    theta = torch.zeros(b, 2, 3)
+    theta[:, 0, 0] = (scale * torch.where(flip, -1.0, 1.0))[:, 0]
+    theta[:, 1, 1] = scale[:, 0]
+    theta[:, :, 2] = shift
+    x = F.grid_sample(
+        x,
+        F.affine_grid(theta, [b, 3, h, w], align_corners=False).to(x.device),
+        mode="bilinear",
+        padding_mode="reflection",
+        align_corners=False,
+    )
+    gain = (1 + colour * (draws.rand(b, 3, 1, 1) - 0.5) + colour * (draws.rand(b, 1, 1, 1) - 0.5)).to(
+        x.device
+    )
+    contrast = (1 + colour * (draws.rand(b, 1, 1, 1) - 0.5)).to(x.device)
+    centre = x.mean((1, 2, 3), keepdim=True)
+    x = (x - centre) * contrast + centre * gain
+    if blur > 0:
+        n = int(b * blur)
+        side = int(h * (0.4 + 0.4 * draws.rand(1).item()))
+        soft = F.interpolate(
+            F.interpolate(x[:n], size=(side, side), mode="bilinear", antialias=True),
+            size=(h, w),
+            mode="bicubic",
+        )
+        x = torch.cat([soft, x[n:]])
+    return (x + 0.02 * draws.rand(1).item() * draws.randn(b, 3, h, w).to(x.device)).clamp(0, 1)

@@ -1,0 +1,120 @@
+"""The denoiser of the small world, and the StableDiffusionPipeline folder it ends up in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from .common import Draws, Recipe, fit
+from .data import Pairs
+from .vae import encode
+
+RECIPE = Recipe(steps=7500, batch=32, rate=8e-4, decay=0.01, average=0.998)
+NO_TEXT = 0.1
+"""Share of captions replaced by the empty one, for classifier-free guidance."""
+NO_END = 0.75
+"""Share of captions whose end and padding states are the empty caption's, so that words must be read."""
+
+
+def make_model(text_width: int) -> UNet2DConditionModel:
+    # Words are read at 16 x 16 only (and in the middle): coarser layers would blur the words' maps.
+    torch.manual_seed(3)
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(64, 128),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=text_width,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def make_scheduler() -> DDIMScheduler:
+    # A terminal signal of exactly zero lets dark nights and white snow come out dark and white.
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+    )
+
+
+def _latents(pairs: Pairs, vae: AutoencoderTiny, path: Path, device: torch.device) -> Tensor:
+    """Scaled latents of every training picture, computed once."""
+    if not path.exists():
+        parts = [encode(vae, pairs, slice(i, i + 250), device).cpu() for i in range(0, len(pairs), 250)]
+        temporary = path.with_suffix(".tmp.npy")
+        np.save(temporary, torch.cat(parts).numpy(), allow_pickle=False)
+        temporary.replace(path)
+    return torch.from_numpy(np.load(path, allow_pickle=False))
+
+
+def train(
+    pairs: Pairs,
+    folder: Path,
+    out: Path,
+    clip: Path,
+    vae_folder: Path,
+    device: torch.device,
+    recipe: Recipe = RECIPE,
+) -> None:
+    """Trains the denoiser on latents and writes a whole StableDiffusionPipeline folder to `out`."""
+    text = CLIPTextModel.from_pretrained(clip, dtype=torch.float32).to(device).eval().requires_grad_(False)
+    tokenizer = CLIPTokenizer.from_pretrained(clip)
+    vae = AutoencoderTiny.from_pretrained(vae_folder, torch_dtype=torch.float32).to(device).eval()
+    latents = _latents(pairs, vae, folder / "latents.npy", device)
+    scheduler = make_scheduler()
+    signal = scheduler.alphas_cumprod.to(device)
+    model = make_model(text.config.hidden_size).to(device, memory_format=torch.channels_last)
+
+    def states(texts: list[str]) -> tuple[Tensor, Tensor]:
+        ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(
+            device
+        )
+        return text(ids)[0], ids == tokenizer.eos_token_id
+
+    empty, _ = states([""])
+
+    def loss(draws: Draws) -> Tensor:
+        chosen = draws.numpy.choice(len(pairs), recipe.batch, replace=False)
+        texts = [pairs.captions[i][draws.numpy.integers(5)] for i in chosen]
+        texts = ["" if draws.numpy.random() < NO_TEXT else t for t in texts]
+        words, ends = states(texts)
+        blank = draws.rand(recipe.batch, 1).to(device) < NO_END
+        words = torch.where((ends & blank)[..., None], empty, words)
+        z = latents[torch.from_numpy(chosen)].to(device)
+        noise = draws.randn(*z.shape).to(device)
+        # Stratified over the batch: every step sees all noise levels.
+        t = ((torch.arange(recipe.batch) + draws.rand(recipe.batch)) / recipe.batch * 1000).long().to(device)
+        a = signal[t].view(-1, 1, 1, 1)
+        noisy = (a.sqrt() * z + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+        target = a.sqrt() * noise - (1 - a).sqrt() * z
+        return F.mse_loss(model(noisy, t, words).sample, target)
+
+    fit("unet", model, recipe, loss, folder)
+    pipeline = StableDiffusionPipeline(
+        vae=vae.half(),
+        text_encoder=text.half(),
+        tokenizer=tokenizer,
+        unet=model.half(),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(out)

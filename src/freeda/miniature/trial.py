@@ -1,0 +1,199 @@
+"""Measurements on the small world, where the truth is exact: what each part of the method is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from ..collect.captions import Caption
+from ..collect.masks import WordMask
+from ..collect.nouns import Noun
+from ..encoders import Encoders
+from ..evaluate.metric import Confusion
+from ..model import FreeDA
+from ..pooling import pool_regions
+from ..segment.scene import Scene as EncodedScene
+from ..segment.vocabulary import Vocabulary
+from .captions import UNSEEN, WORDS, caption
+from .scenes import BANK, CLASSES, HELD_OUT, Scene, render
+
+SPAN = 1_000_000
+"""Scenes a seed has to itself in a stream."""
+
+
+def held_out(seed: int, n: int) -> list[Scene]:
+    """n scenes that no model was trained on."""
+    return [render(HELD_OUT, seed * SPAN + i) for i in range(n)]
+
+
+def bank_scenes(seed: int, n: int) -> list[Scene]:
+    """n scenes that the bank's captions describe; no model was trained on them either."""
+    return [render(BANK, seed * SPAN + i) for i in range(n)]
+
+
+def bank_captions(scenes: Sequence[Scene], seed: int) -> list[Caption]:
+    """One caption a scene, in words that leave the UNSEEN forms out."""
+    return [
+        Caption(
+            f"{seed}-{i}", caption(s, np.random.default_rng([BANK, seed, i]), complete=True, unseen=False)
+        )
+        for i, s in enumerate(scenes)
+    ]
+
+
+def pixels(images: Iterable[npt.NDArray[np.uint8]]) -> torch.Tensor:
+    """(B, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.stack(list(images))).permute(0, 3, 1, 2).float() / 255
+
+
+def true_prototypes(encoders: Encoders, scenes: Sequence[Scene]) -> npt.NDArray[np.float32]:
+    """(classes, D): what prototypes would be if pictures were renderings and masks were true.
+
+    The renderer's own pictures and label maps of the bank's scenes, pooled as a bank's masks are. A class
+    that no scene shows is NaN.
+    """
+    rows: list[list[npt.NDArray[np.float32]]] = [[] for _ in CLASSES]
+    for start in range(0, len(scenes), 32):
+        part = scenes[start : start + 32]
+        for scene, features in zip(part, encoders.dense.encode(pixels(s.image for s in part)), strict=True):
+            pooled, weight = pool_regions(features, scene.labels.astype(np.int64), len(CLASSES))
+            for c in np.flatnonzero(weight.numpy() > 0):
+                rows[c].append(pooled[c].numpy())
+    nothing = np.full(encoders.dense.dim, np.nan, np.float32)
+    return np.stack([np.mean(r, axis=0, dtype=np.float32) if r else nothing for r in rows])
+
+
+def with_prototypes(vocabulary: Vocabulary, prototypes: npt.NDArray[np.float32]) -> Vocabulary:
+    """The vocabulary with other prototypes; where one is NaN its own stays."""
+    good = np.isfinite(prototypes).all(1, keepdims=True)
+    return replace(vocabulary, prototypes=np.where(good, prototypes, vocabulary.prototypes))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """mIoU of every variant over the same scenes, and per-class IoU of the full method."""
+
+    miou: dict[str, float]
+    per_class: dict[str, dict[str, float]]
+
+
+def measure(
+    model: FreeDA,
+    scenes: Sequence[Scene],
+    encoded: Sequence[EncodedScene],
+    truth_prototypes: npt.NDArray[np.float32],
+) -> Scores:
+    """Label the scenes with all class names in every variant of the method."""
+    vocabulary = model.vocabulary(list(CLASSES))
+    best = with_prototypes(vocabulary, truth_prototypes)
+    counts = {
+        name: Confusion(len(CLASSES))
+        for name in ("full", "local_only", "global_only", "clip_patches", "true_masks", "regions_upper_bound")
+    }
+    for truth, scene in zip(scenes, encoded, strict=True):
+        guesses: dict[str, npt.NDArray[Any]] = {
+            "full": scene.segment(vocabulary).labels,
+            "local_only": scene.segment(vocabulary, local_weight=1.0).labels,
+            "global_only": scene.segment(vocabulary, local_weight=0.0).labels,
+            "clip_patches": clip_patches(model.encoders, truth.image, vocabulary),
+            "true_masks": scene.segment(best).labels,
+            "regions_upper_bound": best_of_regions(scene.regions(), truth.labels),
+        }
+        for name, labels in guesses.items():
+            counts[name].update(labels, truth.labels)
+    return Scores(
+        {name: c.miou() for name, c in counts.items()},
+        {
+            name: {k: float(v) for k, v in zip(CLASSES, c.per_class_iou(), strict=True)}
+            for name, c in counts.items()
+        },
+    )
+
+
+def clip_patches(
+    encoders: Encoders, image: npt.NDArray[np.uint8], vocabulary: Vocabulary
+) -> npt.NDArray[np.int64]:
+    """The baseline without any bank: CLIP's own patches against the class names."""
+    patches = encoders.clip.encode_patches(pixels([image]))[0].cpu()
+    scores = (patches @ torch.from_numpy(vocabulary.text_embeddings).T).permute(2, 0, 1)[None]
+    up = F.interpolate(scores, image.shape[:2], mode="bilinear", align_corners=False)
+    labels: npt.NDArray[np.int64] = up[0].argmax(0).numpy()
+    return labels
+
+
+def best_of_regions(regions: npt.NDArray[np.int64], truth: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Every region labelled with its most frequent true class: no method on these regions can do better."""
+    votes = np.zeros((int(regions.max()) + 1, len(CLASSES)), np.int64)
+    np.add.at(votes, (regions.ravel(), truth.ravel()), 1)
+    labels: npt.NDArray[np.int64] = votes.argmax(1)[regions]
+    return labels
+
+
+def unseen_words(model: FreeDA, scenes: Sequence[Scene], encoded: Sequence[EncodedScene]) -> dict[str, float]:
+    """Mean IoU over the classes of UNSEEN, named in the bank's words and in words that no caption used."""
+    out = {}
+    rows = [CLASSES.index(c) for c in UNSEEN]
+    for key, names in (("bank_words", CLASSES), ("unseen_words", tuple(UNSEEN.get(c, c) for c in CLASSES))):
+        vocabulary = model.vocabulary(list(names))
+        count = Confusion(len(CLASSES))
+        for truth, scene in zip(scenes, encoded, strict=True):
+            count.update(scene.segment(vocabulary).labels, truth.labels)
+        out[key] = float(np.nanmean(count.per_class_iou()[rows]))
+    return out
+
+
+CLASS_OF: dict[str, str] = {form: c for c, forms in WORDS.items() for form in forms}
+"""Every word that a bank's captions use -> its class."""
+
+
+class AttributionJudge:
+    """Scores word masks on generated pictures, which have no truth, against a classifier of pixels.
+
+    The classifier knows the true prototypes of the classes that the caption names and labels the picture's
+    regions by the nearest. How far it can be trusted is measured beside it, on rendered scenes with truth.
+    """
+
+    def __init__(self, model: FreeDA, prototypes: npt.NDArray[np.float32]) -> None:
+        self._model = model
+        self._vocabulary = with_prototypes(model.vocabulary(list(CLASSES)), prototypes)
+        self.ious: list[tuple[str, float]] = []
+
+    def _label(self, image: npt.NDArray[np.uint8], classes: Sequence[str]) -> npt.NDArray[np.int32]:
+        rows = [CLASSES.index(c) for c in classes]
+        few = replace(
+            self._vocabulary,
+            names=tuple(classes),
+            prototypes=self._vocabulary.prototypes[rows],
+            text_embeddings=self._vocabulary.text_embeddings[rows],
+            words=tuple((c,) for c in classes),
+        )
+        return self._model.encode(image).segment(few, local_weight=1.0).labels
+
+    def see(self, image: npt.NDArray[np.uint8], words: Sequence[tuple[Noun, WordMask]]) -> None:
+        """Compare the masks of one generated picture with the classifier's regions of the same words."""
+        known = [(CLASS_OF[n.lemma], w) for n, w in words if n.lemma in CLASS_OF]
+        classes = sorted({c for c, _ in known})
+        if len(classes) < 2:
+            return
+        labels = self._label(image, classes)
+        for c, word in known:
+            region = labels == classes.index(c)
+            union = int((region | word.mask).sum())
+            self.ious.append((c, float((region & word.mask).sum() / union) if union else 0.0))
+
+    def reliability(self, scenes: Sequence[Scene]) -> float:
+        """The classifier's own mean IoU against the truth of rendered scenes, told what they show."""
+        found = []
+        for scene in scenes:
+            classes = sorted({CLASSES[i] for i in np.unique(scene.labels)})
+            labels = self._label(scene.image, classes)
+            for i, c in enumerate(classes):
+                mine, true = labels == i, scene.labels == CLASSES.index(c)
+                found.append(float((mine & true).sum() / (mine | true).sum()))
+        return float(np.mean(found))

@@ -1,0 +1,7 @@
+"""The online stage: an image and class names to a label map."""
+
+from .result import Segmentation
+from .scene import Scene, encode_scene
+from .vocabulary import Vocabulary, WordEmbedder, build_vocabulary
+
+__all__ = ["Scene", "Segmentation", "Vocabulary", "WordEmbedder", "build_vocabulary", "encode_scene"]

@@ -1,0 +1,113 @@
+"""Overlapping windows joined into one map of atoms, still free of class names.
+
+Where windows overlap their scores are averaged, so a pixel's score depends only on *which atom of each
+covering window* it belongs to. Pixels alike in that share one atom of the joined map; its row of weights is
+the mean of the windows' rows. The average is thereby taken once per atom, not once per pixel and class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from .pieces import Floats, Piece
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """All windows of an image as one sparse structure."""
+
+    atoms: npt.NDArray[np.int32]
+    """(H, W) atom of every pixel of the working image, 0 to A-1."""
+    local: Any
+    """(A, B) scipy CSR float32: features whose local scores an atom averages; rows sum to 1."""
+    context: Any
+    """(A, N) scipy CSR float32: windows whose global scores an atom averages; rows sum to 1."""
+    features: Floats
+    """(B, D) float32, L2-normalised."""
+    embeddings: Floats
+    """(N, K) float32, L2-normalised: one per window."""
+
+
+def join(pieces: Sequence[Piece], height: int, width: int) -> Mosaic:
+    """Join windows that together cover a working image of that size."""
+    starts = np.cumsum([0] + [p.weights.shape[0] for p in pieces])
+    atoms = np.empty((height, width), dtype=np.int32)
+    members: list[Ints] = []
+    windows: list[Ints] = []
+    counts: list[Ints] = []
+    n_atoms = 0
+    for y1, x1, y2, x2, covering in _cells(pieces):
+        maps = [
+            pieces[w]
+            .atoms[
+                y1 - pieces[w].box.y1 : y2 - pieces[w].box.y1, x1 - pieces[w].box.x1 : x2 - pieces[w].box.x1
+            ]
+            .ravel()
+            for w in covering
+        ]
+        code, first = _joint_codes(maps)
+        atoms[y1:y2, x1:x2] = (n_atoms + code).reshape(y2 - y1, x2 - x1)
+        members.append(
+            np.stack([starts[w] + m[first] for w, m in zip(covering, maps, strict=True)], axis=1).ravel()
+        )
+        windows.append(np.tile(np.asarray(covering, dtype=np.int64), len(first)))
+        counts.append(np.full(len(first), len(covering), dtype=np.int64))
+        n_atoms += len(first)
+    count = np.concatenate(counts)
+    pointer = np.concatenate([[0], np.cumsum(count)])
+    mean = np.repeat(1.0 / count, count).astype(np.float32)
+    average = sparse.csr_matrix((mean, np.concatenate(members), pointer), shape=(n_atoms, int(starts[-1])))
+    context = sparse.csr_matrix((mean, np.concatenate(windows), pointer), shape=(n_atoms, len(pieces)))
+    local = average @ sparse.block_diag([p.weights for p in pieces], format="csr", dtype=np.float32)
+    return Mosaic(
+        atoms,
+        local.tocsr(),
+        context,
+        np.concatenate([p.features for p in pieces]),
+        np.stack([p.embedding for p in pieces]),
+    )
+
+
+def _cells(pieces: Sequence[Piece]) -> Iterator[tuple[int, int, int, int, list[int]]]:
+    """Rectangles between the windows' borders, each with the windows that cover it."""
+    boxes = np.array([p.box for p in pieces])
+    rows, columns = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
+    for y1, y2 in pairwise(rows):
+        band = np.flatnonzero((boxes[:, 0] <= y1) & (boxes[:, 2] >= y2))
+        for x1, x2 in pairwise(columns):
+            inside = (boxes[band, 1] <= x1) & (boxes[band, 3] >= x2)
+            yield int(y1), int(x1), int(y2), int(x2), band[inside].tolist()
+
+
+def _joint_codes(maps: Sequence[npt.NDArray[np.int32]]) -> tuple[Ints, Ints]:
+    """Number the distinct tuples of label arrays (P,): code (P,) from 0, and one position of each code."""
+    code, first = _compact(maps[0].astype(np.int64))
+    for other in maps[1:]:
+        extra, firsts = _compact(other.astype(np.int64))
+        code, first = _compact(code * len(firsts) + extra)
+    return code, first
+
+
+def _compact(values: Ints) -> tuple[Ints, Ints]:
+    """Renumber non-negative values without gaps, in order; also one position of each."""
+    bound = int(values.max()) + 1
+    if (
+        bound <= 4 * values.size + 1_000_000
+    ):  # a table is several times faster than sorting, while it is small
+        used = np.zeros(bound, dtype=bool)
+        used[values] = True
+        code = (np.cumsum(used) - 1)[values]
+    else:
+        code = np.unique(values, return_inverse=True)[1].ravel()
+    first = np.empty(int(code.max()) + 1, dtype=np.int64)
+    first[code] = np.arange(values.size)
+    return code, first

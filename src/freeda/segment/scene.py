@@ -1,0 +1,89 @@
+"""A photograph encoded once, to be labelled with any class names afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..encoders import Encoders
+from ..errors import InputError
+from ..options import SegmentOptions
+from .mosaic import Mosaic, join
+from .pieces import encode_pieces
+from .regions import RegionMap, superpixels
+from .result import Segmentation, segment_scene
+from .vocabulary import Names, Vocabulary
+from .windows import resize_image, sliding_boxes, working_size
+
+VocabularyMaker = Callable[[Names, SegmentOptions], Vocabulary]
+AFTER_ENCODING = ("templates", "k", "local_weight", "background", "background_threshold")
+"""Options that may still change once the image is encoded."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything costly about a photograph; none of it depends on class names."""
+
+    image: npt.NDArray[np.uint8] = field(repr=False)
+    """(H, W, 3) uint8 RGB, the photograph at its own size."""
+    mosaic: Mosaic = field(repr=False)
+    """Its windows' regions, features and embeddings, joined."""
+    options: SegmentOptions
+    """What it was encoded with."""
+    source: str | None = None
+    """The file it came from."""
+    make_vocabulary: VocabularyMaker | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the photograph in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+    def regions(self) -> RegionMap:
+        """(h, w) int64: superpixels of the working image, for show (labelling cuts each window by itself)."""
+        return superpixels(self.working_image(), self.options.superpixels)
+
+    def working_image(self) -> npt.NDArray[np.uint8]:
+        """(h, w, 3) uint8: the photograph at the size at which its windows were cut."""
+        h, w = self.mosaic.atoms.shape
+        return resize_image(self.image, (h, w))
+
+    def segment(self, classes: Vocabulary | Names, **changes: Any) -> Segmentation:
+        """Label the photograph with a vocabulary, or with class names (encoded now, each word once a model).
+
+        `changes` are fields of SegmentOptions that do not touch the encoding: templates, k, local_weight,
+        background, background_threshold. Raises InputError for others and for unusable names.
+        """
+        fixed = [name for name in changes if name not in AFTER_ENCODING]
+        if fixed:
+            raise InputError(
+                f"option {fixed[0]!r} cannot change after encoding: give it to encode(); here go "
+                + ", ".join(AFTER_ENCODING)
+            )
+        options = self.options.with_changes(**changes)
+        if isinstance(classes, Vocabulary):
+            return segment_scene(self, classes, options)
+        if self.make_vocabulary is None:
+            raise InputError("this scene has no model to read class names with: give segment() a Vocabulary")
+        return segment_scene(self, self.make_vocabulary(classes, options), options)
+
+
+def encode_scene(
+    encoders: Encoders,
+    image: npt.NDArray[np.uint8],
+    options: SegmentOptions,
+    source: str | None = None,
+    make_vocabulary: VocabularyMaker | None = None,
+    batch_size: int = 8,
+    on_done: Callable[[int, int], None] | None = None,
+) -> Scene:
+    """Encode an image (H, W, 3) uint8; `on_done(windows_done, windows_in_all)` reports progress."""
+    height, width = working_size(image.shape[0], image.shape[1], options)
+    working = resize_image(image, (height, width))
+    boxes = sliding_boxes(height, width, options.window, options.stride)
+    pieces = list(encode_pieces(encoders, working, boxes, options.superpixels, batch_size, on_done))
+    return Scene(image, join(pieces, height, width), options, source, make_vocabulary)

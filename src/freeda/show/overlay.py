@@ -1,0 +1,178 @@
+"""A label map over its picture, with borders, numbers and a legend; and as a palette image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from ..errors import InputError
+from . import text
+from .palette import ink, palette
+from .tiles import RGB, check_sizes, draw_borders, enlarge, tint
+
+_SMALL = 640  # pictures with a shorter long side are enlarged for display, else no number would be legible
+_DRAW_AT = 2  # numbers are drawn so many times too large, then reduced: smooth edges
+
+
+def overlay(
+    image: RGB,
+    labels: NDArray[Any],
+    names: Sequence[str],
+    colours: RGB | None = None,
+    alpha: float = 0.55,
+    legend: bool = True,
+    numbers: bool = True,
+) -> RGB:
+    """`image` tinted by `labels`, with white borders, a number on every sizeable area and a legend on the
+    right.
+
+    `image` uint8 (H, W, 3); `labels` integer (H, W), indices into `names`, anything else stays untinted;
+    `colours` uint8 (n, 3), default `palette(len(names))`; `alpha` in [0, 1] is the tint's strength. The
+    number of a class is its index plus 1. The legend lists the classes found, largest first, with their
+    share of the area.
+
+    Returns uint8 (H', W', 3): pictures under 640 px are enlarged by a whole factor, the legend adds width.
+    Raises InputError for sizes that differ.
+    """
+    check_sizes(image, labels)
+    colours = palette(len(names)) if colours is None else np.asarray(colours, dtype=np.uint8)
+    if len(colours) < len(names):
+        raise InputError(f"{len(colours)} colours for {len(names)} names: every name needs one")
+    factor = max(1, round(_SMALL / max(labels.shape)))
+    image, labels = enlarge(image, factor), labels.repeat(factor, 0).repeat(factor, 1)
+    height, width = labels.shape
+    unit = max(height, width) / 1000  # lines and letters grow with the picture
+    picture = tint(image, labels, colours, alpha)
+    picture = draw_borders(picture, labels, max(1, round(2.2 * unit)))
+    entries = _entries(labels, names)
+    size = max(11, round(20 * unit))
+    if numbers:
+        picture = _draw_numbers(picture, labels, entries, colours, size)
+    return _add_legend(picture, entries, colours, size) if legend else picture
+
+
+def label_map_image(labels: NDArray[Any], colours: RGB) -> Image.Image:
+    """Labels as an image whose pixel values are the labels themselves.
+
+    `labels` integer (H, W) in [0, 65535]; `colours` uint8 (n, 3). Up to 256 labels: mode "P", shown in
+    colour by any viewer; beyond: mode "I;16", shown in grey. Raises InputError for other values.
+    """
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if low < 0 or high > 65535:
+        raise InputError(f"label map holds labels from {low} to {high}, expected 0 to 65535")
+    if high > 255:
+        return Image.fromarray(labels.astype(np.uint16))
+    image = Image.fromarray(labels.astype(np.uint8))
+    table = np.zeros((256, 3), dtype=np.uint8)
+    table[: len(colours)] = colours[:256]
+    image.putpalette(table.tobytes())  # turns mode "L" into "P", values untouched
+    return image
+
+
+@dataclass(frozen=True)
+class _Entry:
+    label: int
+    name: str
+    share: float
+
+
+def _entries(labels: NDArray[Any], names: Sequence[str]) -> list[_Entry]:
+    """The labels found, largest first."""
+    known = labels[(labels >= 0) & (labels < len(names))]
+    counts = np.bincount(known.ravel(), minlength=len(names))
+    found = [_Entry(i, names[i], float(counts[i]) / labels.size) for i in np.flatnonzero(counts).tolist()]
+    return sorted(found, key=lambda e: (-e.share, e.label))
+
+
+def _draw_numbers(picture: RGB, labels: NDArray[Any], entries: list[_Entry], colours: RGB, size: int) -> RGB:
+    """A round badge with the class number in the widest place of every area that has room for it."""
+    height, width = labels.shape
+    badges: list[tuple[int, int, int]] = []
+    for entry in entries:
+        parts, n = ndimage.label(labels == entry.label)
+        for index, box in enumerate(ndimage.find_objects(parts, n), start=1):
+            if min(s.stop - s.start for s in box) < 1.6 * size:
+                continue
+            # Padded, because the picture's own edge bounds an area as well as a neighbour does.
+            inner = ndimage.distance_transform_edt(np.pad(parts[box] == index, 1))[1:-1, 1:-1]
+            y, x = divmod(int(inner.argmax()), inner.shape[1])
+            if inner[y, x] >= 0.9 * size:
+                badges.append((x + box[1].start, y + box[0].start, entry.label))
+    if not badges:
+        return picture
+    layer = Image.new("RGBA", (width * _DRAW_AT, height * _DRAW_AT), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(layer)
+    for x, y, label in badges:
+        number, letter = str(label + 1), round(0.8 * size * _DRAW_AT)
+        half_h = 0.62 * size * _DRAW_AT
+        half_w = max(half_h, text.width(number, letter) / 2 + 0.3 * size * _DRAW_AT)
+        cx, cy = (x + 0.5) * _DRAW_AT, (y + 0.5) * _DRAW_AT
+        colour = tuple(int(c) for c in colours[label])
+        draw.rounded_rectangle(
+            (cx - half_w, cy - half_h, cx + half_w, cy + half_h),
+            half_h,
+            fill=colour,
+            outline=(255, 255, 255),
+            width=max(2, round(0.09 * size * _DRAW_AT)),
+        )
+        text.write(draw, (cx, cy), number, letter, ink(colours[label]), "mm")
+    small = layer.resize((width, height), Image.Resampling.BOX)
+    base = Image.fromarray(picture).convert("RGBA")
+    return np.array(Image.alpha_composite(base, small).convert("RGB"))
+
+
+def _add_legend(picture: RGB, entries: list[_Entry], colours: RGB, size: int) -> RGB:
+    """`picture` on a white sheet with the legend on its right, in as many columns as its height asks for."""
+    height = picture.shape[0]
+    row, pad = round(1.9 * size), round(0.9 * size)
+    per_column = max(8, (height - 2 * pad) // row)
+    shown = entries[: 3 * per_column]
+    rest = len(entries) - len(shown)
+    columns = [shown[i : i + per_column] for i in range(0, len(shown), per_column)]
+    swatch = round(1.25 * size)
+    swatch_w = max(
+        [swatch, *(text.width(str(e.label + 1), round(0.75 * size)) + round(0.6 * size) for e in shown)]
+    )
+    share_w = text.width("100.0 %", size)
+    limit = 16 * size
+    name_w = [max(text.width(text.shorten(e.name, size, limit), size) for e in c) for c in columns]
+    column_w = [swatch_w + round(0.6 * size) + n + size + share_w for n in name_w]
+    panel = 2 * pad + sum(column_w) + max(len(columns) - 1, 0) * 2 * size if columns else 0
+    tall = max([len(c) for c in columns], default=0) * row + 2 * pad + (row if rest else 0)
+    sheet = Image.new("RGB", (picture.shape[1] + panel, max(height, tall)), text.PAPER)
+    sheet.paste(Image.fromarray(picture), (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    x = picture.shape[1] + pad
+    for column, names, wide in zip(columns, name_w, column_w, strict=True):
+        for i, entry in enumerate(column):
+            y = pad + i * row + row / 2
+            colour = colours[entry.label]
+            draw.rounded_rectangle(
+                (x, y - swatch / 2, x + swatch_w, y + swatch / 2),
+                round(0.3 * size),
+                fill=tuple(int(c) for c in colour),
+            )
+            text.write(
+                draw, (x + swatch_w / 2, y), str(entry.label + 1), round(0.75 * size), ink(colour), "mm"
+            )
+            left = x + swatch_w + round(0.6 * size)
+            text.write(draw, (left, y), text.shorten(entry.name, size, limit), size)
+            text.write(
+                draw, (left + names + size + share_w, y), _percent(entry.share), size, text.FAINT, "rm"
+            )
+        x += wide + 2 * size
+    if rest:
+        text.write(
+            draw, (picture.shape[1] + pad, sheet.height - pad - row / 2), f"and {rest} more", size, text.FAINT
+        )
+    return np.array(sheet)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"

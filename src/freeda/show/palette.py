@@ -1,0 +1,104 @@
+"""Colours that stay apart, always the same ones."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+# Chosen by eye: neighbours in the list differ in hue and in lightness, none is close to black, white or grey.
+_FIRST = [
+    "#e6484d",
+    "#2f7ed8",
+    "#f2b632",
+    "#36a168",
+    "#8e5bd0",
+    "#f58549",
+    "#2bb8c4",
+    "#d84c97",
+    "#98c13d",
+    "#5a4fcf",
+    "#a5683a",
+    "#7fc4f5",
+    "#c92a5e",
+    "#1c7c7d",
+    "#f7a6b8",
+    "#6f8f2f",
+    "#b98af0",
+    "#ffd97a",
+    "#3b5ba9",
+    "#7ee0b0",
+]
+
+
+def palette(n: int) -> NDArray[np.uint8]:
+    """`n` distinguishable colours: uint8 (n, 3) RGB; `palette(m)` is always the start of `palette(n)`, m < n.
+
+    The first twenty are chosen by eye; each later one is the candidate farthest from all before it in the
+    OKLab space (Ottosson 2020), where distances are roughly what people see. Beyond about 2,000 colours
+    they repeat.
+    """
+    if n < 0:
+        raise InputError(f"palette of {n} colours: expected 0 or more")
+    colours = _colours(max(64, 1 << max(n - 1, 1).bit_length()))
+    return colours[np.arange(n) % len(colours)]
+
+
+def to_hex(colour: NDArray[np.uint8]) -> str:
+    """A uint8 (3,) colour as `#rrggbb`."""
+    return "#" + "".join(f"{int(c):02x}" for c in colour)
+
+
+def ink(colour: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """Black or white, whichever reads better on a uint8 (3,) colour (WCAG 2 relative luminance)."""
+    luminance = float(_linear(colour) @ np.array([0.2126, 0.7152, 0.0722]))
+    return (20, 22, 28) if luminance > 0.25 else (255, 255, 255)
+
+
+@lru_cache(maxsize=8)
+def _colours(n: int) -> NDArray[np.uint8]:
+    steps = np.linspace(24, 250, 16)
+    lattice = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3).astype(np.uint8)
+    lab = _oklab(lattice)
+    chroma = np.hypot(lab[:, 1], lab[:, 2])
+    good = (lab[:, 0] > 0.42) & (lab[:, 0] < 0.9) & (chroma > 0.07) & (chroma < 0.23)
+    lattice, lab = lattice[good], lab[good]
+    chosen = [np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)], np.uint8) for c in _FIRST]
+    nearest = np.full(len(lab), np.inf)
+    for colour in chosen:
+        nearest = np.minimum(nearest, ((lab - _oklab(colour)) ** 2).sum(-1))
+    for _ in range(min(n - len(chosen), len(lab))):
+        best = int(nearest.argmax())
+        chosen.append(lattice[best])
+        nearest = np.minimum(nearest, ((lab - lab[best]) ** 2).sum(-1))
+    colours = np.stack(chosen)
+    colours.setflags(write=False)
+    return colours
+
+
+def _linear(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """sRGB's transfer curve undone (IEC 61966-2-1): uint8 (..., 3) to [0, 1]."""
+    c = rgb.astype(np.float64) / 255.0
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def _oklab(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """OKLab of uint8 (..., 3) sRGB; matrices from Björn Ottosson, "A perceptual color space" (2020)."""
+    to_lms = np.array(
+        [
+            [0.4122214708, 0.5363325363, 0.0514459929],
+            [0.2119034982, 0.6806995451, 0.1073969566],
+            [0.0883024619, 0.2817188376, 0.6299787005],
+        ]
+    )
+    to_lab = np.array(
+        [
+            [0.2104542553, 0.7936177850, -0.0040720468],
+            [1.9779984951, -2.4285922050, 0.4505937099],
+            [0.0259040371, 0.7827717662, -0.8086757660],
+        ]
+    )
+    return np.cbrt(_linear(rgb) @ to_lms.T) @ to_lab.T

@@ -1,0 +1,105 @@
+"""One path by which every model of a preset is read: hub id or local folder, cached or not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import ModelError
+from .presets import ModelSource
+
+T = TypeVar("T")
+
+
+def load_weights(source: ModelSource, what: str, load: Callable[..., T]) -> T:
+    """Call `load(id_or_folder, **keywords)`, a `from_pretrained` of transformers or diffusers, on a source.
+
+    The local cache is asked first, so that weights once fetched load without a network; the hub is asked only
+    when it answers, so that its client's half minute of retries is never sat through offline.
+    `what` names the model in messages ("CLIP"). Raises ModelError, one line, when the weights cannot be had.
+    """
+    folder = Path(source.id).expanduser()
+    with _quiet():
+        if folder.is_dir():
+            return _attempt(source, what, load, str(folder))
+        if _looks_local(source.id):
+            raise ModelError(
+                f"{what}: there is no folder {source.id}; give a local folder in the transformers "
+                "format or a hub id"
+            )
+        keywords: dict[str, Any] = {} if source.revision is None else {"revision": source.revision}
+        try:
+            return load(source.id, local_files_only=True, **keywords)
+        except (OSError, ValueError):  # not in the cache, or not whole there
+            _require_hub(source, what)
+        return _attempt(source, what, load, source.id, **keywords)
+
+
+def identity_id(source: ModelSource, preset_name: str) -> str:
+    """The name a bank remembers a model by: its hub id, or PRESET/FOLDER, so that no path is kept."""
+    folder = Path(source.id).expanduser()
+    return f"{preset_name}/{folder.name}" if folder.is_dir() or _looks_local(source.id) else source.id
+
+
+def _looks_local(name: str) -> bool:
+    return name.startswith(("/", ".", "~")) or "\\" in name or name.count("/") > 1
+
+
+def _attempt(source: ModelSource, what: str, load: Callable[..., T], place: str, **keywords: Any) -> T:
+    try:
+        return load(place, **keywords)
+    except ModelError as error:
+        raise ModelError(f"{what}: {place}: {error}") from error
+    except Exception as error:  # the loaders raise OSError, ValueError, KeyError, safetensors' and JSON's own
+        raise ModelError(
+            f"{what}: {place} cannot be loaded: {_first_line(error)}; {_hint(source)}"
+        ) from error
+
+
+def _require_hub(source: ModelSource, what: str) -> None:
+    """Raise ModelError at once when the hub cannot be asked or does not have the model."""
+    from huggingface_hub import HfApi
+
+    wanted = source.id if source.revision is None else f"{source.id} at revision {source.revision}"
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        raise ModelError(
+            f"{what}: {wanted} is not in the local cache and HF_HUB_OFFLINE is set; {_hint(source)}"
+        )
+    try:
+        HfApi().model_info(source.id, revision=source.revision, timeout=10)
+    except Exception as error:  # connection, authorisation and not-found errors share no base
+        raise ModelError(
+            f"{what}: {wanted} is not in the local cache and the hub did not give it "
+            f"({_first_line(error)}); {_hint(source)}"
+        ) from error
+
+
+def _hint(source: ModelSource) -> str:
+    if Path(source.id).expanduser().is_dir():
+        return "is the folder a whole save_pretrained() of the right model, with safetensors weights?"
+    return f"get it with `hf download {source.id}`, or give a local folder instead"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide transformers' loading bars and load reports: what they tell comes as one line, or not at all."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    level = logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

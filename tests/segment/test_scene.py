@@ -1,0 +1,189 @@
+"""Scene x Vocabulary against the plain reference, and the ways they are used."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from freeda.errors import InputError
+from freeda.options import SegmentOptions, Superpixels
+from freeda.segment import matching, upsample
+from freeda.segment.vocabulary import Vocabulary
+
+_spec = importlib.util.spec_from_file_location("reference", Path(__file__).with_name("reference.py"))
+assert _spec is not None and _spec.loader is not None
+reference = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(reference)
+
+FELZENSZWALB = Superpixels(scale=10.0, sigma=0.3, min_size=1)
+
+
+def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Blotches of colour with a little noise: regions large and tiny."""
+    coarse = rng.integers(0, 256, (1 + height // 7, 1 + width // 7, 3))
+    image = np.kron(coarse, np.ones((8, 8, 1)))[:height, :width] + rng.normal(0, 6, (height, width, 3))
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def random_vocabulary(rng: np.random.Generator, n: int) -> Vocabulary:
+    text = rng.normal(size=(n, 20)).astype(np.float32)
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    return Vocabulary(
+        tuple(f"class {i}" for i in range(n)), text, rng.normal(size=(n, 24)).astype(np.float32)
+    )
+
+
+def agree(model: Any, image: np.ndarray, vocabulary: Vocabulary, options: SegmentOptions) -> None:
+    """Labels and scores of the package equal those of the plain reference."""
+    scene = model.encode(image, **{n: getattr(options, n) for n in options.__dataclass_fields__})
+    result = scene.segment(vocabulary)
+    working = scene.working_image()
+    plain = reference.merged(
+        model.encoders, working, vocabulary.text_embeddings, vocabulary.prototypes, options
+    )
+    plain = reference.resized(plain, image.shape[:2]).numpy()
+    np.testing.assert_allclose(result.scores(), plain, atol=2e-5)
+    np.testing.assert_allclose(result.confidence, plain.max(axis=0), atol=2e-5)
+    assert result.labels.shape == image.shape[:2] and result.labels.dtype == np.int32
+    # The label may differ from the reference's only where two scores tie up to rounding.
+    chosen = np.take_along_axis(plain, result.labels[None].astype(np.int64), axis=0)[0]
+    assert (plain.max(axis=0) - chosen).max() < 4e-5
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    window=st.sampled_from([None, 16, 33, 100]),
+    stride=st.integers(9, 16),
+    short_side=st.sampled_from([None, 24, 50]),
+    classes=st.integers(1, 7),
+    local_weight=st.sampled_from([0.0, 0.3, 0.8, 1.0]),
+    algorithm=st.sampled_from(["felzenszwalb", "slic", "none"]),
+    seed=st.integers(0, 10**6),
+)
+def test_equals_the_plain_reference(
+    tiny_model: Any, height: int, width: int, seed: int, classes: int, algorithm: str, **fields: Any
+) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = Superpixels(algorithm, scale=10.0, sigma=0.3, min_size=1, n_segments=12)
+    options = SegmentOptions(superpixels=pixels, long_side=150, **fields)
+    agree(tiny_model, picture(rng, height, width), random_vocabulary(rng, classes), options)
+
+
+def test_little_memory_gives_the_same(tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    image, vocabulary = picture(rng, 90, 60), random_vocabulary(rng, 5)
+    scene = tiny_model.encode(image, superpixels=FELZENSZWALB)
+    roomy = scene.segment(vocabulary)
+    scores = roomy.scores()
+    for module, name, value in (
+        (matching, "TABLE", 0),
+        (matching, "CHUNK", 60),
+        (upsample, "CHUNK", 60),
+        (upsample, "STRIP", 100),
+    ):
+        monkeypatch.setattr(module, name, value)
+    tight = scene.segment(vocabulary)
+    assert np.array_equal(tight.labels, roomy.labels)
+    np.testing.assert_allclose(tight.scores(), scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 50])
+def test_batches_do_not_matter(tiny_model: Any, batch_size: int) -> None:
+    rng = np.random.default_rng(2)
+    image, vocabulary, calls = picture(rng, 60, 130), random_vocabulary(rng, 4), []
+    scene = tiny_model.encode(image, batch_size=batch_size, on_done=lambda *done: calls.append(done))
+    whole = tiny_model.encode(image, batch_size=8)
+    np.testing.assert_allclose(scene.mosaic.features, whole.mosaic.features, atol=1e-5)
+    assert np.array_equal(scene.segment(vocabulary).labels, whole.segment(vocabulary).labels)
+    assert calls[-1] == (4, 4) and len(calls) == -(-4 // batch_size)
+
+
+def test_constant_background(tiny_model: Any) -> None:
+    rng = np.random.default_rng(3)
+    image, vocabulary = picture(rng, 50, 70), random_vocabulary(rng, 3)
+    scene = tiny_model.encode(image)
+    plain = scene.segment(vocabulary)
+    threshold = float(np.median(plain.confidence))
+    result = scene.segment(vocabulary, background="constant", background_threshold=threshold)
+    assert result.names == (*vocabulary.names, "background")
+    empty = plain.confidence < threshold
+    assert np.array_equal(result.labels == 3, empty)
+    assert np.array_equal(result.labels[~empty], plain.labels[~empty])
+    named = Vocabulary(("background", "b", "c"), vocabulary.text_embeddings, vocabulary.prototypes)
+    with pytest.raises(InputError, match="'background'"):
+        scene.segment(named, background="constant")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2000, 1), (1, 2000), (2, 3)])
+def test_extreme_shapes(tiny_model: Any, size: tuple[int, int]) -> None:
+    image = np.random.default_rng(4).integers(0, 256, (*size, 3), dtype=np.uint8)
+    result = tiny_model.segment(image, ["cat", "dog"])
+    assert result.labels.shape == size
+
+
+def test_20000_by_10(tiny_model: Any) -> None:
+    image = np.random.default_rng(5).integers(0, 256, (20000, 10, 3), dtype=np.uint8)
+    assert tiny_model.segment(image, ["cat", "dog"]).labels.shape == (20000, 10)
+
+
+def test_one_class_takes_all(tiny_model: Any) -> None:
+    result = tiny_model.segment(np.zeros((9, 9, 3), np.uint8), ["cat"])
+    assert not result.labels.any() and result.shares == {"cat": 1.0}
+
+
+def test_a_scene_is_relabelled_without_the_encoders(tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(np.random.default_rng(6), 60, 60)
+    scene = tiny_model.encode(image)
+    expected = tiny_model.segment(image, ["cat", "boat"]).labels
+    monkeypatch.setattr(tiny_model.encoders.dense, "encode", lambda x: pytest.fail("encoded again"))
+    assert np.array_equal(scene.segment(["cat", "boat"]).labels, expected)
+    assert np.array_equal(scene.segment(tiny_model.vocabulary(["cat", "boat"])).labels, expected)
+    assert scene.segment({"cat": ["dog"], "tree": []}).names == ("cat", "tree")
+
+
+def test_options_of_a_scene(tiny_model: Any) -> None:
+    image = picture(np.random.default_rng(7), 40, 40)
+    scene = tiny_model.encode(image, local_weight=1.0)
+    words = ["cat", "boat", "sky"]
+    assert scene.segment(words).options.local_weight == 1.0
+    direct = tiny_model.segment(image, words, local_weight=0.0, k=2)
+    assert np.array_equal(scene.segment(words, local_weight=0.0, k=2).labels, direct.labels)
+    with pytest.raises(InputError, match="'window' cannot change after encoding"):
+        scene.segment(words, window=3)
+    with pytest.raises(InputError, match="unknown option 'colour'"):
+        tiny_model.encode(image, colour=3)
+    with pytest.raises(InputError, match="different models"):
+        scene.segment(Vocabulary(("a",), np.ones((1, 7), np.float32), np.ones((1, 24), np.float32)))
+
+
+def test_scores_of_some_names(tiny_model: Any) -> None:
+    result = tiny_model.segment(picture(np.random.default_rng(8), 30, 44), ["cat", "boat", "sky"])
+    assert result.scores(["sky"]).shape == (1, 30, 44)
+    assert np.array_equal(result.scores(["sky", "cat"]), result.scores()[[2, 0]])
+    assert np.array_equal(result.scores().argmax(0), result.labels)
+    assert sum(result.shares.values()) == pytest.approx(1.0)
+    with pytest.raises(InputError, match="no class 'moon'"):
+        result.scores(["moon"])
+
+
+def test_saving(tiny_model: Any, tmp_path: Path) -> None:
+    result = tiny_model.segment(picture(np.random.default_rng(9), 30, 44), ["cat", "boat"])
+    written = result.save(tmp_path / "out", "photo")
+    assert all(path.is_file() and path.name.startswith("photo.") for path in written.values())
+    from PIL import Image
+
+    assert np.array_equal(np.asarray(Image.open(written["labels"])), result.labels)
+
+
+def test_regions_are_those_that_were_used(tiny_model: Any) -> None:
+    image = picture(np.random.default_rng(10), 48, 48)
+    regions = tiny_model.encode(image).regions()
+    assert regions.shape == (48, 48) and regions.min() == 0

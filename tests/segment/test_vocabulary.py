@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from freeda.errors import BankError, InputError
+from freeda.options import SegmentOptions
+from freeda.segment.vocabulary import WordEmbedder, build_vocabulary, parse_names
+
+
+class PlainBank:
+    """Retrieval by sorting, in memory."""
+
+    def __init__(self, keys: np.ndarray, prototypes: np.ndarray):
+        self.keys, self.prototypes = keys, prototypes
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        found = [
+            sorted(range(len(self.keys)), key=lambda i: (-float(q @ self.keys[i]), i))[:k] for q in queries
+        ]
+        rows = np.array(found).reshape(len(queries), -1)
+        return np.take_along_axis(queries @ self.keys.T, rows, axis=1), rows
+
+
+@pytest.fixture()
+def bank() -> PlainBank:
+    rng = np.random.default_rng(0)
+    keys = rng.normal(size=(30, 20)).astype(np.float32)
+    keys /= np.linalg.norm(keys, axis=1, keepdims=True)
+    return PlainBank(keys, rng.normal(size=(30, 24)).astype(np.float16))
+
+
+def test_equals_the_definition(tiny_encoders: Any, bank: PlainBank) -> None:
+    options = SegmentOptions(k=4)
+    bank.prototypes[::3, 5] = np.nan
+    bank.prototypes[1, 0] = np.inf
+    vocabulary = build_vocabulary(WordEmbedder(tiny_encoders.clip), bank, ["cat", "stop sign"], options)
+    for c, name in enumerate(["cat", "stop sign"]):
+        prompts = [template.format(name) for template in options.templates]
+        mean = sum(tiny_encoders.clip.encode_text([p])[0].double().numpy() for p in prompts) / len(prompts)
+        text = mean / np.linalg.norm(mean)
+        np.testing.assert_allclose(vocabulary.text_embeddings[c], text, atol=1e-6)
+        nearest = np.argsort(-(bank.keys @ text))[:4]
+        rows = [bank.prototypes[i].astype(float) for i in nearest if np.isfinite(bank.prototypes[i]).all()]
+        np.testing.assert_allclose(vocabulary.prototypes[c], np.mean(rows, axis=0), atol=1e-6)
+    assert vocabulary.text_embeddings.dtype == vocabulary.prototypes.dtype == np.float32
+
+
+def test_k_beyond_the_bank_takes_all(tiny_encoders: Any, bank: PlainBank) -> None:
+    embed = WordEmbedder(tiny_encoders.clip)
+    vocabulary = build_vocabulary(embed, bank, ["cat"], SegmentOptions(k=10_000))
+    np.testing.assert_allclose(vocabulary.prototypes[0], bank.prototypes.astype(float).mean(0), atol=1e-6)
+
+
+def test_synonyms_are_averaged_before_normalising(tiny_encoders: Any, bank: PlainBank) -> None:
+    embed, options = WordEmbedder(tiny_encoders.clip), SegmentOptions()
+    vocabulary = build_vocabulary(embed, bank, {"sofa": ["couch", "settee"], "cat": []}, options)
+    assert vocabulary.names == ("sofa", "cat")
+    assert vocabulary.words == (("sofa", "couch", "settee"), ("cat",))
+    mean = embed(["sofa", "couch", "settee"], options.templates).mean(0).numpy()
+    np.testing.assert_allclose(vocabulary.text_embeddings[0], mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_a_word_is_encoded_once(tiny_encoders: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    clip, encode = tiny_encoders.clip, tiny_encoders.clip.encode_text
+    monkeypatch.setattr(clip, "encode_text", lambda texts: asked.extend(texts) or encode(texts))
+    embed = WordEmbedder(clip)
+    embed(["cat", "dog", "cat"], ("a {}.",))
+    embed(["dog", "boat"], ("a {}.",))
+    embed(["dog"], ("the {}.",))
+    assert asked == ["a cat.", "a dog.", "a boat.", "the dog."]
+
+
+def test_braces_in_a_name_are_plain_text(tiny_encoders: Any, bank: PlainBank) -> None:
+    build_vocabulary(WordEmbedder(tiny_encoders.clip), bank, ["{0}", "{"], SegmentOptions(k=2))
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([], "empty"),
+        ({}, "empty"),
+        ("cat, dog", "must be a list"),
+        (["cat", " "], "blank"),
+        (["cat", "dog", "cat"], "'cat' is given twice"),
+        (["stop sign", "Stop  Sign"], "'Stop Sign' is given twice"),
+        (["cat", 3], "3 is not a string"),
+        ({"sofa": "couch"}, "synonyms of class 'sofa'"),
+        ({"sofa": [""]}, "blank"),
+    ],
+)
+def test_unusable_names(names: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        parse_names(names)
+    assert "\n" not in str(caught.value)
+
+
+def test_white_space_is_tidied() -> None:
+    assert parse_names([" traffic \n light "]) == {"traffic light": ("traffic light",)}
+
+
+def test_a_name_beyond_the_tokenizer_is_named(tiny_encoders: Any, bank: PlainBank) -> None:
+    with pytest.raises(InputError, match=r"cat cat .*tokens long"):
+        build_vocabulary(WordEmbedder(tiny_encoders.clip), bank, ["dog", "cat " * 50], SegmentOptions())
+
+
+@pytest.mark.parametrize("name", ["🦊", "قطة", "ünïcödé", "日本"])
+def test_any_script_is_read(tiny_encoders: Any, bank: PlainBank, name: str) -> None:
+    vocabulary = build_vocabulary(WordEmbedder(tiny_encoders.clip), bank, [name], SegmentOptions(k=3))
+    assert np.isfinite(vocabulary.text_embeddings).all()
+
+
+def test_a_bank_without_use(tiny_encoders: Any, bank: PlainBank) -> None:
+    embed = WordEmbedder(tiny_encoders.clip)
+    bank.prototypes[:] = np.nan
+    with pytest.raises(BankError, match="'cat': none of the 5"):
+        build_vocabulary(embed, bank, ["cat"], SegmentOptions(k=5))
+    with pytest.raises(BankError, match="no pairs"):
+        build_vocabulary(embed, PlainBank(bank.keys[:0], bank.prototypes[:0]), ["cat"], SegmentOptions())
