@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from .errors import FreedaError, InputError
 from .options import CollectOptions, SegmentOptions
-from .presets import PRESETS, find_preset
+from .presets import DEFAULT, PRESETS, find_preset
 
 if TYPE_CHECKING:
     from .segment import Segmentation
@@ -80,7 +80,7 @@ def segment(
         str | None, typer.Option(help='Words, separated by commas: "cat, wooden floor".')
     ] = None,
     classes_file: Annotated[Path | None, typer.Option(help="A text file with one word a line.")] = None,
-    model: _Model = "miniature",
+    model: _Model = DEFAULT,
     bank: Annotated[Path | None, typer.Option(help="Bank directory; default: the preset's own.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
     device: _Device = "auto",
@@ -131,7 +131,7 @@ def collect(
         Path, typer.Argument(help="Text file with one caption a line, or COCO captions JSON.")
     ],
     out: Annotated[Path, typer.Option(help="Bank directory; one that is there is continued.")],
-    model: _Model = "miniature",
+    model: _Model = DEFAULT,
     device: _Device = "auto",
     limit: Annotated[int | None, typer.Option(help="Take only the first so many captions.")] = None,
     seed: Annotated[int, typer.Option(help="Other pictures for the same captions.")] = 0,

@@ -14,7 +14,7 @@ from .encoders import Encoders, load_encoders
 from .errors import InputError
 from .images import to_image
 from .options import SegmentOptions
-from .presets import ModelSource, Preset, find_preset
+from .presets import DEFAULT, ModelSource, Preset, find_preset
 from .segment.scene import Scene, encode_scene
 from .segment.vocabulary import Names, ReferenceBank, Vocabulary, WordEmbedder, build_vocabulary
 
@@ -87,7 +87,7 @@ class FreeDA:
 
 
 def load(
-    preset: str | Path | Preset = "miniature",
+    preset: str | Path | Preset = DEFAULT,
     bank: str | Path | Bank | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "float32",

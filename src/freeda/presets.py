@@ -89,6 +89,10 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+DEFAULT = "miniature"
+"""The preset taken when none is named: the only one that needs no download."""
+
+
 def find_preset(name: str | Path | Preset) -> Preset:
     """The preset of that name, or the one described by a JSON file (`*.json`).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ def load_weights(source: ModelSource, what: str, load: Callable[..., T]) -> T:
     `what` names the model in messages ("CLIP"). Raises ModelError, one line, when the weights cannot be had.
     """
     folder = Path(source.id).expanduser()
-    with _quiet():
+    with quiet():
         if folder.is_dir():
             return _attempt(source, what, load, str(folder))
         if _looks_local(source.id):
@@ -89,17 +90,20 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide transformers' loading bars and load reports: what they tell comes as one line, or not at all."""
-    from transformers.utils import logging
+def quiet() -> Iterator[None]:
+    """Hide the libraries' loading bars and reports: what they tell comes as one line, or not at all."""
+    from transformers.utils import logging as bars
 
-    shown = logging.is_progress_bar_enabled()
-    level = logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    shown = bars.is_progress_bar_enabled()
+    loggers = [logging.getLogger(name) for name in ("transformers", "diffusers")]
+    levels = [logger.level for logger in loggers]
+    bars.disable_progress_bar()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         if shown:
-            logging.enable_progress_bar()
+            bars.enable_progress_bar()

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from freeda.miniature.train.common import Draws, Recipe, augment, fit
-from freeda.miniature.train.dense import _agreement, _patchwork, _presence
+from freeda.miniature.train.dense import patch_targets
+from freeda.miniature.train.regions import MOST, SIDE, _bag_loss, _cut
 from freeda.miniature.train.words import FORMS, present
 
 RECIPE = Recipe(steps=9, batch=4, rate=1e-2, warmup=2)
@@ -57,27 +58,49 @@ def test_words_are_found_longest_first() -> None:
     assert row["beach ball"] and row["grass"] and not row["ball"] and not row["beach"]
 
 
-def test_agreement_is_the_log_probability_of_what_was_said() -> None:
-    scores, said = torch.randn(2, 5, 4), torch.tensor([[1.0, 0, 1, 0], [0, 1, 0, 0]])[:, None].repeat(1, 5, 1)
-    expected = 0.0
+def test_the_bag_loss_is_its_definition() -> None:
+    torch.manual_seed(0)
+    log, bag = torch.randn(7, 4).log_softmax(-1), torch.tensor([0, 0, 0, 1, 1, 1, 1])
+    said = torch.tensor([[1.0, 0, 1, 0], [0, 1, 0, 0]])
+    p = log.exp().tolist()
+    agreement = -np.mean([np.log(sum(p[m][w] for w in range(4) if said[bag[m], w])) for m in range(7)])
+    presence = []
     for b in range(2):
-        for p in range(5):
-            weights = [float(torch.exp(s)) for s in scores[b, p]]
-            expected -= (
-                np.log(sum(w for w, s in zip(weights, said[b, p], strict=True) if s) / sum(weights)) / 10
-            )
-    assert _agreement(scores, said).item() == pytest.approx(expected, rel=1e-4)
+        for w in range(4):
+            if said[b, w]:
+                nowhere = np.prod([1 - p[m][w] for m in range(7) if bag[m] == b])
+                presence.append(-np.log(1 - nowhere))
+    assert _bag_loss(log, bag, said).item() == pytest.approx(agreement + 0.5 * np.mean(presence), rel=1e-4)
 
 
-def test_patchwork_takes_pixels_from_the_owner() -> None:
-    x = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 3, 128, 128)
-    mixed, owner = _patchwork(x, Draws("x", 1))
-    assert torch.equal(mixed[:, 0, ::8, ::8].flatten(1).long(), owner)
+def test_patch_targets_are_means_over_pixels() -> None:
+    rng = np.random.default_rng(0)
+    maps, names = rng.integers(0, 5, (2, 16, 24)), rng.random((2, 5, 3)).astype(np.float32)
+    names /= names.sum(-1, keepdims=True)
+    names[:, 4] = 0  # a region without a name
+    target, known = patch_targets(torch.from_numpy(maps), torch.from_numpy(names))
+    assert target.shape == (2, 6, 3)
+    for b in range(2):
+        for y in range(2):
+            for x in range(3):
+                pixels = maps[b, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8].ravel()
+                mean = names[b][pixels].sum(0) / (pixels != 4).sum()
+                assert target[b, 3 * y + x].numpy() == pytest.approx(mean, abs=1e-5)
+                assert known[b, 3 * y + x].item() == pytest.approx((pixels != 4).mean(), abs=1e-5)
 
 
-def test_presence_prefers_the_right_word() -> None:
-    said, bias = torch.tensor([[1.0, 0.0]]).repeat(3, 1), torch.full((2,), -6.0)
-    good = torch.zeros(3, 256, 2)
-    good[:, :20, 0] = 12
-    own = torch.ones(3, 256, dtype=torch.bool)
-    assert _presence(good, own, said, bias) < 0.1 < _presence(good.flip(-1), own, said, bias)
+def test_a_cut_region_shows_nothing_of_its_surroundings() -> None:
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[:, 64:] = (250, 10, 10)
+    image[40:80, 20:50] = (10, 240, 20)
+    numbers, crops, extent = _cut(image)
+    assert (
+        len(crops) == numbers.max() + 1 <= MOST
+        and crops.shape[1:] == (SIDE, SIDE, 4)
+        and extent.shape[1] == 2
+    )
+    green = crops[numbers[60, 30]]
+    inside = green[..., 3] == 255
+    assert inside.mean() > 0.4 and np.abs(green[inside][:, :3].astype(int) - (10, 240, 20)).max() <= 1
+    outside = green[..., 3] == 0
+    assert outside.any() and (green[outside] == 0).all()

@@ -15,7 +15,7 @@ from ..encoders import choose_device, choose_dtype
 from ..errors import InputError, ModelError
 from ..options import CollectOptions
 from ..presets import ModelSource
-from ..weights import load_weights
+from ..weights import load_weights, quiet
 from .attention import AttentionCapture
 
 
@@ -90,8 +90,9 @@ def load_generator(
 
     Raises ModelError, one line, when it cannot be had.
     """
-    from diffusers import StableDiffusionPipeline
-    from diffusers.utils import logging
+    with quiet():
+        from diffusers import StableDiffusionPipeline
+        from diffusers.utils import logging
 
     on, kind = choose_device(device), choose_dtype(dtype)
     logging.disable_progress_bar()

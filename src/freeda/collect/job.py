@@ -17,7 +17,7 @@ from ..encoders import choose_device, choose_dtype, model_identity
 from ..errors import BankError
 from ..files import make_folder
 from ..options import CollectOptions, to_dict
-from ..presets import Preset, find_preset
+from ..presets import DEFAULT, Preset, find_preset
 from ..weights import identity_id
 from .captions import Caption, to_captions
 from .progress import CaptionProgress
@@ -28,7 +28,7 @@ from .tagging import choose_tagger
 def collect(
     captions: str | Path | Iterable[str | Caption],
     out: str | Path,
-    model: str | Path | Preset = "vit-l",
+    model: str | Path | Preset = DEFAULT,
     device: str | torch.device = "auto",
     limit: int | None = None,
     seed: int = 0,

@@ -82,11 +82,11 @@ def article(phrase: str) -> str:
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 
-def _thing(thing: Thing, rng: np.random.Generator, unseen: bool) -> str:
+def _thing(thing: Thing, rng: np.random.Generator, unseen: bool, near: bool) -> str:
     phrase = word(thing.kind, rng, unseen)
     if rng.random() < 0.6:
         phrase = f"{thing.colour} {phrase}"
-    if rng.random() < 0.35:
+    if near or rng.random() < 0.35:
         sizes = ("big", "large") if thing.radius >= 26 else ("small", "little") if thing.radius <= 19 else ()
         if sizes:
             phrase = f"{rng.choice(sizes)} {phrase}"
@@ -108,7 +108,7 @@ def caption(scene: Scene, rng: np.random.Generator, *, complete: bool = False, u
     lets in the word forms of UNSEEN (never for a bank's captions).
     """
     order = rng.permutation(len(scene.things))
-    phrases = [_thing(scene.things[i], rng, unseen) for i in order]
+    phrases = [_thing(scene.things[i], rng, unseen, scene.near) for i in order]
     things = phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
     ground = word(scene.ground, rng, unseen)
     if rng.random() < 0.4:

@@ -15,8 +15,9 @@ from .things import DRAW, THINGS
 SIZE = 128
 CLASSES: tuple[str, ...] = (*STUFF, *THINGS)
 """The benchmark names of the world; a label is an index into this tuple."""
-TRAIN, HELD_OUT, BANK = 0, 1, 2
-"""Streams of scenes: models are trained on the first, measured on the second, captioned from the third."""
+TRAIN, HELD_OUT, BANK, CLOSE = 0, 1, 2, 3
+"""Streams of scenes: models are trained on TRAIN, measured on HELD_OUT, and a bank's captions describe BANK.
+BANK's scenes, and those of CLOSE, from which the denoiser learns to draw them, are seen from near by."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Scene:
     """(128, 128, 3) RGB."""
     labels: NDArray[np.uint8]
     """(128, 128) indices into CLASSES, from the renderer itself."""
+    near: bool = False
+    """Seen from near by: fewer and larger things."""
 
 
 def _horizon(rng: np.random.Generator, flat: bool) -> NDArray[np.float64]:
@@ -51,13 +54,15 @@ def _horizon(rng: np.random.Generator, flat: bool) -> NDArray[np.float64]:
     )
 
 
-def _place(rng: np.random.Generator, n: int) -> list[tuple[int, int, int]]:
+def _place(
+    rng: np.random.Generator, n: int, median: int, least: int, most: int
+) -> list[tuple[int, int, int]]:
     """n (radius, x, y) whose centres keep apart: things may overlap but none hides another."""
     spots: list[tuple[int, int, int]] = []
     for _ in range(200):
         if len(spots) == n:
             break
-        r = int(np.clip(rng.lognormal(np.log(23), 0.26), 14, 38))
+        r = int(np.clip(rng.lognormal(np.log(median), 0.26), least, most))
         x, y = (
             int(rng.integers(r // 2 + 4, SIZE - r // 2 - 4)),
             int(rng.integers(r // 2 + 12, SIZE - r // 2 - 4)),
@@ -70,6 +75,7 @@ def _place(rng: np.random.Generator, n: int) -> list[tuple[int, int, int]]:
 def render(stream: int, index: int) -> Scene:
     """Scene number `index` of a stream: the same picture on every machine and in any order."""
     rng = np.random.default_rng([stream, index])
+    near = stream in (BANK, CLOSE)
     backdrop = str(rng.choice(list(BACKDROPS)))
     ground = str(rng.choice(list(GROUNDS)))
     y = np.arange(SIZE)[:, None]
@@ -83,10 +89,12 @@ def render(stream: int, index: int) -> Scene:
     canvas = canvas + (floor - canvas) * below[..., None]
     labels = np.where(below >= 0.5, CLASSES.index(ground), CLASSES.index(backdrop)).astype(np.uint8)
 
-    kinds = rng.choice(list(THINGS), size=int(rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2])), replace=False)
+    counts = [0.75, 0.25, 0.0] if near else [0.35, 0.45, 0.2]
+    kinds = rng.choice(list(THINGS), size=int(rng.choice([1, 2, 3], p=counts)), replace=False)
+    spread = (38, 30, 50) if near else (23, 14, 38)
     things = []
     for kind, (r, cx, cy) in zip(
-        kinds, sorted(_place(rng, len(kinds)), key=lambda s: s[2] + s[0]), strict=False
+        kinds, sorted(_place(rng, len(kinds), *spread), key=lambda s: s[2] + s[0]), strict=False
     ):
         draw, choice = DRAW[str(kind)]
         colour = str(rng.choice(choice))
@@ -102,7 +110,7 @@ def render(stream: int, index: int) -> Scene:
     gain = rng.uniform(0.88, 1.1) + rng.normal(0, 0.015, 3)
     graded = canvas * gain + rng.normal(0, 0.012, canvas.shape)
     image = np.round(np.clip(graded, 0, 1) * 255).astype(np.uint8)
-    return Scene(backdrop, ground, tuple(things), image, labels)
+    return Scene(backdrop, ground, tuple(things), image, labels, near)
 
 
 def _fit(

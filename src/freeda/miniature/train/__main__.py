@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ...presets import PRESETS
+from ..scenes import CLOSE
 
 STAGES = ("data", "clip", "vae", "dense", "unet", "bank")
 BANK_SEED, BANK_CAPTIONS = 1000, 400
@@ -47,6 +48,7 @@ def main(
         torch.set_num_threads(threads)
     chosen = choose_device(device)
     pairs = training_pairs(work / "data", scenes)
+    near = training_pairs(work / "data", scenes * 2 // 5, CLOSE)
     state = work / "state"
     results = {
         "clip": out / "clip",
@@ -70,7 +72,7 @@ def main(
         elif name == "dense":
             dense.train(pairs, state, temporary, results["vae"], chosen, recipe)
         else:
-            unet.train(pairs, state, temporary, results["clip"], results["vae"], chosen, recipe)
+            unet.train(pairs, near, state, temporary, results["clip"], results["vae"], chosen, recipe)
         shutil.rmtree(result, ignore_errors=True)
         temporary.rename(result)
     if "bank" in (stage or STAGES):

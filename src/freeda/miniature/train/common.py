@@ -25,6 +25,8 @@ class Recipe:
     rate: float
     decay: float = 0.05
     warmup: int = 200
+    stop: int | None = None
+    """Where the run ends if before `steps`, which then only shape the rate's fall."""
     average: float = 0.998
     """Decay of the exponential moving average of the weights; the average is what is kept."""
 
@@ -33,6 +35,7 @@ class Draws:
     """All randomness of one step, a function of (stage, step) alone: resuming changes nothing."""
 
     def __init__(self, stage: str, step: int) -> None:
+        self.step = step
         seed = [*stage.encode(), step]
         self.numpy = np.random.default_rng(seed)
         self.torch = torch.Generator().manual_seed(int(self.numpy.integers(2**62)))
@@ -77,7 +80,8 @@ def fit(
     first = _restore(path, model, optimiser, average)
     model.train()
     mean, began, saved = 0.0, time.monotonic(), time.monotonic()
-    for step in range(first, recipe.steps):
+    last = recipe.steps if recipe.stop is None else recipe.stop
+    for step in range(first, last):
         rate = (
             recipe.rate
             * min(1.0, (step + 1) / recipe.warmup)
@@ -101,11 +105,11 @@ def fit(
         if (step + 1) % 50 == 0:
             pace = (time.monotonic() - began) / (step + 1 - first)
             print(
-                f"{stage}: step {step + 1}/{recipe.steps}  loss {mean:.4f}  {pace:.3f} s/step  "
-                f"{pace * (recipe.steps - step - 1) / 60:.1f} min left",
+                f"{stage}: step {step + 1}/{last}  loss {mean:.4f}  {pace:.3f} s/step  "
+                f"{pace * (last - step - 1) / 60:.1f} min left",
                 flush=True,
             )
-        if probe is not None and (step + 1) % 500 == 0:
+        if probe is not None and (step + 1) % 250 == 0:
             model.eval()
             now = {k: v.detach().clone() for k, v in model.state_dict().items()}
             model.load_state_dict(average)
@@ -113,7 +117,7 @@ def fit(
                 print(f"{stage}: step {step + 1}  {probe()}", flush=True)
             model.load_state_dict(now)
             model.train()
-        if time.monotonic() - saved > save_every or step + 1 == recipe.steps:
+        if time.monotonic() - saved > save_every or step + 1 == last:
             _store(path, model, optimiser, average, step + 1)
             saved = time.monotonic()
     model.load_state_dict(average)
@@ -161,14 +165,8 @@ def batch_of(images: NDArray[np.uint8], chosen: NDArray[np.int64], device: torch
     return torch.from_numpy(picked).to(device).permute(0, 3, 1, 2).float() / 255
 
 
-def augment(
-    x: Tensor, draws: Draws, *, colour: float = 0.25, blur: float = 0.4, crop: float = 0.25
-) -> Tensor:
-    """Random flips, crops, gains, blur and noise on (B, 3, H, W) in [0, 1]; the size stays.
-
-    Blur and noise matter twice: generated pictures are softer than rendered ones.
-    """
-    b, _, h, w = x.shape
+def random_view(draws: Draws, b: int, crop: float = 0.25) -> Tensor:
+    """Random flips and crops as sampling grids' affine maps, (B, 2, 3)."""
     flip = draws.rand(b, 1) < 0.5
     scale = 1 - crop * draws.rand(b, 1)
     shift = (draws.rand(b, 2) * 2 - 1) * (1 - scale)
@@ -176,13 +174,30 @@ def augment(
     theta[:, 0, 0] = (scale * torch.where(flip, -1.0, 1.0))[:, 0]
     theta[:, 1, 1] = scale[:, 0]
     theta[:, :, 2] = shift
-    x = F.grid_sample(
-        x,
-        F.affine_grid(theta, [b, 3, h, w], align_corners=False).to(x.device),
-        mode="bilinear",
-        padding_mode="reflection",
-        align_corners=False,
-    )
+    return theta
+
+
+def view(x: Tensor, theta: Tensor, mode: str = "bilinear") -> Tensor:
+    """(B, C, H, W) seen through `random_view`'s maps; the size stays."""
+    grid = F.affine_grid(theta, [len(x), 1, *x.shape[-2:]], align_corners=False).to(x.device)
+    return F.grid_sample(x, grid, mode=mode, padding_mode="reflection", align_corners=False)
+
+
+def augment(
+    x: Tensor,
+    draws: Draws,
+    *,
+    colour: float = 0.25,
+    blur: float = 0.4,
+    crop: float = 0.25,
+    theta: Tensor | None = None,
+) -> Tensor:
+    """Random flips, crops, gains, blur and noise on (B, 3, H, W) in [0, 1]; the size stays.
+
+    Blur and noise matter twice: generated pictures are softer than rendered ones. `theta` gives the view.
+    """
+    b, _, h, w = x.shape
+    x = view(x, random_view(draws, b, crop) if theta is None else theta)
     gain = (1 + colour * (draws.rand(b, 3, 1, 1) - 0.5) + colour * (draws.rand(b, 1, 1, 1) - 0.5)).to(
         x.device
     )

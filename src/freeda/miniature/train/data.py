@@ -31,31 +31,33 @@ class Pairs:
         return len(self.captions)
 
 
-def _part(span: tuple[int, int]) -> tuple[NDArray[np.uint8], list[list[str]]]:
-    images = np.empty((span[1] - span[0], SIZE, SIZE, 3), np.uint8)
+def _part(job: tuple[int, int, int]) -> tuple[NDArray[np.uint8], list[list[str]]]:
+    stream, start, stop = job
+    images = np.empty((stop - start, SIZE, SIZE, 3), np.uint8)
     captions = []
-    for i in range(*span):
-        scene = render(TRAIN, i)
-        images[i - span[0]] = scene.image
-        rng = np.random.default_rng([TRAIN, i, 1])
+    for i in range(start, stop):
+        scene = render(stream, i)
+        images[i - start] = scene.image
+        rng = np.random.default_rng([stream, i, 1])
         captions.append([caption(scene, rng) for _ in range(CAPTIONS_PER_SCENE)])
     return images, captions
 
 
-def _parts(n: int) -> Iterator[tuple[int, int]]:
+def _parts(stream: int, n: int) -> Iterator[tuple[int, int, int]]:
     for start in range(0, n, 500):
-        yield start, min(start + 500, n)
+        yield stream, start, min(start + 500, n)
 
 
-def training_pairs(folder: Path, n: int) -> Pairs:
-    """The first n training scenes, rendered on first use into `folder` (49 kB a scene)."""
+def training_pairs(folder: Path, n: int, stream: int = TRAIN) -> Pairs:
+    """The first n scenes of a training stream, rendered on first use into `folder` (49 kB a scene)."""
     folder.mkdir(parents=True, exist_ok=True)
-    pictures, texts = folder / f"images-{n}.npy", folder / f"captions-{n}.json"
+    pictures, texts = folder / f"images-{stream}-{n}.npy", folder / f"captions-{stream}-{n}.json"
     if not texts.exists():
         out = np.lib.format.open_memmap(pictures, "w+", np.uint8, (n, SIZE, SIZE, 3))
         captions: list[list[str]] = []
         with ProcessPoolExecutor(os.cpu_count()) as pool:
-            for (start, stop), (images, words) in zip(_parts(n), pool.map(_part, _parts(n)), strict=True):
+            jobs = list(_parts(stream, n))
+            for (_, start, stop), (images, words) in zip(jobs, pool.map(_part, jobs), strict=True):
                 out[start:stop] = images
                 captions += words
                 print(f"rendered {stop}/{n} scenes", flush=True)

@@ -1,13 +1,9 @@
-"""The dense encoder of the small world: a ViT of DINOv2's architecture that learns what patches show.
+"""The dense encoder of the small world: a ViT of DINOv2's architecture, taught what every patch shows.
 
-It sees pictures and the words of their captions, never a mask. Two forces:
-- *presence*: a word that was said must be found in a few patches, one that was not said in none
-  (multiple-instance learning);
-- *agreement*: every patch must be explained by one of the words that were said; the marginal likelihood lets
-  the encoder find out which (expectation-maximisation, in its gradient form). Boxes of other pictures are
-  pasted in, so that only what a patch looks like can tell.
-Words are unit vectors compared with patches by cosine, so that cosines between mean patch features, which
-is what freeda matches with, are what was trained.
+Its teacher (`regions`) learnt from captions alone which word a superpixel shows; no mask is ever seen. The
+encoder learns to say so for every patch, on pictures whose colours, scale and sharpness are changed, a third
+of them softened by the autoencoder as generated pictures are. Words are unit vectors compared with patches by
+cosine, so that cosines between mean patch features, which is what freeda matches with, are what is trained.
 """
 
 from __future__ import annotations
@@ -24,27 +20,43 @@ from transformers import Dinov2Config, Dinov2Model
 
 from ...presets import IMAGENET_MEAN, IMAGENET_STD
 from ..scenes import HELD_OUT, SIZE, render
-from .common import Draws, Recipe, augment, batch_of, fit
+from .common import Draws, Recipe, augment, batch_of, fit, random_view, view
 from .data import Pairs
+from .regions import name_regions
 from .vae import encode
-from .words import FORMS, present
+from .words import FORMS
 
-RECIPE = Recipe(steps=4500, batch=33, rate=1.2e-3, average=0.997)
+RECIPE = Recipe(steps=2900, batch=33, rate=1.5e-3, average=0.997)
 PATCH = 8
 SCALE = 14.0
-TOP = 8
-"""Patches that must carry a word: about the area of the smallest thing."""
 SOFTENED = 6000
 """Training pictures also shown after a round trip through the autoencoder."""
 
 
+WIDTH, HEADS, LAYERS = 128, 4, 4
+PERIODS = (3, 4, 6, 8, 12, 16, 24, 32)
+LOOKS = (
+    ((0, 1), (0, -1), (1, 0), (-1, 0)),
+    ((1, 1), (1, -1), (-1, 1), (-1, -1)),
+    ((0, 2), (0, -2), (2, 0), (-2, 0)),
+    ((0, 0), (0, 0), (3, 0), (-3, 0)),
+)
+"""Where each head of each layer looks at first: (down, right) in patches."""
+
+
 def make_model() -> Dinov2Model:
+    """The encoder before training. Its heads begin as if they were convolutions.
+
+    A transformer from nothing needs many pictures to find out that neighbours matter. Positions start as
+    sinusoids, and queries and keys as turns between them, so that every head looks at a neighbour of its own
+    (after d'Ascoli et al., ConViT, 2021); all of it is then trained freely.
+    """
     torch.manual_seed(2)
-    return Dinov2Model(
+    model = Dinov2Model(
         Dinov2Config(
-            hidden_size=128,
-            num_hidden_layers=4,
-            num_attention_heads=4,
+            hidden_size=WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
             mlp_ratio=3,
             image_size=SIZE,
             patch_size=PATCH,
@@ -53,6 +65,35 @@ def make_model() -> Dinov2Model:
             layerscale_value=1.0,
         )
     )
+    side = SIZE // PATCH
+    waves = 2 * torch.pi / torch.tensor(PERIODS, dtype=torch.float32)
+    n = len(PERIODS)
+    at = torch.arange(side)[:, None] * waves
+    axis = torch.cat([at.cos(), at.sin()], 1)
+    y, x = axis[:, None].expand(side, side, 2 * n), axis[None].expand(side, side, 2 * n)
+    with torch.no_grad():
+        place = model.embeddings.position_embeddings
+        place.zero_()
+        place[0, 1:, : 4 * n] = torch.cat([y, x], -1).reshape(side * side, -1)
+        for layer, looks in zip(model.encoder.layer, LOOKS, strict=True):
+            attention = layer.attention
+            for head, look in enumerate(looks):
+                rows = slice(head * WIDTH // HEADS, head * WIDTH // HEADS + 4 * n)
+                attention.q_proj.weight[rows] = 0
+                attention.k_proj.weight[rows] = 0
+                attention.q_proj.weight[rows, : 4 * n] = 1.1 * torch.block_diag(
+                    *(_turn(waves * d) for d in look)
+                )
+                attention.k_proj.weight[rows, : 4 * n] = 1.1 * torch.eye(4 * n)
+            for linear in (attention.v_proj, attention.o_proj, layer.mlp.fc1, layer.mlp.fc2):
+                nn.init.xavier_uniform_(linear.weight, gain=0.7)
+    return model
+
+
+def _turn(angles: Tensor) -> Tensor:
+    """Turns (cos a, sin a) pairs, all cosines first, by the angles: (2n, 2n)."""
+    c, s = angles.cos().diag(), angles.sin().diag()
+    return torch.cat([torch.cat([c, -s], 1), torch.cat([s, c], 1)])
 
 
 class _Learner(nn.Module):
@@ -62,7 +103,6 @@ class _Learner(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.words = nn.Parameter(torch.randn(len(FORMS), encoder.config.hidden_size))
-        self.bias = nn.Parameter(torch.full((len(FORMS),), -6.0))
         self.mean: Tensor
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.std: Tensor
@@ -74,39 +114,20 @@ class _Learner(nn.Module):
         return SCALE * F.normalize(tokens, dim=-1) @ F.normalize(self.words, dim=-1).T
 
 
-def _patchwork(x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Pastes boxes of a neighbour in the batch into each picture.
+def patch_targets(maps: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
+    """What patches should say.
 
-    Without it attention to the whole picture would let every patch answer with the picture's ground. Returns
-    the pictures and, per patch, whose words explain it: (B, patches) indices into the batch.
+    `maps` (B, H, W) long region of every pixel, `names` (B, regions, words) the words of each region. Returns
+    (B, patches, words) the mean of the words of a patch's pixels, summing to 1, and (B, patches) the share of
+    its pixels that have any.
     """
-    b, _, h, _ = x.shape
-    side = h // PATCH
-    owner = torch.arange(b).view(b, 1, 1).repeat(1, side, side)
-    for i in range(b):
-        for _ in range(int(draws.numpy.integers(0, 3))):
-            hh, ww = draws.numpy.integers(side // 4, side // 4 * 3, 2)
-            y0, x0 = draws.numpy.integers(0, side - hh + 1), draws.numpy.integers(0, side - ww + 1)
-            owner[i, y0 : y0 + hh, x0 : x0 + ww] = (i + 1) % b
-    own = owner == torch.arange(b).view(b, 1, 1)
-    pixels = own.repeat_interleave(PATCH, 1).repeat_interleave(PATCH, 2)[:, None].to(x.device)
-    return torch.where(pixels, x, x.roll(-1, 0)), owner.flatten(1)
-
-
-def _presence(scores: Tensor, own: Tensor, said: Tensor, bias: Tensor) -> Tensor:
-    """Multiple-instance loss: the TOP best patches of a picture decide whether a word is there."""
-    # With less than half of the picture left, what was said may be covered: only whole-ish pictures count.
-    whole = own.float().mean(1) > 0.6
-    best = scores.masked_fill(~own[..., None], -1e4)[whole].topk(TOP, dim=1).values.mean(1)
-    covered = own.float().mean(1)[whole][:, None]
-    weight = torch.where(said[whole] > 0, covered, torch.ones_like(covered))
-    return F.binary_cross_entropy_with_logits(best + bias, said[whole], weight=weight)
-
-
-def _agreement(scores: Tensor, said: Tensor) -> Tensor:
-    """Minus the log probability that one of the words said explains each patch: (B, patches) -> scalar."""
-    log = scores.log_softmax(-1)
-    return -log.masked_fill(said == 0, -1e4).logsumexp(-1).mean()
+    b, h, w = maps.shape
+    rows = maps.view(b, h // PATCH, PATCH, w // PATCH, PATCH).permute(0, 1, 3, 2, 4).reshape(b, -1, PATCH**2)
+    share = torch.zeros(b, rows.shape[1], names.shape[1], device=maps.device)
+    share.scatter_add_(2, rows, torch.full(rows.shape, 1 / PATCH**2, device=maps.device))
+    target = share @ names
+    known = target.sum(-1)
+    return target / known.clamp(min=1e-6)[..., None], known
 
 
 def softened(pairs: Pairs, vae_folder: Path, path: Path, device: torch.device) -> NDArray[np.uint8]:
@@ -127,26 +148,40 @@ def softened(pairs: Pairs, vae_folder: Path, path: Path, device: torch.device) -
     return pictures
 
 
+def _rarity(maps: NDArray[np.uint8], names: NDArray[np.float32]) -> Tensor:
+    """(words,) one over the root of the share of pixels that show a word, in the first 2,000 pictures."""
+    total = sum(
+        np.bincount(m.ravel(), minlength=n.shape[0]) @ n
+        for m, n in zip(maps[:2000], names[:2000], strict=True)
+    )
+    share = torch.from_numpy(np.asarray(total / np.sum(total), np.float32))
+    return share.clamp(min=1e-4).rsqrt()
+
+
 def train(
     pairs: Pairs, folder: Path, out: Path, vae_folder: Path, device: torch.device, recipe: Recipe = RECIPE
 ) -> None:
     """Trains the dense encoder and writes it to `out` (transformers' folder format)."""
     soft = softened(pairs, vae_folder, folder / "softened.npy", device)
+    region_maps, names = name_regions(pairs, folder, device)
     learner = _Learner(make_model()).to(device)
-    words = torch.from_numpy(present(pairs.captions)).float().to(device)
+    rarity = _rarity(region_maps, names).to(device)
 
     def loss(draws: Draws) -> Tensor:
         third = recipe.batch // 3
-        chosen = draws.numpy.choice(len(pairs), recipe.batch - third, replace=False)
-        blurred = draws.numpy.choice(len(soft), third, replace=False)
-        x = torch.cat([batch_of(pairs.images, chosen, device), batch_of(soft, blurred, device)])
-        said = words[torch.from_numpy(np.concatenate([chosen, blurred]))]
-        order = torch.from_numpy(draws.numpy.permutation(recipe.batch))
-        x, owner = _patchwork(augment(x[order], draws, colour=0.5, blur=0.25), draws)
-        said, owner = said[order], owner.to(device)
-        scores = learner(x)
-        own = owner == torch.arange(len(x), device=device)[:, None]
-        return 10 * _presence(scores, own, said, learner.bias) + _agreement(scores, said[owner])
+        sharp = draws.numpy.choice(len(region_maps), recipe.batch - third, replace=False)
+        blurred = draws.numpy.choice(min(len(soft), len(region_maps)), third, replace=False)
+        chosen = np.concatenate([sharp, blurred])
+        order = torch.from_numpy(draws.numpy.permutation(recipe.batch)).to(device)
+        x = torch.cat([batch_of(pairs.images, sharp, device), batch_of(soft, blurred, device)])[order]
+        maps = torch.from_numpy(region_maps[chosen]).to(device)[order]
+        theta = random_view(draws, recipe.batch, crop=0.4)
+        seen = view(maps[:, None].float(), theta, "nearest")[:, 0].long()
+        target, known = patch_targets(seen, torch.from_numpy(names[chosen]).to(device)[order])
+        log = learner(augment(x, draws, colour=0.5, blur=0.25, theta=theta)).log_softmax(-1)
+        # Things are small: a patch weighs more the rarer its words are.
+        weight = known * (target * rarity).sum(-1)
+        return -((target * log).sum(-1) * weight).sum() / weight.sum()
 
     scenes = [render(HELD_OUT, 10_000 + i) for i in range(60)]
     pictures = (

@@ -16,6 +16,8 @@ from .data import Pairs
 from .vae import encode
 
 RECIPE = Recipe(steps=7500, batch=32, rate=8e-4, decay=0.01, average=0.998)
+NEAR_FROM, NEAR_SHARE = 3073, 0.8
+"""From this step on, this share of the pictures are close-ups: layouts first, then what things look like."""
 NO_TEXT = 0.1
 """Share of captions replaced by the empty one, for classifier-free guidance."""
 NO_END = 0.75
@@ -51,6 +53,7 @@ def make_scheduler() -> DDIMScheduler:
         timestep_spacing="trailing",
         clip_sample=False,
         set_alpha_to_one=True,
+        steps_offset=1,
     )
 
 
@@ -66,6 +69,7 @@ def _latents(pairs: Pairs, vae: AutoencoderTiny, path: Path, device: torch.devic
 
 def train(
     pairs: Pairs,
+    near: Pairs,
     folder: Path,
     out: Path,
     clip: Path,
@@ -77,7 +81,8 @@ def train(
     text = CLIPTextModel.from_pretrained(clip, dtype=torch.float32).to(device).eval().requires_grad_(False)
     tokenizer = CLIPTokenizer.from_pretrained(clip)
     vae = AutoencoderTiny.from_pretrained(vae_folder, torch_dtype=torch.float32).to(device).eval()
-    latents = _latents(pairs, vae, folder / "latents.npy", device)
+    far_latents = _latents(pairs, vae, folder / "latents.npy", device)
+    near_latents = _latents(near, vae, folder / "latents-near.npy", device)
     scheduler = make_scheduler()
     signal = scheduler.alphas_cumprod.to(device)
     model = make_model(text.config.hidden_size).to(device, memory_format=torch.channels_last)
@@ -91,13 +96,22 @@ def train(
     empty, _ = states([""])
 
     def loss(draws: Draws) -> Tensor:
-        chosen = draws.numpy.choice(len(pairs), recipe.batch, replace=False)
+        n_near = round(NEAR_SHARE * recipe.batch) if draws.step >= NEAR_FROM else 0
+        chosen = draws.numpy.choice(len(pairs), recipe.batch - n_near, replace=False)
         texts = [pairs.captions[i][draws.numpy.integers(5)] for i in chosen]
+        z = far_latents[torch.from_numpy(chosen)]
+        if n_near:
+            chosen = draws.numpy.choice(len(near), n_near, replace=False)
+            texts += [near.captions[i][draws.numpy.integers(5)] for i in chosen]
+            z = torch.cat([z, near_latents[torch.from_numpy(chosen)]])
+            # Noise levels go up along the batch: near and far must not be told apart by them.
+            order = draws.numpy.permutation(recipe.batch)
+            z, texts = z[torch.from_numpy(order)], [texts[i] for i in order]
+        z = z.to(device)
         texts = ["" if draws.numpy.random() < NO_TEXT else t for t in texts]
         words, ends = states(texts)
         blank = draws.rand(recipe.batch, 1).to(device) < NO_END
         words = torch.where((ends & blank)[..., None], empty, words)
-        z = latents[torch.from_numpy(chosen)].to(device)
         noise = draws.randn(*z.shape).to(device)
         # Stratified over the batch: every step sees all noise levels.
         t = ((torch.arange(recipe.batch) + draws.rand(recipe.batch)) / recipe.batch * 1000).long().to(device)
