@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -122,9 +123,16 @@ def run_demo(out: str | Path, seed: int = 0, captions: int = 400, scenes: int = 
     }
     with clock("page"):
         page = _page(out, story, unseen_scenes, encoded, model, scores.miou)
-    atomic_write_json(out / "report.json", report)
+    atomic_write_json(out / "report.json", _without_nan(report))
     _print(console, report, scores, bank, page)
     return report
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: what could not be measured (a class that no scene shows) is null."""
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _mean(values: list[float]) -> float:

@@ -77,13 +77,14 @@ PRESETS: dict[str, Preset] = {
             clip_size=128,
             dense_size=128,
             segment=SegmentOptions(
-                k=32,
+                k=16,
+                local_weight=0.95,
                 short_side=128,
                 window=128,
                 stride=64,
                 superpixels=Superpixels(scale=100.0, sigma=0.7, min_size=20),
             ),
-            collect=CollectOptions(size=128, steps=20, guidance=4.0, batch_size=16, shard_size=64),
+            collect=CollectOptions(size=128, steps=20, guidance=6.0, batch_size=16, shard_size=64),
         ),
     )
 }

@@ -107,7 +107,9 @@ def load_generator(
             **keywords,
         )
 
-    pipe = load_weights(source, "generator", load).to(device=on, dtype=kind)
+    pipe = load_weights(source, "generator", load)
+    with quiet():
+        pipe = pipe.to(device=on, dtype=kind)
     for part in (pipe.unet, pipe.vae, pipe.text_encoder):
         part.eval().requires_grad_(False)
     return Generator(pipe)

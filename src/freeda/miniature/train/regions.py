@@ -158,7 +158,7 @@ def name_regions(
     cut = cut_pictures(pairs, folder / "regions.npz")
     words = torch.from_numpy(present(pairs.captions[: len(cut.maps)])).float().to(device)
     crops, extent = torch.from_numpy(cut.crops), torch.from_numpy(cut.extent)
-    namer = Namer().to(device, memory_format=torch.channels_last)
+    namer = Namer().to(device)
 
     def bags(chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         rows = [np.arange(cut.first[i], cut.first[i + 1]) for i in chosen]

@@ -15,7 +15,7 @@ from .common import Draws, Recipe, fit
 from .data import Pairs
 from .vae import encode
 
-RECIPE = Recipe(steps=7500, batch=32, rate=8e-4, decay=0.01, average=0.998)
+RECIPE = Recipe(steps=7500, stop=6076, batch=32, rate=8e-4, decay=0.01, average=0.998)
 NEAR_FROM, NEAR_SHARE = 3073, 0.8
 """From this step on, this share of the pictures are close-ups: layouts first, then what things look like."""
 NO_TEXT = 0.1
