@@ -84,12 +84,12 @@ def run_demo(out: str | Path, seed: int = 0, captions: int = 400, scenes: int = 
     with clock("scenes"):
         described, unseen_scenes = trial.bank_scenes(seed, captions), trial.held_out(seed, scenes)
         texts = trial.bank_captions(described, seed)
-    # Always drawn anew: the demo's figures must not come from an earlier run's bank.
-    shutil.rmtree(out / "bank", ignore_errors=True)
+    # Always drawn anew: the demo's figures must not come from an earlier run's bank. The name is the demo's
+    # own, so that no bank of the user's is ever removed.
+    place = out / "demo-bank"
+    shutil.rmtree(place, ignore_errors=True)
     with clock("collect"):
-        bank = collect(
-            texts, out / "bank", preset, seed=seed, progress=True, models=models, on_picture=story.keep
-        )
+        bank = collect(texts, place, preset, seed=seed, progress=True, models=models, on_picture=story.keep)
     model = FreeDA(preset, models.encoders, bank)
     with clock("encode"):
         encoded = [model.encode(s.image) for s in track(unseen_scenes, "encoding scenes", console=console)]

@@ -77,6 +77,7 @@ PRESETS: dict[str, Preset] = {
             clip_size=128,
             dense_size=128,
             segment=SegmentOptions(
+                # Measured on the small world (docs/miniature.md): its CLIP knows things too poorly for 0.8.
                 k=16,
                 local_weight=0.95,
                 short_side=128,

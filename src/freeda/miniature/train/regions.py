@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.segmentation import felzenszwalb
 from torch import Tensor, nn
 
+from ...presets import PRESETS
+from ...segment.regions import superpixels
 from .common import Draws, Recipe, fit
 from .data import Pairs
 from .words import FORMS, present
@@ -44,13 +45,13 @@ class Regions:
     crops: NDArray[np.uint8]
     """(M, 32, 32, 4): colours, black outside the region, and the region's mask."""
     extent: NDArray[np.float32]
-    """(M, 2): log2 of the crop's side over 32, and the share of the crop that the region fills."""
+    """(M,): log2 of the crop's side over 32, the scale that resizing hides."""
     first: NDArray[np.int64]
     """(N + 1,): crops first[i] to first[i + 1] are picture i's."""
 
 
 def _cut(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
-    regions = felzenszwalb(image / 255.0, scale=100.0, sigma=0.7, min_size=20)
+    regions = superpixels(image, PRESETS["miniature"].segment.superpixels)
     sizes = np.bincount(regions.ravel())
     kept = np.argsort(-sizes, kind="stable")[:MOST]
     number = np.full(len(sizes), MOST, np.uint8)
@@ -68,7 +69,7 @@ def _cut(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]
         window[part, :3] = image[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1][part]
         window[part, 3] = 255
         crops.append(np.asarray(Image.fromarray(canvas, "RGBA").resize((SIDE, SIDE), Image.Resampling.BOX)))
-        extent.append((np.log2(side / SIDE), part.sum() / side**2))
+        extent.append(np.log2(side / SIDE))
     return number[regions], np.stack(crops), np.array(extent, np.float32)
 
 
@@ -128,7 +129,7 @@ class Namer(nn.Module):
 
     def forward(self, crops: Tensor, extent: Tensor) -> Tensor:
         x = crops.permute(0, 3, 1, 2).float() / 127.5 - 1
-        scale = extent[:, 0].view(-1, 1, 1, 1).expand(-1, 1, SIDE, SIDE)
+        scale = extent.view(-1, 1, 1, 1).expand(-1, 1, SIDE, SIDE)
         logits: Tensor = self.head(
             self.body(torch.cat([x, scale], 1).contiguous(memory_format=torch.channels_last))
         )
