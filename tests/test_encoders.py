@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from freeda.encoders import Encoders, choose_device, choose_dtype, load_encoders, model_identity
+from freeda.encoders import Encoders, load_encoders, model_identity
 from freeda.errors import InputError, ModelError
+from freeda.precision import choose_device, choose_dtype, fast_dtype
 from freeda.presets import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, ModelSource, Preset
 
 TEXTS = ["a cat", "a photo of the large wooden table with a red stop sign", "sky", "two dogs", ""]
@@ -110,10 +112,52 @@ def test_half_precision_weights_come_up_in_the_asked_dtype(tiny_preset: Preset, 
     )
     for dtype in (torch.float32, torch.bfloat16):
         loaded = load_encoders(preset, device="cpu", dtype=dtype)
-        kinds = {p.dtype for m in (loaded.clip.model, loaded.dense.model) for p in m.parameters()}
-        assert kinds == {dtype}
+        for model in (loaded.clip.model.vision_model, loaded.dense.model):
+            kinds = {type(m): m.weight.dtype for m in model.modules() if hasattr(m, "weight")}
+            assert kinds.pop(torch.nn.Linear) == kinds.pop(torch.nn.Conv2d) == dtype
+            assert set(kinds.values()) == {torch.float32}  # norms and embeddings
         assert loaded.dense.encode(torch.rand(1, 3, 28, 28)).dtype == torch.float32
         assert loaded.clip.encode_text(["cat"]).dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_near_and_leaves_text_alone(
+    tiny_preset: Preset, tiny_encoders: Encoders, dtype: str
+) -> None:
+    half = load_encoders(tiny_preset, device="cpu", dtype=dtype)
+    x = torch.rand(2, 3, 40, 40)
+    limit = {"bfloat16": 3e-2, "float16": 4e-3}[dtype]
+    for ours, full in (
+        (half.dense.encode(x), tiny_encoders.dense.encode(x)),
+        (half.clip.encode_image(x), tiny_encoders.clip.encode_image(x)),
+        (half.clip.encode_patches(x), tiny_encoders.clip.encode_patches(x)),
+    ):
+        error = float((ours - full).norm() / full.norm())
+        assert ours.dtype == torch.float32 and 0 < error < limit
+    assert torch.equal(half.clip.encode_text(TEXTS), tiny_encoders.clip.encode_text(TEXTS))
+
+
+@torch.inference_mode()
+def test_half_precision_rounds_less_than_a_model_wholly_in_it(
+    tiny_preset: Preset, tiny_encoders: Encoders
+) -> None:
+    x = torch.rand(2, 3, 28, 28)
+    full = tiny_encoders.dense.encode(x)
+    ours = load_encoders(tiny_preset, device="cpu", dtype="bfloat16").dense.encode(x)
+    whole = copy.deepcopy(tiny_encoders.dense.model).to(torch.bfloat16)
+    y = normalise(x, IMAGENET_MEAN, IMAGENET_STD).to(torch.bfloat16)
+    plain = whole(pixel_values=y).last_hidden_state[:, 1:].float().reshape(full.shape)
+    assert (ours - full).norm() < (plain - full).norm()
+
+
+def test_the_automatic_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has_units, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has_units: has, raising=False)
+        assert choose_dtype("auto") is choose_dtype("auto", torch.device("cpu")) is expected
+    for has_bfloat16, expected in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bfloat16, **_: has)
+        assert fast_dtype(torch.device("cuda")) is expected
+    assert fast_dtype(torch.device("mps")) is torch.float16
 
 
 def test_identity_names_models_without_paths(tiny_preset: Preset, tiny_encoders: Encoders) -> None:

@@ -40,6 +40,29 @@ def test_a_very_long_name(tmp_path: Path) -> None:
     assert names(tmp_path) == ["n" * 250]
 
 
+def test_a_long_name_in_another_script(tmp_path: Path) -> None:
+    """84 signs of three bytes each, near the 255 that systems take; the temporary name must not be longer."""
+    atomic_write_text(tmp_path / ("犬" * 84), "x")
+    assert names(tmp_path) == ["犬" * 84]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_names_that_no_disk_takes(tmp_path: Path, name: str) -> None:
+    for write in (lambda: atomic_write_text(tmp_path / name, "x"), lambda: make_folder(tmp_path / name)):
+        with pytest.raises(InputError) as caught:
+            write()
+        assert str(tmp_path) in str(caught.value)
+    assert names(tmp_path) == []
+
+
+def test_stray_halves_of_characters(tmp_path: Path) -> None:
+    path = atomic_write_json(tmp_path / "j.json", {"a": "caf\udce9"})
+    assert path.read_bytes().isascii() and json.loads(path.read_bytes()) == {"a": "caf\udce9"}
+    with pytest.raises(InputError, match=r"t\.txt: this text has no UTF-8 form"):
+        atomic_write_text(tmp_path / "t.txt", "caf\udce9")
+    assert names(tmp_path) == ["j.json"]
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_error_leaves_the_old_file(tmp_path: Path, error: type[BaseException]) -> None:
     final = tmp_path / "x.txt"

@@ -19,10 +19,10 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # Imports run downwards: a room imports from rooms below its own storey, and from itself.
 STOREYS = (
-    ("errors",),
-    ("options", "files", "images"),
+    ("errors", "identity", "profile"),
+    ("options", "files", "images", "sources"),
     ("presets",),
-    ("weights", "pooling", "show"),
+    ("weights", "precision", "pooling", "show"),
     ("encoders", "bank"),
     ("segment", "evaluate"),
     ("collect", "model"),

@@ -148,6 +148,33 @@ def test_damaged_exif_does_not_spoil_the_picture(tmp_path: Path, exif: bytes) ->
     assert read_image(path).shape == RAMP.shape
 
 
+@given(st.integers(0, 70), st.binary(min_size=1, max_size=3))
+@settings(deadline=None, max_examples=300)
+def test_a_damaged_tag_does_not_cost_the_orientation(at: int, garbage: bytes) -> None:
+    """Whatever befalls the other tags, a picture whose orientation can be read stands upright."""
+    import io
+    import tempfile
+    import warnings
+
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0132], exif[0x8769] = 6, "2020", {0x9003: "2020", 0x829A: 0.5}
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 2)).save(buffer, "JPEG", exif=exif)
+    data = bytearray(buffer.getvalue())
+    start = data.index(b"Exif") + 6 + at
+    data[start : start + len(garbage)] = garbage
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            wanted = Image.open(io.BytesIO(bytes(data))).getexif().get(0x0112)
+        except Exception:
+            wanted = None
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "x.jpg").write_bytes(data)
+        shape = read_image(Path(folder, "x.jpg")).shape
+    assert shape == ((4, 2, 3) if wanted in (5, 6, 7, 8) else (2, 4, 3))
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.jpg: no such file"):
         read_image(tmp_path / "nowhere.jpg")
@@ -210,6 +237,69 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         read_image(path)
 
 
+def test_a_large_photograph_is_read_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow warns above half its limit; the warning is about attacks, not about the photograph."""
+    import warnings
+
+    path = saved(tmp_path, Image.new("L", (300, 300)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(path).shape == (300, 300, 3)
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (b"\0\0\0\x18ftypheic", "a HEIC or AVIF photograph"),
+        (b"\0\0\0\x18ftypisom", "a video"),
+        (b"%PDF-1.7", "a PDF document"),
+        (b"<?xml version='1.0'?><svg>", "an SVG drawing"),
+        (b"<!doctype html>", "a web page"),
+        (b"PK\3\4", "an archive"),
+        (b"\x93NUMPY", "a NumPy file"),
+        (b"", "not an image (or of a kind"),
+    ],
+)
+def test_what_a_file_is_instead(tmp_path: Path, head: bytes, says: str) -> None:
+    (tmp_path / "x.jpg").write_bytes(head + b"?" * 600)
+    with pytest.raises(InputError) as caught:
+        read_image(tmp_path / "x.jpg")
+    assert says in str(caught.value)
+
+
+def test_postscript_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow knows EPS, but hands it to Ghostscript; a photograph's name must not start a program."""
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("a program was started"))
+    path = saved(tmp_path, Image.fromarray(RAMP), "x.eps")
+    with pytest.raises(InputError, match=r"x\.eps: this is a PostScript drawing"):
+        read_image(path)
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", "/dev/zero"):
+        with pytest.raises(InputError, match="a pipe or a device"):
+            read_image(path)
+
+
+def test_16_bit_grey_with_a_transparent_value(tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.fromarray(np.array([[257, 514]], np.uint16)), transparency=514)
+    assert read_image(path).tolist() == [[[1] * 3, [255] * 3]]
+
+
+def test_lazy_pil_images_are_loaded(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = saved(tmp_path, Image.fromarray(noise))
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(InputError, match="image: this image is truncated"):
+        to_image(Image.open(path))
+
+
 def test_long_strip(tmp_path: Path) -> None:
     assert read_image(saved(tmp_path, Image.new("L", (20000, 10)))).shape == (10, 20000, 3)
 
@@ -239,6 +329,12 @@ def test_floats_are_scaled_by_255(dtype: type) -> None:
     assert to_image(np.array([[0, 0.25, 1]], dtype))[0, :, 0].tolist() == [0, 64, 255]
 
 
+def test_rounding_beyond_the_range_passes() -> None:
+    assert to_image(np.array([[-1e-6, 1 + 1e-6]]))[0, :, 0].tolist() == [0, 255]
+    with pytest.raises(InputError, match="runs from"):
+        to_image(np.array([[0, 1.001]]))
+
+
 def test_bools_are_black_and_white() -> None:
     assert to_image(np.array([[True, False]]))[0, :, 0].tolist() == [255, 0]
 
@@ -258,7 +354,7 @@ def test_paths_and_pil_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        (np.zeros((3, 8, 8), np.uint8), "shape"),
+        (np.zeros((3, 8, 8), np.uint8), "channels come last"),
         (np.zeros((8, 8, 2), np.uint8), "shape"),
         (np.zeros(8, np.uint8), "shape"),
         (np.zeros((1, 8, 8, 3), np.uint8), "shape"),

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from .bank import Bank
 from .collect.captions import Caption
@@ -172,7 +173,11 @@ def _print(console: Console, report: dict[str, object], scores: trial.Scores, ba
         highlight=False,
     )
     console.print(
-        f"[green]pictures[/] {page}   [green]report[/] {page.parent / 'report.json'}", highlight=False
+        Text.assemble(
+            ("pictures", "green"), f" {page}   ", ("report", "green"), f" {page.parent / 'report.json'}"
+        ),
+        highlight=False,
+        soft_wrap=True,
     )
 
 

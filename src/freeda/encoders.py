@@ -11,38 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from .errors import InputError, ModelError
+from .precision import autocast, choose_device, choose_dtype, lower_precision
 from .presets import ModelSource, Preset
 from .weights import identity_id, load_weights
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """ "auto" takes cuda, then mps, then cpu; a named device must exist here, else InputError."""
-    if str(device) == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"unknown device '{device}': use auto, cpu, cuda or mps") from error
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(chosen.type, False):
-        raise InputError(f"device '{device}' is not available on this machine: use auto, cpu, cuda or mps")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"device '{device}' does not exist: there are {torch.cuda.device_count()} cuda devices"
-        )
-    return chosen
-
-
-def choose_dtype(dtype: str | torch.dtype = "float32") -> torch.dtype:
-    """The torch dtype of that name: float32, bfloat16 or float16; anything else raises InputError."""
-    name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise InputError(f"unknown dtype '{dtype}': use one of {', '.join(DTYPES)}")
-    return DTYPES[name]
 
 
 class _Pixels:
@@ -63,7 +34,11 @@ class _Pixels:
 
 
 class ClipEncoder:
-    """CLIP's joint text-image space."""
+    """CLIP's joint text-image space.
+
+    `dtype` is that of the image model's matrix products. Text is always read in float32: it is read once, and
+    a vocabulary must not depend on the precision in which photographs are encoded.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, preset: Preset, device: torch.device, dtype: torch.dtype):
         self.model, self.tokenizer, self.device, self.dtype = model, tokenizer, device, dtype
@@ -77,21 +52,29 @@ class ClipEncoder:
         self._patch: int = model.config.vision_config.patch_size
         # Asked for only when needed: interpolating positions to their own size is not free of rounding.
         self._interpolate = preset.clip_size != model.config.vision_config.image_size
+        known = model.config.text_config.vocab_size
+        if len(tokenizer) > known:
+            raise ModelError(f"CLIP reads {known} tokens, but its tokenizer makes {len(tokenizer)}")
+        lower_precision(model.vision_model, dtype)
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str], batch_size: int = 256) -> torch.Tensor:
         """Embed prompts: (N, D) float32 in the joint space, NOT normalised.
 
         Prompts of like length share a batch and are padded only to its longest: CLIP's text model is causal,
-        so positions after the end token change nothing. Raises InputError for a prompt beyond `max_tokens`.
+        so positions after the end token change nothing. Raises InputError for a prompt beyond `max_tokens`
+        and for one that spells the end token out, which would cut it there.
         """
         out = torch.zeros(len(texts), self.dim, device=self.device)
         if not texts:
             return out
         tokens = self.tokenizer(list(texts), padding=False, truncation=False, verbose=False)["input_ids"]
+        own = tuple(self.tokenizer.all_special_tokens)
         for text, ids in zip(texts, tokens, strict=True):
+            shown = repr(text if len(text) <= 80 else text[:77] + "...")
+            if any(token in text for token in own):
+                raise InputError(f"text {shown} holds one of {own}, which mean something else to this model")
             if len(ids) > self.max_tokens:
-                shown = repr(text if len(text) <= 80 else text[:77] + "...")
                 raise InputError(
                     f"text {shown} is {len(ids)} tokens long: this model reads at most {self.max_tokens}"
                 )
@@ -105,6 +88,8 @@ class ClipEncoder:
             )
             pooled = self.model.text_model(input_ids=ids).pooler_output
             out[torch.tensor(rows, device=self.device)] = self.model.text_projection(pooled).float()
+        if not torch.isfinite(out).all():
+            raise ModelError("CLIP's text model gave NaN or infinity: its weights are damaged")
         return out
 
     @torch.inference_mode()
@@ -113,19 +98,21 @@ class ClipEncoder:
 
         The picture is resized to CLIP's square, bicubic without antialias, its aspect not kept.
         """
-        seen = self.model.vision_model(
-            pixel_values=self._pixels(x).to(self.dtype), interpolate_pos_encoding=self._interpolate
-        )
-        return F.normalize(self.model.visual_projection(seen.pooler_output).float(), dim=-1)
+        return F.normalize(self.model.visual_projection(self._see(x).pooler_output.float()), dim=-1)
 
     @torch.inference_mode()
     def encode_patches(self, x: torch.Tensor) -> torch.Tensor:
         """CLIP's patch tokens in the joint space, (B, gh, gw, D) float32, L2-normalised (a baseline only)."""
-        vision = self.model.vision_model
-        seen = vision(pixel_values=self._pixels(x).to(self.dtype), interpolate_pos_encoding=self._interpolate)
-        patches = self.model.visual_projection(vision.post_layernorm(seen.last_hidden_state[:, 1:]))
+        tokens = self._see(x).last_hidden_state[:, 1:].float()
+        patches = self.model.visual_projection(self.model.vision_model.post_layernorm(tokens))
         side = self._pixels.size // self._patch
-        return F.normalize(patches.float(), dim=-1).reshape(len(x), side, side, self.dim)
+        return F.normalize(patches, dim=-1).reshape(len(x), side, side, self.dim)
+
+    def _see(self, x: torch.Tensor) -> Any:
+        with autocast(self.device, self.dtype):
+            return self.model.vision_model(
+                pixel_values=self._pixels(x), interpolate_pos_encoding=self._interpolate
+            )
 
 
 class DenseEncoder:
@@ -133,8 +120,9 @@ class DenseEncoder:
 
     def __init__(self, model: Any, preset: Preset, device: torch.device, dtype: torch.dtype):
         self.model, self.device, self.dtype = model, device, dtype
-        self.dim: int = model.config.hidden_size
+        self.dim: int = _dense_width(model.config)
         """D, the width of a patch feature."""
+        lower_precision(model, dtype)
         patch = model.config.patch_size
         if preset.dense_size % patch:
             raise ModelError(
@@ -151,14 +139,15 @@ class DenseEncoder:
         Resized bilinearly without antialias to the square input; tokens after the final norm, the class token
         and any register tokens dropped; un-normalised.
         """
-        tokens = self.model(pixel_values=self._pixels(x).to(self.dtype)).last_hidden_state
+        with autocast(self.device, self.dtype):
+            tokens = self.model(pixel_values=self._pixels(x)).last_hidden_state
         patches = tokens[:, -self.grid * self.grid :]  # the class token and the registers come first
         return patches.float().reshape(len(x), self.grid, self.grid, self.dim)
 
 
 @dataclass(frozen=True)
 class Encoders:
-    """The loaded encoders of a preset, on one device and in one dtype."""
+    """The loaded encoders of a preset, on one device; `dtype` is that of the image models' products."""
 
     clip: ClipEncoder
     dense: DenseEncoder
@@ -173,16 +162,30 @@ def load_encoders(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "float32",
 ) -> Encoders:
-    """Load CLIP and the dense encoder of a preset, in eval mode. Raises ModelError or InputError."""
+    """Load CLIP and the dense encoder of a preset, in eval mode. Raises ModelError or InputError.
+
+    `dtype` is "float32", "bfloat16", "float16" or "auto" (see `fast_dtype`); anything but float32 concerns
+    the matrix products of the image models (see `lower_precision`).
+    """
     from transformers import AutoModel, AutoTokenizer, CLIPModel
 
-    on, kind = choose_device(device), choose_dtype(dtype)
+    on = choose_device(device)
+    kind = choose_dtype(dtype, on)
 
     def model(cls: Any) -> Any:
         def load(place: str, **keywords: Any) -> Any:
             loaded, info = cls.from_pretrained(
-                place, dtype=kind, use_safetensors=True, output_loading_info=True, **keywords
+                place,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told here, not in a report on the terminal
+                **keywords,
             )
+            for name, has, wants in sorted(info["mismatched_keys"])[:1]:
+                raise ModelError(
+                    f"weights and config.json do not fit: {name} is {tuple(has)}, expected {tuple(wants)}"
+                )
             # A mask token serves training only; anything else missing would be silently random.
             missing = sorted(k for k in info["missing_keys"] if not k.endswith("mask_token"))
             if missing:
@@ -220,7 +223,18 @@ def model_identity(preset: Preset) -> dict[str, Any]:
 
     clip = load_weights(preset.clip, "CLIP", AutoConfig.from_pretrained)
     dense = load_weights(preset.dense, "dense encoder", AutoConfig.from_pretrained)
-    return _identity(preset, clip.projection_dim, dense.hidden_size)
+    if not hasattr(clip, "projection_dim"):
+        raise ModelError(f"CLIP: {preset.clip.id} is a model of type {clip.model_type}, not a CLIP")
+    return _identity(preset, clip.projection_dim, _dense_width(dense))
+
+
+def _dense_width(config: Any) -> int:
+    """D of a dense encoder; ModelError where a configuration is not a vision transformer's."""
+    if not (hasattr(config, "hidden_size") and hasattr(config, "patch_size")):
+        raise ModelError(
+            f"dense encoder: a model of type {config.model_type} has no patch features, expected a DINOv2"
+        )
+    return int(config.hidden_size)
 
 
 def _identity(preset: Preset, clip_dim: int, dense_dim: int) -> dict[str, Any]:

@@ -1,8 +1,30 @@
 """Errors that a user can cause and mend; the command line prints them as one line and exits with 2."""
 
+from __future__ import annotations
+
+import re
+
+# What would break a line, steer a terminal, turn the reading direction or have no UTF-8 form.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONGEST = 600
+
+
+def printable(text: str) -> str:
+    """`text` in one line that any terminal takes: control characters become `\\n`, `\\x1b` and the like.
+
+    File names and class names may hold anything; whatever shows them should show this.
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
 
 class FreedaError(Exception):
-    """Base of every error freeda raises on purpose; the message is one clear line."""
+    """Base of every error freeda raises on purpose; the message is one clear line, whatever it quotes."""
+
+    def __init__(self, message: str = "") -> None:
+        line = printable(message)
+        if len(line) > _LONGEST:  # a path or a name gone wild; both ends are worth seeing
+            line = f"{line[: _LONGEST // 2]}...{line[3 - _LONGEST // 2 :]}"
+        super().__init__(line)
 
 
 class InputError(FreedaError, ValueError):

@@ -22,7 +22,8 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     such as `*.parquet` ever picks up what a killed process left; writers that guess a format from the suffix
     (Pillow, `numpy.save`) must be told it. The block may also write a folder, if `final` does not exist yet.
 
-    Raises InputError naming `final` where the system refuses (no space, no permission, read-only, ...).
+    Raises InputError naming `final` where the system refuses (no space, no permission, read-only, a name it
+    does not take, ...).
     On any error the temporary file is removed and an older `final` stays as it was.
     """
     with atomic_paths(final) as (temp,):
@@ -32,8 +33,9 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
 @contextmanager
 def atomic_paths(*finals: str | Path) -> Iterator[list[Path]]:
     """Like `atomic_path` for files that belong together: none is renamed before all are on the disk."""
-    targets = [Path(final) for final in finals]
-    temps = [t.parent / f".{t.name[:100]}.{secrets.token_hex(6)}.tmp" for t in targets]
+    targets = [_usable(final) for final in finals]
+    # The final name is no part of the temporary one, which would else be too long before the final one is.
+    temps = [t.parent / f".{secrets.token_hex(8)}.tmp" for t in targets]
     at = 0  # which of them an error without a file name is about
     try:
         for target in targets:
@@ -62,8 +64,15 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> Path:
 
 
 def atomic_write_text(path: str | Path, text: str) -> Path:
-    """Write `text` in UTF-8 with unix line ends, whole or not at all. Errors as `atomic_path`."""
-    return atomic_write_bytes(path, text.encode("utf-8"))
+    """Write `text` in UTF-8 with unix line ends, whole or not at all. Errors as `atomic_path`.
+
+    Also raises InputError for text without a UTF-8 form (lone surrogates).
+    """
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: this text has no UTF-8 form ({error.reason})") from error
+    return atomic_write_bytes(path, data)
 
 
 def atomic_write_json(path: str | Path, value: Any) -> Path:
@@ -76,9 +85,14 @@ def atomic_write_json(path: str | Path, value: Any) -> Path:
 
 
 def to_json(value: Any) -> str:
-    """`value` as indented JSON. Raises InputError for what JSON lacks: NaN, infinities, sets, bytes, ..."""
+    """`value` as indented JSON. Raises InputError for what JSON lacks: NaN, infinities, sets, bytes, ...
+
+    The text always has a UTF-8 form: a lone surrogate, as in file names that are not UTF-8, is written as its
+    JSON escape and read back as itself.
+    """
     try:
-        return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
     except (TypeError, ValueError) as error:
         raise InputError(f"this value has no JSON form ({error})") from error
 
@@ -86,9 +100,19 @@ def to_json(value: Any) -> str:
 def make_folder(path: str | Path) -> Path:
     """Make a folder with its parents, unless it is there. Raises InputError naming it where that fails."""
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        _usable(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: this folder cannot be made ({_reason(error)})") from error
+    return Path(path)
+
+
+def _usable(path: str | Path) -> Path:
+    """The path, unless no file system could take it."""
+    try:
+        if b"\0" in os.fsencode(path):
+            raise InputError(f"{path}: a path cannot hold a NUL character")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: this path has no form on disk ({error.reason})") from error
     return Path(path)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import stat
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from .errors import InputError
 
@@ -16,29 +18,52 @@ RGB = NDArray[np.uint8]
 """A picture: uint8 (H, W, 3), values 0 to 255, red first."""
 
 _SHAPES = "expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+_SLACK = 1e-5  # how far beyond [0, 1] resized or normalised floats may lie by rounding
+_TURNS = {  # EXIF 2.3, tag Orientation: what lays the stored rows and columns upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
 
 
 def read_image(path: str | Path) -> RGB:
     """The picture in a file as uint8 (H, W, 3) RGB, turned upright as its EXIF orientation says.
 
-    Every colour mode of Pillow is taken: grey, 16-bit, CMYK, Lab, palettes, bilevel; of an animation the
-    first frame. Transparency is composited on white. 16-bit grey is scaled by 1/257, floating point grey
-    must lie in [0, 1] or [0, 255].
+    Every colour mode of Pillow is taken: grey, 16-bit, CMYK, Lab, palettes, bilevel; of an animation or of a
+    file of many pages the first one. Transparency is composited on white. 16-bit grey is scaled by 1/257,
+    floating point grey must lie in [0, 1] or [0, 255]. Embedded colour profiles are not applied.
 
-    Raises InputError naming the file if it is missing, empty, not an image, truncated or too large.
+    Raises InputError naming the file if it is missing, empty, not an image, truncated or too large (more than
+    twice `PIL.Image.MAX_IMAGE_PIXELS`, that is 179 million pixels unless you change it).
     """
+    name = str(path)
+    if not name:
+        raise InputError("the image's path is empty")
     try:
+        kind = Path(path).stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise InputError(f"{name}: this is a folder, expected an image file")
+        if not stat.S_ISREG(kind):  # reading a pipe or a device could wait for ever
+            raise InputError(f"{name}: this is a pipe or a device, expected an image file")
         with open(path, "rb") as file:
-            if not file.read(1):
-                raise InputError(f"{path}: the file is empty (0 bytes), expected an image")
+            head = file.read(512)
+            if not head:
+                raise InputError(f"{name}: the file is empty (0 bytes), expected an image")
             file.seek(0)
-            return _decode(file, str(path))
+            return _decode(file, head, name)
+    except InputError:
+        raise
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path}: this is a folder, expected an image file") from error
+        raise InputError(f"{name}: no such file") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:  # a NUL character, or one that no file name can hold
+        raise InputError(f"{name}: not the path of a file ({_line(error)})") from error
 
 
 def to_image(source: Any) -> RGB:
@@ -46,47 +71,90 @@ def to_image(source: Any) -> RGB:
 
     `source` is a path, a `PIL.Image.Image`, or an array (also whatever offers `__array__`, such as a tensor
     on the CPU) of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), channels last, alpha composited on
-    white; dtype uint8 (0 to 255), bool, or floating point in [0, 1]. An array that already is uint8 (H, W,
-    3) is not copied.
+    white; dtype uint8 (0 to 255), bool, or floating point in [0, 1] (1e-5 beyond passes as rounding). An
+    array that already is uint8 (H, W, 3) is not copied.
 
     Raises InputError for another shape, dtype or range, for NaN, and as `read_image` for paths.
     """
     if isinstance(source, (str, Path)):
         return read_image(source)
     if isinstance(source, Image.Image):
-        return _to_rgb(_upright(source), "image")
+        return _to_rgb(_loaded(source, "image"), "image")
     if not hasattr(source, "__array__"):
         raise InputError(
             f"a {type(source).__name__} is not an image: expected a path, a PIL image or an array"
         )
-    return _from_array(np.asarray(source))
-
-
-def _decode(file: Any, name: str) -> RGB:
     try:
-        image: Image.Image = Image.open(file)
-    except UnidentifiedImageError as error:
-        raise InputError(f"{name}: not an image (or of a kind that Pillow cannot read)") from error
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{name}: this image is too large ({error})") from error
-    # Decoders meet damaged bytes in many ways (OSError, SyntaxError, struct.error, EOFError, ...).
-    except Exception as error:
-        raise InputError(f"{name}: this image is damaged ({_line(error)})") from error
+        array = np.asarray(source)
+    except Exception as error:  # a tensor on another device, of bfloat16, with a gradient, ...
+        raise InputError(
+            f"this {type(source).__name__} cannot be read as an image array ({_line(error)})"
+        ) from error
+    return _from_array(array)
+
+
+def _decode(file: Any, head: bytes, name: str) -> RGB:
+    with warnings.catch_warnings():
+        # Pillow warns of large pictures and of untidy metadata; neither spoils the pixels.
+        warnings.simplefilter("ignore")
+        try:
+            image: Image.Image = Image.open(file)
+        except UnidentifiedImageError as error:
+            raise InputError(f"{name}: {_foreign(head)}") from error
+        except Image.DecompressionBombError as error:
+            raise InputError(_too_large(name, error)) from error
+        # Decoders meet damaged bytes in many ways (OSError, SyntaxError, struct.error, EOFError, ...).
+        except Exception as error:
+            raise InputError(f"{name}: this image is damaged ({_line(error)})") from error
+        if image.format in ("EPS", "WMF"):  # Pillow would hand them to another program to be drawn
+            raise InputError(f"{name}: {_foreign(head)}")
+        return _to_rgb(_loaded(image, name), name)
+
+
+def _loaded(image: Image.Image, name: str) -> Image.Image:
+    """The image with its pixels decoded, upright."""
     try:
         image.load()
-        upright = _upright(image)
+        return _upright(image)
     except MemoryError as error:
         raise InputError(f"{name}: {image.width} x {image.height} pixels do not fit into memory") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(_too_large(name, error)) from error
     except Exception as error:
         raise InputError(f"{name}: this image is truncated or damaged ({_line(error)})") from error
-    return _to_rgb(upright, name)
+
+
+def _foreign(head: bytes) -> str:
+    """What a file that Pillow does not read is, as far as its first bytes tell."""
+    text = head.lower()
+    for what, found in (
+        ("a HEIC or AVIF photograph", head[4:8] == b"ftyp" and head[8:12] in _HEIF),
+        ("a video", head[4:8] == b"ftyp" or head.startswith(b"\x1aE\xdf\xa3")),
+        ("a PDF document", head.startswith(b"%PDF")),
+        ("a PostScript drawing", head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6"))),
+        ("a Windows metafile", head.startswith((b"\xd7\xcd\xc6\x9a", b"\x01\0\0\0"))),
+        ("an SVG drawing", b"<svg" in text),
+        ("a web page", b"<html" in text or text.lstrip().startswith(b"<!doctype html")),
+        ("an archive", head.startswith((b"PK\3\4", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!"))),
+        ("a NumPy file", head.startswith(b"\x93NUMPY")),
+    ):
+        if found:
+            return f"this is {what}, not an image that can be read: export it as PNG or JPEG"
+    return "not an image (or of a kind that Pillow cannot read)"
+
+
+def _too_large(name: str, error: Exception) -> str:
+    said = _line(error).split(", could be")[0]  # what follows is about attacks
+    return f"{name}: this image is too large ({said}): reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS"
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    # A damaged EXIF block does not spoil the picture: it then counts as upright, as in a viewer.
+    # Not ImageOps.exif_transpose: it also writes the EXIF block anew, and fails where another tag is damaged.
+    orientation: Any = None
     with suppress(Exception):
-        return ImageOps.exif_transpose(image)
-    return image
+        orientation = image.getexif().get(0x0112)
+    known = isinstance(orientation, int) and orientation in _TURNS
+    return image.transpose(_TURNS[orientation]) if known else image
 
 
 def _to_rgb(image: Image.Image, name: str) -> RGB:
@@ -95,7 +163,11 @@ def _to_rgb(image: Image.Image, name: str) -> RGB:
         raise InputError(f"{name}: this image has no pixels ({image.width} x {image.height})")
     mode = image.mode
     if mode.startswith("I;16"):
-        return _grey(np.asarray(image).astype(np.float64) / 257.0)
+        samples = np.asarray(image)
+        grey = _grey(samples.astype(np.float64) / 257.0)
+        if isinstance(image.info.get("transparency"), int):
+            grey[samples == image.info["transparency"]] = 255
+        return grey
     if mode in ("I", "F"):
         return _grey(_guess_range(np.asarray(image).astype(np.float64), mode, name))
     if mode in ("La", "RGBa"):
@@ -135,19 +207,22 @@ def _from_array(array: NDArray[Any]) -> RGB:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
-        raise InputError(f"image array has shape {tuple(array.shape)}, {_SHAPES}")
+        first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        hint = "; channels come last: transpose(1, 2, 0)" if first else ""
+        raise InputError(f"image array has shape {tuple(array.shape)}, {_SHAPES}{hint}")
     if array.size == 0:
         raise InputError(f"image array has shape {tuple(array.shape)}: it has no pixels")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     elif np.issubdtype(array.dtype, np.floating):
         # `not (good)` is also true for NaN, which no comparison finds.
-        if not (float(array.min()) >= 0.0 and float(array.max()) <= 1.0):
+        low, high = float(array.min()), float(array.max())
+        if not (low >= -_SLACK and high <= 1.0 + _SLACK):
             raise InputError(
-                f"image array of {array.dtype} runs from {array.min():g} to {array.max():g}, "
+                f"image array of {array.dtype} runs from {low:g} to {high:g}, "
                 "expected values in [0, 1] without NaN"
             )
-        array = np.rint(array.astype(np.float64) * 255.0).astype(np.uint8)
+        array = np.rint(array.astype(np.float64).clip(0.0, 1.0) * 255.0).astype(np.uint8)
     elif array.dtype != np.uint8:
         raise InputError(f"image array has dtype {array.dtype}, expected uint8 or floating point in [0, 1]")
     if array.shape[-1] == 1:

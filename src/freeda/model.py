@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,17 @@ import torch
 from .bank import Bank
 from .encoders import Encoders, load_encoders
 from .errors import InputError
+from .identity import difference
 from .images import to_image
 from .options import SegmentOptions
 from .presets import DEFAULT, ModelSource, Preset, find_preset
+from .profile import OFF, Clock
+from .segment.background import label_names
+from .segment.prototypes import ReferenceBank
 from .segment.scene import Scene, encode_scene
-from .segment.vocabulary import Names, ReferenceBank, Vocabulary, WordEmbedder, build_vocabulary
+from .segment.stream import Outcome, Stream, recipe
+from .segment.vocabulary import Names, Vocabulary, WordEmbedder, build_vocabulary
+from .sources import Images, find_images
 
 if TYPE_CHECKING:
     from .segment.result import Segmentation
@@ -28,11 +35,19 @@ class FreeDA:
     `encode` an image once and label the `Scene` as often as you like, or let `segment` do both.
     """
 
-    def __init__(self, preset: Preset, encoders: Encoders, bank: ReferenceBank | None = None):
+    def __init__(
+        self, preset: Preset, encoders: Encoders, bank: ReferenceBank | None = None, clock: Clock = OFF
+    ):
+        if bank is not None and not hasattr(bank, "search"):
+            raise InputError(f"bank is {bank!r}: it must be a bank directory or an open Bank")
         check = getattr(bank, "check_models", None)
         if check is not None:
             check(encoders.identity)
         self.preset, self.encoders, self.bank = preset, encoders, bank
+        self.clock = clock
+        """Times the stages of whatever this model does, where it is switched on."""
+        if clock.on and encoders.device.type == "cuda":
+            clock.settle = torch.cuda.synchronize
         self._embed = WordEmbedder(encoders.clip)
 
     @property
@@ -50,32 +65,81 @@ class FreeDA:
     def encode(
         self,
         image: Any,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         on_done: Callable[[int, int], None] | None = None,
         **changes: Any,
     ) -> Scene:
         """Encode an image: a path, a PIL image, or an array (uint8, or float in [0, 1]; (H, W[, 3 or 4])).
 
-        `batch_size` windows go through the encoders together; `on_done(done, in_all)` is called after each
-        batch; `changes` are fields of SegmentOptions. Raises InputError.
+        `batch_size` windows go through the encoders together (None: as many as suit the device);
+        `on_done(done, in_all)` is called after each batch; `changes` are fields of SegmentOptions. Raises
+        InputError.
         """
         source = str(image) if isinstance(image, (str, Path)) else None
+        options = self.options.with_changes(**changes)
+        with self.clock("read"):
+            pixels = to_image(image)
         return encode_scene(
-            self.encoders,
-            to_image(image),
-            self.options.with_changes(**changes),
-            source,
-            self._make_vocabulary,
-            batch_size,
-            on_done,
+            self.encoders, pixels, options, source, self._make_vocabulary, batch_size, on_done, self.clock
         )
 
     def segment(self, image: Any, classes: Vocabulary | Names, **changes: Any) -> Segmentation:
-        """Label an image with class names or a vocabulary; `changes` are fields of SegmentOptions."""
-        options = self.options.with_changes(**changes)
+        """Label an image with class names or a vocabulary; `changes` are fields of SegmentOptions.
+
+        Raises InputError as `encode` and `vocabulary` do, and for a vocabulary of other models.
+        """
         # Class names are looked at first: a wrong list should not cost an encoded image.
-        known = classes if isinstance(classes, Vocabulary) else self._make_vocabulary(classes, options)
+        known = self.ready(classes, **changes)
         return self.encode(image, **changes).segment(known)
+
+    def segment_many(
+        self,
+        images: Images,
+        classes: Vocabulary | Names,
+        out: str | Path | None = None,
+        *,
+        recursive: bool = False,
+        strict: bool = False,
+        again: bool = False,
+        npz: bool = False,
+        batch_size: int | None = None,
+        on_start: Callable[[Path], None] | None = None,
+        on_done: Callable[[int, int], None] | None = None,
+        **changes: Any,
+    ) -> Iterator[Outcome]:
+        """Label many image files one after the other; nothing but the present one is held in memory.
+
+        Args:
+            images: an image file, a folder, a glob such as "photos/*.jpg", or any number of these.
+            classes: class names or a vocabulary, made ready once.
+            out: where every photograph's files go as soon as it is labelled; None writes nothing.
+            recursive: look into the folders of folders too.
+            strict: raise at the first photograph that cannot be read instead of telling it in its `Outcome`.
+            again: label anew what `out` already holds as these same words, options and models made it.
+            npz: write `Segmentation.save_npz` too, as STEM.npz.
+            on_start, on_done: called with a photograph's path before it is read, and as in `encode`.
+            changes: fields of SegmentOptions.
+
+        Raises InputError at once for images that are not there, unusable names or options; while iterating
+        where writing fails, and with `strict` for an unreadable photograph.
+        """
+        paths, known = find_images(images, recursive), self.ready(classes, **changes)
+        made_by = recipe(self.options.with_changes(**changes), self.encoders.identity, self.encoders.dtype)
+        encode = partial(self.encode, batch_size=batch_size, on_done=on_done, **changes)
+        return Stream(encode, known, made_by, out, strict, again, npz, on_start).run(paths)
+
+    def ready(self, classes: Vocabulary | Names, **changes: Any) -> Vocabulary:
+        """`classes` as a vocabulary of this model: class names are made ready, a vocabulary is checked.
+
+        Raises InputError for unusable names, and for a vocabulary that other models made.
+        """
+        options = self.options.with_changes(**changes)
+        if not isinstance(classes, Vocabulary):
+            classes = self._make_vocabulary(classes, options)
+        elif classes.models and (told := difference(classes.models, self.encoders.identity)):
+            raise InputError(f"this vocabulary was made with {told}: make it again with these models")
+        label_names(classes.names, options)
+        return classes
 
     def _make_vocabulary(self, names: Names, options: SegmentOptions) -> Vocabulary:
         if self.bank is None:
@@ -83,7 +147,7 @@ class FreeDA:
                 f"preset '{self.preset.name}' has no bank of its own: give one (bank=DIR or --bank DIR), "
                 "made by `freeda collect`"
             )
-        return build_vocabulary(self._embed, self.bank, names, options)
+        return build_vocabulary(self._embed, self.bank, names, options, self.encoders.identity, self.clock)
 
 
 def load(
@@ -94,6 +158,7 @@ def load(
     clip: str | Path | None = None,
     dense: str | Path | None = None,
     generator: str | Path | None = None,
+    clock: Clock = OFF,
 ) -> FreeDA:
     """Load a preset's encoders and a bank.
 
@@ -101,8 +166,10 @@ def load(
         preset: "miniature" (bundled, offline), "vit-b", "vit-l", a preset JSON file, or a `Preset`.
         bank: a bank directory or an open `Bank`; None takes the preset's own, if it has one.
         device: "auto", "cpu", "cuda" or "mps".
-        dtype: "float32", "bfloat16" or "float16", of the encoders' weights and arithmetic.
+        dtype: "float32", "bfloat16" or "float16", of the image encoders' matrix products; "auto" takes the
+            fastest that the device multiplies natively (see docs/speed.md).
         clip, dense, generator: hub ids or local folders instead of the preset's.
+        clock: times the stages of all that the model does (`freeda.profile.Clock`).
 
     Raises InputError, ModelError or BankError, each one line.
     """
@@ -116,7 +183,7 @@ def load(
     place = chosen.bank if bank is None else bank
     # Opened before the weights are: a wrong path should be told at once.
     opened = Bank.open(place) if isinstance(place, (str, Path)) else place
-    return FreeDA(chosen, load_encoders(chosen, device, dtype), opened)
+    return FreeDA(chosen, load_encoders(chosen, device, dtype), opened, clock)
 
 
 def _instead(given: str | Path | None, usual: ModelSource) -> ModelSource:

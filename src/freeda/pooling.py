@@ -16,7 +16,7 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Taps:
-    """Bilinear interpolation (align_corners=True) from n_in to n_out points along one axis."""
+    """Bilinear interpolation from n_in to n_out points along one axis."""
 
     low: IntArray
     """(n_out,) index of the lower neighbour, in [0, n_in)."""
@@ -32,6 +32,13 @@ def corner_taps(n_in: int, n_out: int) -> Taps:
     at = np.arange(n_out) * step
     low = np.minimum(np.floor(at).astype(np.int64), n_in - 1)
     return Taps(low, np.minimum(low + 1, n_in - 1), at - low)
+
+
+def centre_taps(n_in: int, n_out: int) -> Taps:
+    """Where each of n_out points falls among n_in ones at half-pixel centres (align_corners=False)."""
+    at = np.maximum((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0.0)
+    low = np.minimum(np.floor(at).astype(np.int64), n_in - 1)
+    return Taps(low, np.minimum(low + 1, n_in - 1), np.where(low < n_in - 1, at - low, 0.0))
 
 
 def pool_regions(

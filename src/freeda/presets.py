@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import InputError
 from .options import CollectOptions, SegmentOptions, Superpixels
+from .options.checks import check_types, require
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -22,6 +23,10 @@ class ModelSource:
     id: str
     revision: str | None = None
     licence: str = "unknown"
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        require(bool(self.id.strip()), "a model's id is blank: give a hub id or a local folder")
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,16 @@ class Preset:
     """A bank directory used when the user names none (only the bundled miniature has one)."""
     segment: SegmentOptions = field(default_factory=SegmentOptions)
     collect: CollectOptions = field(default_factory=CollectOptions)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("clip_size", "dense_size"):
+            size = getattr(self, name)
+            require(size >= 1, f"{name} is {size}: it must be at least 1 pixel")
+        for name in ("clip_mean", "clip_std", "dense_mean", "dense_std"):
+            values = getattr(self, name)
+            require(len(values) == 3, f"{name} has {len(values)} numbers: it must have three, one per colour")
+            require("std" not in name or min(values) > 0, f"{name} is {values}: each must be above 0")
 
 
 _SD = ModelSource("stable-diffusion-v1-5/stable-diffusion-v1-5", licence="CreativeML OpenRAIL-M")
@@ -77,8 +92,8 @@ PRESETS: dict[str, Preset] = {
             clip_size=128,
             dense_size=128,
             segment=SegmentOptions(
-                # Measured on the small world (docs/miniature.md): its CLIP knows things too poorly for 0.8.
-                k=16,
+                # Measured on the small world (docs/miniature.md): a window's few things share one embedding.
+                k=24,
                 local_weight=0.95,
                 short_side=128,
                 window=128,
@@ -98,11 +113,12 @@ DEFAULT = "miniature"
 def find_preset(name: str | Path | Preset) -> Preset:
     """The preset of that name, or the one described by a JSON file (`*.json`).
 
-    A JSON preset has the fields of `Preset`; `base` names a preset to start from; relative model
-    folders are read from the file's own folder. Raises InputError for an unknown name or field.
+    A JSON preset has the fields of `Preset`; `base` names a preset to start from; relative folders are read
+    from the file's own folder. Raises InputError for an unknown name or field, or a value that cannot be.
     """
     if isinstance(name, Preset):
         return name
+    require(isinstance(name, (str, Path)), f"{name!r} is not a preset: give its name or a preset .json file")
     if str(name) in PRESETS:
         return PRESETS[str(name)]
     path = Path(name)
@@ -110,39 +126,74 @@ def find_preset(name: str | Path | Preset) -> Preset:
         raise InputError(
             f"unknown model preset '{name}': use one of {', '.join(PRESETS)}, or a preset .json file"
         )
-    return _read_preset(path)
-
-
-def _read_preset(path: Path) -> Preset:
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        base = PRESETS[data.pop("base", "vit-b")]
-    except OSError as error:
-        raise InputError(f"{path}: preset file cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: not a preset file: {error}") from error
-    unknown = set(data) - {f.name for f in fields(Preset)}
-    if unknown:
-        raise InputError(f"{path}: unknown preset field {sorted(unknown)[0]!r}")
-    changes: dict[str, Any] = {"name": path.stem}
-    try:
-        for key, value in data.items():
-            if key in ("clip", "dense", "generator"):
-                value = ModelSource(**value) if isinstance(value, dict) else ModelSource(value)
-                folder = path.parent / value.id
-                changes[key] = replace(value, id=str(folder)) if folder.is_dir() else value
-            elif key == "segment":
-                if "superpixels" in value:
-                    value = {**value, "superpixels": Superpixels(**value["superpixels"])}
-                changes[key] = replace(base.segment, **_tuples(value))
-            elif key == "collect":
-                changes[key] = replace(base.collect, **_tuples(value))
-            else:
-                changes[key] = tuple(value) if isinstance(value, list) else value
-        return replace(base, **changes)
-    except TypeError as error:
+        return _build(path, _read_json(path))
+    except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+def local_folder(name: str | Path) -> Path | None:
+    """The folder of that name (`~` is your home) if there is one; None also for what is no path."""
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError):  # longer than the system takes; the home of nobody
+        return None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError("not a preset file: it is not UTF-8 text") from error
+    except (OSError, ValueError) as error:  # ValueError: no path at all
+        raise InputError(f"preset file cannot be read ({getattr(error, 'strerror', error)})") from error
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not a preset file: damaged JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise InputError('not a preset file: expected a JSON object such as {"base": "vit-b", ...}')
+    return data
+
+
+def _build(path: Path, data: dict[str, Any]) -> Preset:
+    name = data.pop("base", "vit-b")
+    require(isinstance(name, str) and name in PRESETS, f"base is {name!r}: use one of {', '.join(PRESETS)}")
+    base = PRESETS[name]
+    _known("preset", data, Preset)
+    changes: dict[str, Any] = {"name": path.stem}
+    for key, value in data.items():
+        if key in ("clip", "dense", "generator"):
+            changes[key] = _source(key, value, path.parent)
+        elif key == "segment":
+            _known(key, value, SegmentOptions)
+            if "superpixels" in value:
+                _known("segment.superpixels", value["superpixels"], Superpixels)
+                value = {**value, "superpixels": replace(base.segment.superpixels, **value["superpixels"])}
+            changes[key] = replace(base.segment, **value)
+        elif key == "collect":
+            _known(key, value, CollectOptions)
+            changes[key] = replace(base.collect, **value)
+        elif key == "bank" and isinstance(value, str):
+            changes[key] = str(local_folder(path.parent / value) or value)
+        else:
+            changes[key] = value
+    return replace(base, **changes)
+
+
+def _source(part: str, value: Any, beside: Path) -> ModelSource:
+    """A model as a JSON preset gives it: its id, or an object of ModelSource's fields."""
+    given = {"id": value} if isinstance(value, str) else value
+    _known(part, given, ModelSource)
+    require("id" in given, f"{part} has no id: give a hub id or a local folder")
+    source = ModelSource(**given)
+    return replace(source, id=str(local_folder(beside / source.id) or source.id))
+
+
+def _known(what: str, value: Any, kind: type[Any]) -> None:
+    """Raise InputError unless `value` is an object whose keys are fields of the dataclass `kind`."""
+    require(isinstance(value, dict), f"{what} is {json.dumps(value)[:60]}: it must be an object of fields")
+    known = [f.name for f in fields(kind)]
+    for name in value:
+        require(name in known, f"unknown {what} field {name!r}: the fields are {', '.join(known)}")

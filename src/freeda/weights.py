@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import ModelError
-from .presets import ModelSource
+from .presets import ModelSource, local_folder
 
 T = TypeVar("T")
+_HUB_ID = re.compile(r"([\w.-]+/)?[\w.-]{1,96}")  # roughly what the hub takes; all else is never asked for
 
 
 def load_weights(source: ModelSource, what: str, load: Callable[..., T]) -> T:
@@ -22,11 +24,11 @@ def load_weights(source: ModelSource, what: str, load: Callable[..., T]) -> T:
     when it answers, so that its client's half minute of retries is never sat through offline.
     `what` names the model in messages ("CLIP"). Raises ModelError, one line, when the weights cannot be had.
     """
-    folder = Path(source.id).expanduser()
+    folder = local_folder(source.id)
     with quiet():
-        if folder.is_dir():
+        if folder is not None:
             return _attempt(source, what, load, str(folder))
-        if _looks_local(source.id):
+        if _looks_local(source.id) or not _HUB_ID.fullmatch(source.id):
             raise ModelError(
                 f"{what}: there is no folder {source.id}; give a local folder in the transformers "
                 "format or a hub id"
@@ -41,8 +43,8 @@ def load_weights(source: ModelSource, what: str, load: Callable[..., T]) -> T:
 
 def identity_id(source: ModelSource, preset_name: str) -> str:
     """The name a bank remembers a model by: its hub id, or PRESET/FOLDER, so that no path is kept."""
-    folder = Path(source.id).expanduser()
-    return f"{preset_name}/{folder.name}" if folder.is_dir() or _looks_local(source.id) else source.id
+    local = local_folder(source.id) is not None or _looks_local(source.id)
+    return f"{preset_name}/{Path(source.id).name}" if local else source.id
 
 
 def _looks_local(name: str) -> bool:
@@ -79,7 +81,7 @@ def _require_hub(source: ModelSource, what: str) -> None:
 
 
 def _hint(source: ModelSource) -> str:
-    if Path(source.id).expanduser().is_dir():
+    if local_folder(source.id) is not None:
         return "is the folder a whole save_pretrained() of the right model, with safetensors weights?"
     return f"get it with `hf download {source.id}`, or give a local folder instead"
 

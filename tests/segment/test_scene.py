@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -31,50 +32,122 @@ def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def random_vocabulary(rng: np.random.Generator, n: int) -> Vocabulary:
+def random_vocabulary(rng: np.random.Generator, n: int, several: bool = False, others: int = 0) -> Vocabulary:
+    """`n` text rows, each with one to four prototypes if `several`; the last `others` rows share a label."""
     text = rng.normal(size=(n, 20)).astype(np.float32)
     text /= np.linalg.norm(text, axis=1, keepdims=True)
-    return Vocabulary(
-        tuple(f"class {i}" for i in range(n)), text, rng.normal(size=(n, 24)).astype(np.float32)
-    )
+    owner = np.repeat(np.arange(n), rng.integers(1, 5, n)) if several else None
+    label = np.minimum(np.arange(n), n - others) if 0 < others < n else None
+    names = tuple(f"class {i}" for i in range(n if label is None else label.max() + 1))
+    prototypes = rng.normal(size=(n if owner is None else len(owner), 24)).astype(np.float32)
+    return Vocabulary(names, text, prototypes, owner=owner, label=label)
 
 
 def agree(model: Any, image: np.ndarray, vocabulary: Vocabulary, options: SegmentOptions) -> None:
     """Labels and scores of the package equal those of the plain reference."""
-    scene = model.encode(image, **{n: getattr(options, n) for n in options.__dataclass_fields__})
+    given = {f.name: getattr(options, f.name) for f in fields(options)}
+    scene = model.encode(image, **given)
     result = scene.segment(vocabulary)
     working = scene.working_image()
     plain = reference.merged(
-        model.encoders, working, vocabulary.text_embeddings, vocabulary.prototypes, options
+        model.encoders,
+        working,
+        vocabulary.text_embeddings,
+        reference.prototypes_by_row(vocabulary),
+        options,
     )
-    plain = reference.resized(plain, image.shape[:2]).numpy()
-    np.testing.assert_allclose(result.scores(), plain, atol=2e-5)
-    np.testing.assert_allclose(result.confidence, plain.max(axis=0), atol=2e-5)
+    plain = reference.resized(reference.refined(plain, working, options), image.shape[:2]).numpy()
+    row_labels = vocabulary.row_labels.tolist()
+    labels, margin = reference.decided(plain, row_labels, options)
     assert result.labels.shape == image.shape[:2] and result.labels.dtype == np.int32
-    # The label may differ from the reference's only where two scores tie up to rounding.
-    chosen = np.take_along_axis(plain, result.labels[None].astype(np.int64), axis=0)[0]
-    assert (plain.max(axis=0) - chosen).max() < 4e-5
+    # The label may differ from the reference's only where a decision is a tie up to rounding.
+    assert (margin[result.labels != labels] < 4e-5).all()
+    found, n = result.scores(), len(vocabulary.names)
+    for label in range(n):
+        rows = [t for t, own in enumerate(row_labels) if own == label]
+        np.testing.assert_allclose(found[label], plain[0][rows].max(axis=0), atol=2e-5)
+    assert np.array_equal(found.argmax(axis=0), result.labels)
+    assert len(found) == len(result.names) == n + (options.background != "none")
+    np.testing.assert_allclose(result.confidence, found.max(axis=0), atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+sizes = {
+    "height": st.integers(1, 70),
+    "width": st.integers(1, 70),
+    "window": st.sampled_from([None, 16, 33, 100]),
+    "stride": st.integers(9, 16),
+    "short_side": st.sampled_from([None, 24, 50]),
+}
+property_test = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@property_test
 @given(
-    height=st.integers(1, 70),
-    width=st.integers(1, 70),
-    window=st.sampled_from([None, 16, 33, 100]),
-    stride=st.integers(9, 16),
-    short_side=st.sampled_from([None, 24, 50]),
+    **sizes,
     classes=st.integers(1, 7),
     local_weight=st.sampled_from([0.0, 0.3, 0.8, 1.0]),
-    algorithm=st.sampled_from(["felzenszwalb", "slic", "none"]),
+    algorithm=st.sampled_from(["felzenszwalb", "slic", "quickshift", "watershed", "none"]),
     seed=st.integers(0, 10**6),
 )
 def test_equals_the_plain_reference(
-    tiny_model: Any, height: int, width: int, seed: int, classes: int, algorithm: str, **fields: Any
+    tiny_model: Any, height: int, width: int, seed: int, classes: int, algorithm: str, **options: Any
 ) -> None:
     rng = np.random.default_rng(seed)
-    pixels = Superpixels(algorithm, scale=10.0, sigma=0.3, min_size=1, n_segments=12)
-    options = SegmentOptions(superpixels=pixels, long_side=150, **fields)
-    agree(tiny_model, picture(rng, height, width), random_vocabulary(rng, classes), options)
+    pixels = Superpixels(algorithm, scale=10.0, sigma=0.3, min_size=1, n_segments=12, max_dist=4.0)
+    chosen = SegmentOptions(superpixels=pixels, long_side=150, **options)
+    agree(tiny_model, picture(rng, height, width), random_vocabulary(rng, classes), chosen)
+
+
+@property_test
+@given(
+    **{**sizes, "height": st.integers(1, 40), "width": st.integers(1, 40)},
+    classes=st.integers(1, 6),
+    several=st.booleans(),
+    others=st.integers(0, 3),
+    prototypes=st.sampled_from(["all", "knn-vote"]),
+    max_share=st.sampled_from([0.0, 0.4, 1.0]),
+    neighbours=st.sampled_from([1, 3, 100]),
+    background=st.sampled_from(["none", "constant", "local", "local-of-winner"]),
+    background_threshold=st.sampled_from([0.2, 0.45, 0.5, 0.55]),
+    seed=st.integers(0, 10**6),
+)
+def test_every_way_of_scoring_equals_the_reference(
+    tiny_model: Any,
+    height: int,
+    width: int,
+    seed: int,
+    classes: int,
+    several: bool,
+    others: int,
+    **options: Any,
+) -> None:
+    rng = np.random.default_rng(seed)
+    vocabulary = random_vocabulary(rng, classes, several, others)
+    chosen = SegmentOptions(superpixels=FELZENSZWALB, long_side=150, **options)
+    agree(tiny_model, picture(rng, height, width), vocabulary, chosen)
+
+
+@settings(property_test, max_examples=10)
+@given(
+    height=st.integers(1, 22),
+    width=st.integers(1, 22),
+    window=st.sampled_from([None, 16]),
+    short_side=st.sampled_from([None, 12]),
+    background=st.sampled_from(["none", "constant", "local", "local-of-winner"]),
+    refine_dilations=st.sampled_from([(1,), (1, 3), (2, 5, 30)]),
+    refine_iterations=st.integers(1, 3),
+    seed=st.integers(0, 10**6),
+)
+def test_refinement_equals_the_reference(
+    tiny_model: Any, height: int, width: int, seed: int, **options: Any
+) -> None:
+    rng = np.random.default_rng(seed)
+    chosen = SegmentOptions(
+        superpixels=FELZENSZWALB, stride=9, long_side=60, refine="pamr", background_threshold=0.5, **options
+    )
+    agree(tiny_model, picture(rng, height, width), random_vocabulary(rng, 3, others=1), chosen)
 
 
 def test_little_memory_gives_the_same(tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:

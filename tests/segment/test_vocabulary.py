@@ -7,7 +7,7 @@ import pytest
 
 from freeda.errors import BankError, InputError
 from freeda.options import SegmentOptions
-from freeda.segment.vocabulary import WordEmbedder, build_vocabulary, parse_names
+from freeda.segment.vocabulary import Vocabulary, WordEmbedder, build_vocabulary, parse_names
 
 
 class PlainBank:
@@ -114,6 +114,63 @@ def test_a_name_beyond_the_tokenizer_is_named(tiny_encoders: Any, bank: PlainBan
 def test_any_script_is_read(tiny_encoders: Any, bank: PlainBank, name: str) -> None:
     vocabulary = build_vocabulary(WordEmbedder(tiny_encoders.clip), bank, [name], SegmentOptions(k=3))
     assert np.isfinite(vocabulary.text_embeddings).all()
+
+
+def test_everything_else_is_one_label_of_many_words(tiny_encoders: Any, bank: PlainBank) -> None:
+    embed = WordEmbedder(tiny_encoders.clip)
+    options = SegmentOptions(k=4, others=" everything  else ", other_words=("sky", "cats", "tree", "sky"))
+    made = build_vocabulary(embed, bank, {"cat": ["puss"], "boat": []}, options)
+    assert made.names == ("cat", "boat", "everything else") and len(made) == 3
+    assert made.words == (("cat", "puss"), ("boat",), ("sky", "tree"))
+    assert made.label is not None and made.label.tolist() == [0, 1, 2, 2] and made.owner is None
+    alone = build_vocabulary(embed, bank, ["boat", "sky", "tree"], SegmentOptions(k=4))
+    np.testing.assert_allclose(made.text_embeddings[1:], alone.text_embeddings, atol=1e-6)
+    np.testing.assert_allclose(made.prototypes[1:], alone.prototypes, atol=1e-6)
+    with pytest.raises(InputError, match="'sky' is taken by option others='sky'"):
+        build_vocabulary(embed, bank, ["Sky"], SegmentOptions(others="sky"))
+    with pytest.raises(InputError, match="every word of other_words is part of a class name"):
+        build_vocabulary(embed, bank, ["big cat"], SegmentOptions(others="rest", other_words=("cats",)))
+
+
+def test_everything_else_takes_what_its_words_win(tiny_model: Any) -> None:
+    """The labels are those of a list with the other words as classes, these renamed to one."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    scene = tiny_model.encode(image)
+    apart = scene.segment(["cat", "boat", "sky", "tree"])
+    joined = scene.segment(["cat", "boat"], others="rest", other_words=("sky", "tree"))
+    assert joined.names == ("cat", "boat", "rest")
+    assert np.array_equal(joined.labels, np.minimum(apart.labels, 2))
+    assert set(np.unique(apart.labels)) >= {0, 2} or len(np.unique(apart.labels)) > 1
+    assert np.array_equal(joined.scores(["rest"])[0], apart.scores(["sky", "tree"]).max(axis=0))
+
+
+def test_classes_may_share_a_synonym(tiny_encoders: Any, bank: PlainBank) -> None:
+    embed = WordEmbedder(tiny_encoders.clip)
+    made = build_vocabulary(embed, bank, {"cat": ["pet"], "dog": ["pet"]}, SegmentOptions(k=3))
+    assert made.words == (("cat", "pet"), ("dog", "pet"))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"names": ("a",)},
+        {"owner": np.array([0, 1, 1])},
+        {"owner": np.array([1, 0])},
+        {"owner": np.array([0, 0])},
+        {"owner": np.array([1, 2])},
+        {"label": np.array([0, 0])},
+        {"label": np.array([0, 2])},
+    ],
+)
+def test_a_vocabulary_whose_parts_do_not_fit(parts: dict[str, Any]) -> None:
+    whole = {
+        "names": ("a", "b"),
+        "text_embeddings": np.eye(2, dtype=np.float32),
+        "prototypes": np.ones((2, 3), np.float32),
+    }
+    Vocabulary(**whole)
+    with pytest.raises(InputError, match="see Vocabulary"):
+        Vocabulary(**{**whole, **parts})
 
 
 def test_a_bank_without_use(tiny_encoders: Any, bank: PlainBank) -> None:

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from freeda.options import SegmentOptions
+from freeda.segment import windows
 from freeda.segment.windows import crops, resize_image, sliding_boxes, working_size
 
 
@@ -53,6 +56,29 @@ def test_resizing_is_bilinear_at_half_pixels_and_the_same_size_is_untouched() ->
     image = np.array([[[0, 10, 20], [100, 110, 120]]], dtype=np.uint8)
     assert resize_image(image, (1, 2)) is image
     assert resize_image(image, (1, 4))[0, :, 0].tolist() == [0, 25, 75, 100]
+
+
+@settings(deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    to=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    strip=st.sampled_from([1, 100, 1 << 17]),
+    seed=st.integers(0, 99),
+)
+def test_resizing_equals_torch_up_to_ties(
+    size: tuple[int, int], to: tuple[int, int], strip: int, seed: int
+) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].double()
+    exact = F.interpolate(x, to, mode="bilinear", align_corners=False)[0].permute(1, 2, 0).numpy()
+    before = windows.STRIP
+    windows.STRIP = strip
+    try:
+        ours = resize_image(image, to)
+    finally:
+        windows.STRIP = before
+    assert ours.shape == (*to, 3) and ours.dtype == np.uint8
+    assert np.abs(ours - exact).max() <= 0.5 + 1e-3
 
 
 def test_crops() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BankError
+from ..identity import difference
 from . import format as files
 from .arrays import open_array
 from .index import FlatIndex
@@ -102,35 +102,8 @@ class Bank:
 
     def check_models(self, identity: dict[str, Any]) -> None:
         """Raise BankError unless the bank was built with the models of `identity` (`model_identity`)."""
-        built = self.meta["models"]
-        for part, width, what in (("clip", "clip_dim", "CLIP"), ("dense", "dense_dim", "dense encoder")):
-            if built.get(width) != identity.get(width):
-                raise BankError(
-                    f"{self.path}: built with {what} {_name(built.get(part))} ({built.get(width)} wide), but "
-                    f"{_name(identity.get(part))} is loaded ({identity.get(width)} wide): "
-                    f"load preset '{self.meta.get('preset')}' or another bank"
-                )
-            if not _same_model(built.get(part), identity.get(part)):
-                raise BankError(
-                    f"{self.path}: built with {what} {_name(built.get(part))}, but "
-                    f"{_name(identity.get(part))} is loaded: load preset '{self.meta.get('preset')}' "
-                    "or another bank"
-                )
-
-
-def _name(model: Any) -> str:
-    if not isinstance(model, dict):
-        return json.dumps(model)
-    return str(model.get("id")) + (f" at {model['revision']}" if model.get("revision") else "")
-
-
-def _same_model(built: Any, loaded: Any) -> bool:
-    """Whether two identities name the same weights: a local copy of a hub model keeps its folder's name."""
-    if not isinstance(built, dict) or not isinstance(loaded, dict):
-        return False
-    a, b = str(built.get("id")), str(loaded.get("id"))
-    if a != b:
-        # Only a telling name ("dinov2-large") stands for a model; "clip" could be any.
-        tail = a.rsplit("/", 1)[-1]
-        return tail == b.rsplit("/", 1)[-1] and "-" in tail
-    return None in (built.get("revision"), loaded.get("revision")) or built["revision"] == loaded["revision"]
+        told = difference(self.meta["models"], identity)
+        if told is not None:
+            raise BankError(
+                f"{self.path}: built with {told}: load preset '{self.meta.get('preset')}' or another bank"
+            )

@@ -28,7 +28,11 @@ class ShardEntry:
 
 def read_manifest(path: Path) -> tuple[dict[str, Any], list[ShardEntry]]:
     """The content of bank.json and its shards, each looked at. Raises BankError as `Bank.open` says."""
-    if not path.is_dir():
+    try:
+        there = path.is_dir()
+    except OSError as error:  # such as a name too long
+        raise BankError(f"{path}: cannot be read ({error.strerror})") from error
+    if not there:
         raise BankError(f"{path}: there is no such bank directory; `freeda collect` makes one")
     try:
         meta = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
@@ -47,14 +51,23 @@ def read_manifest(path: Path) -> tuple[dict[str, Any], list[ShardEntry]]:
     if meta.get("version") != VERSION:
         raise BankError(f"{path}: bank format version {meta.get('version')!r}: this version reads {VERSION}")
     try:
-        shards = [ShardEntry(**s) for s in meta["shards"]]
-        whole = int(meta["pairs"]) == sum(s.pairs for s in shards) and isinstance(meta["models"], dict)
-        whole = (
-            whole and all(int(meta["dimensions"][n]) > 0 for n in ("key", "prototype")) and "captions" in meta
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise BankError(f"{path / MANIFEST}: damaged: {error!s} is missing or wrong") from error
-    if not whole:
+        shards = [_entry(i, s) for i, s in enumerate(meta["shards"])]
+        numbers = [
+            meta["pairs"],
+            meta["captions"],
+            meta["dimensions"]["key"],
+            meta["dimensions"]["prototype"],
+        ]
+        models = meta["models"]
+    except KeyError as error:
+        raise BankError(f"{path / MANIFEST}: damaged: {error} is missing") from error
+    except (TypeError, ValueError) as error:
+        raise BankError(
+            f"{path / MANIFEST}: damaged: its shards or dimensions are wrong ({error})"
+        ) from error
+    if not all(type(n) is int for n in numbers) or min(numbers[2:]) < 1 or not isinstance(models, dict):
+        raise BankError(f"{path / MANIFEST}: damaged: its models, counts or dimensions are of the wrong kind")
+    if meta["pairs"] != sum(s.pairs for s in shards):
         raise BankError(f"{path / MANIFEST}: damaged: its counts do not add up")
     for shard in shards:
         _check_shard(path, shard)
@@ -102,6 +115,18 @@ def _width(file: Path, name: str) -> int:
     width = len(read_row(file, 0)[name])
     read_vectors(file, name, width)
     return width
+
+
+def _entry(index: int, entry: Any) -> ShardEntry:
+    """A shard as bank.json lists it at a place. Raises TypeError or ValueError for anything else.
+
+    Its file's name follows from its place, so that none is listed twice or lies elsewhere.
+    """
+    shard = ShardEntry(**entry)
+    counts = (shard.captions, shard.pictures, shard.rejected, shard.pairs, shard.bytes)
+    if shard.file != shard_name(index) or not all(type(n) is int and n >= 0 for n in counts):
+        raise ValueError(f"shard {index} is listed as {shard.file!r} with {counts}")
+    return shard
 
 
 def _check_shard(path: Path, shard: ShardEntry) -> None:

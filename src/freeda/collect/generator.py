@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..encoders import choose_device, choose_dtype
 from ..errors import InputError, ModelError
 from ..options import CollectOptions
+from ..precision import choose_device, choose_dtype
 from ..presets import ModelSource
 from ..weights import load_weights, quiet
 from .attention import AttentionCapture
@@ -94,7 +94,8 @@ def load_generator(
         from diffusers import StableDiffusionPipeline
         from diffusers.utils import logging
 
-    on, kind = choose_device(device), choose_dtype(dtype)
+    on = choose_device(device)
+    kind = choose_dtype(dtype, on)
     logging.disable_progress_bar()
 
     def load(place: str, **keywords: Any) -> Any:

@@ -13,10 +13,11 @@ from ..bank import Bank
 from ..bank.arrays import remove_arrays
 from ..bank.format import MANIFEST, SHARDS, caption_digest, read_info, shard_name, write_shard
 from ..bank.manifest import finish_bank
-from ..encoders import choose_device, choose_dtype, model_identity
+from ..encoders import model_identity
 from ..errors import BankError
 from ..files import make_folder
 from ..options import CollectOptions, to_dict
+from ..precision import choose_device, choose_dtype
 from ..presets import DEFAULT, Preset, find_preset
 from ..weights import identity_id
 from .captions import Caption, to_captions
@@ -69,14 +70,16 @@ def collect(
     chunks = [found[i : i + options.shard_size] for i in range(0, len(found), options.shard_size)]
     out = Path(out)
     _check_folder(out)
-    settings = _settings(preset, options, seed, choose_dtype(dtype), choose_tagger(tagger), models)
+    on = choose_device(device)
+    kind = choose_dtype(dtype, on)
+    settings = _settings(preset, options, seed, kind, choose_tagger(tagger), models)
     missing = [i for i, chunk in enumerate(chunks) if not _is_made(out, i, chunk, settings)]
     _check_extent(out, len(chunks))
     if missing:
         make_folder(out / SHARDS)
         _sweep(out)
         if models is None:
-            models = load_models(preset, options, choose_device(device), dtype)
+            models = load_models(preset, options, on, kind)
         # From here on the bank is half-written until bank.json is there again.
         with CaptionProgress(len(found), len(found) - sum(len(chunks[i]) for i in missing), progress) as bar:
             _reopen(out)

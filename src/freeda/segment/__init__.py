@@ -2,6 +2,15 @@
 
 from .result import Segmentation
 from .scene import Scene, encode_scene
+from .stream import Outcome
 from .vocabulary import Vocabulary, WordEmbedder, build_vocabulary
 
-__all__ = ["Scene", "Segmentation", "Vocabulary", "WordEmbedder", "build_vocabulary", "encode_scene"]
+__all__ = [
+    "Outcome",
+    "Scene",
+    "Segmentation",
+    "Vocabulary",
+    "WordEmbedder",
+    "build_vocabulary",
+    "encode_scene",
+]

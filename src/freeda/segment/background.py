@@ -1,4 +1,7 @@
-"""Where no class is good enough: the background as one more plane of scores."""
+"""What wins where: rows' scores become labels', and the background takes what no class is good enough for.
+
+All rules act on scores that are merged over windows and already resized, so they mean the same at every size.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,86 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..options import SegmentOptions
+from .pieces import Floats
+from .vocabulary import Vocabulary
 
 BACKGROUND = "background"
 """The name of the extra last label."""
 
 
-def with_background(scores: npt.NDArray[np.float32], options: SegmentOptions) -> npt.NDArray[np.float32]:
-    """Scores (N, C) plus the background's column where `options.background` is "constant": (N, C + 1).
+class Verdict:
+    """From planes of scores to labels, by the rules of some options.
 
-    A constant plane at the threshold (an option of FreeDA's released code). It stays constant under averaging
-    and resizing, so it may be added before either.
+    Planes (N, n_planes) hold, for N places, the T text rows' ensemble scores and, where the background looks
+    at them, their T local scores after these. A label's score is its best row's (`Vocabulary.label`). The
+    background is one more label at the end, whose score is
+
+    - "constant": the threshold;
+    - "local": best score + threshold - best local score: it wins where no local score reaches the threshold;
+    - "local-of-winner": best score + threshold - local score of the row with the best score.
+
+    A class that exactly reaches the threshold stays. The strategies are FreeDA's released ones; writing them
+    as a plane, which leaves every decision as it was, is ours.
     """
-    if options.background == "none":
-        return scores
-    plane = np.full((len(scores), 1), options.background_threshold, dtype=np.float32)
-    return np.concatenate([scores, plane], axis=1)
+
+    def __init__(self, vocabulary: Vocabulary, options: SegmentOptions):
+        self._rule, self._threshold = options.background, np.float32(options.background_threshold)
+        self._rows = len(vocabulary.text_embeddings)
+        self._starts = (
+            None
+            if vocabulary.label is None
+            else np.searchsorted(vocabulary.label, np.arange(len(vocabulary.names)))
+        )
+        self._label = vocabulary.row_labels
+        self.needs_local: bool = options.background in ("local", "local-of-winner")
+        self.n_planes: int = self._rows * (1 + self.needs_local)
+        self.n_labels: int = len(vocabulary.names) + (options.background != "none")
+
+    def scores(self, planes: Floats) -> Floats:
+        """(N, n_labels) float32 of planes (N, n_planes)."""
+        total = planes[:, : self._rows]
+        labels = total if self._starts is None else np.maximum.reduceat(total, self._starts, axis=1)
+        if self._rule == "none":
+            return labels
+        return np.concatenate([labels, self._background(planes)[:, None]], axis=1)
+
+    def decide(self, planes: Floats) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Labels (N,) and codes (N,) of planes (N, n_planes).
+
+        Places of one code have one label, and so has every blend of them with weights from 0 to 1: the same
+        row wins, the same row is locally best, and both are on the same side of the threshold.
+        """
+        total = planes[:, : self._rows]
+        winner = total.argmax(axis=1)
+        labels = self._label[winner].astype(np.int32)
+        codes = winner
+        if self._rule != "none":
+            empty = self._background(planes) > total.max(axis=1)
+            labels[empty] = self.n_labels - 1
+            if self._rule == "local":
+                codes = codes * self._rows + planes[:, self._rows :].argmax(axis=1)
+            codes = codes * 2 + empty
+        return labels, codes.astype(np.int64)
+
+    def _background(self, planes: Floats) -> Floats:
+        total, local = planes[:, : self._rows], planes[:, self._rows :]
+        if self._rule == "constant":
+            return np.full(len(planes), self._threshold, dtype=np.float32)
+        if self._rule == "local":
+            behind = local.max(axis=1)
+        else:
+            behind = np.take_along_axis(local, total.argmax(axis=1)[:, None], axis=1)[:, 0]
+        return total.max(axis=1) + (self._threshold - behind)
 
 
 def label_names(names: tuple[str, ...], options: SegmentOptions) -> tuple[str, ...]:
-    """The names that labels index: the classes, then the background where there is one.
+    """The names that labels index: the vocabulary's, then the background where there is one.
 
     Raises InputError where a class already has the background's name.
     """
     if options.background == "none":
         return names
-    if BACKGROUND in names:
+    if BACKGROUND in map(str.casefold, names):
         raise InputError(
             f"class name {BACKGROUND!r} is taken by option background={options.background!r}: drop one"
         )

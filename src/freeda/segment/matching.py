@@ -1,14 +1,15 @@
-"""A mosaic meets a vocabulary: class scores of atoms."""
+"""A mosaic meets a vocabulary: scores of atoms."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ..options import SegmentOptions
-from .background import with_background
+from .background import Verdict
 from .mosaic import Mosaic
 from .pieces import Floats
 from .vocabulary import Vocabulary
@@ -19,52 +20,122 @@ TABLE = 1 << 26
 """Scores kept for reuse, at most (float32 numbers, 256 MiB); beyond that they are computed anew."""
 
 
-class AtomScores:
-    """Scores of a mosaic's atoms for the classes of a vocabulary.
+class PlaceScores(Protocol):
+    """What labelling asks of scores: places whose planes of scores can be looked up, and the rules for
+    them."""
 
-    local_weight * sigmoid(<feature, prototype>) + (1 - local_weight) * <window, text>, averaged over an
-    atom's features and windows (FreeDA's released code: no temperature, no softmax before the merge).
+    verdict: Verdict
+
+    @property
+    def places(self) -> npt.NDArray[np.int32]:
+        """(h, w) the place, 0 to A-1, of every pixel of the working image."""
+
+    def decide(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """(A,) labels and (A,) codes of all places (`Verdict.decide`)."""
+
+    def of(self, places: npt.NDArray[np.integer]) -> Floats:
+        """(P, n_planes) float32 planes of the places named by (P,) indices, which may repeat."""
+
+
+class AtomScores:
+    """Scores of a mosaic's atoms for the text rows of a vocabulary.
+
+    local_weight * local + (1 - local_weight) * <window, text>, averaged over an atom's features and windows
+    (FreeDA's released code: no temperature, no softmax before the merge). A feature's local score is
+    `local_scores`. The background may ask for the averaged local scores beside these: see `Verdict`.
     """
 
     def __init__(self, mosaic: Mosaic, vocabulary: Vocabulary, options: SegmentOptions):
-        self.mosaic, self.options = mosaic, options
-        cosine: Floats = mosaic.features @ _unit(vocabulary.prototypes).T
-        self._local = _sigmoid(cosine) * np.float32(options.local_weight)
+        self.mosaic, self.verdict = mosaic, Verdict(vocabulary, options)
+        self._local = local_scores(mosaic.features, vocabulary, options)
+        self._weight = np.float32(options.local_weight)
         similarity: Floats = mosaic.embeddings @ vocabulary.text_embeddings.T
         self._global = similarity * np.float32(1.0 - options.local_weight)
         self.n_atoms: int = mosaic.local.shape[0]
-        self.n_labels: int = len(vocabulary) + (options.background != "none")
         self._table: Floats | None = None
 
-    def labels(self) -> npt.NDArray[np.int32]:
-        """(A,) the best label of every atom."""
-        out = np.empty(self.n_atoms, dtype=np.int32)
-        keep = self.n_atoms * self.n_labels <= TABLE
-        table = np.empty((self.n_atoms, self.n_labels), dtype=np.float32) if keep else None
-        for start, stop in self._chunks():
-            scores = self._compute(slice(start, stop))
-            out[start:stop] = scores.argmax(axis=1)
-            if table is not None:
-                table[start:stop] = scores
-        self._table = table
-        return out
+    @property
+    def places(self) -> npt.NDArray[np.int32]:
+        """(h, w) the atom of every pixel."""
+        return self.mosaic.atoms
 
-    def of(self, atoms: npt.NDArray[np.integer]) -> Floats:
-        """(P, C) float32 scores of the atoms named by (P,) indices, which may repeat."""
+    def decide(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """(A,) labels and (A,) codes of all atoms."""
+        planes_of = self.verdict.n_planes
+        labels, codes = np.empty(self.n_atoms, dtype=np.int32), np.empty(self.n_atoms, dtype=np.int64)
+        keep = self.n_atoms * planes_of <= TABLE
+        table = np.empty((self.n_atoms, planes_of), dtype=np.float32) if keep else None
+        for rows in slices(self.n_atoms, CHUNK // planes_of):
+            planes = self._compute(rows)
+            labels[rows], codes[rows] = self.verdict.decide(planes)
+            if table is not None:
+                table[rows] = planes
+        self._table = table
+        return labels, codes
+
+    def of(self, places: npt.NDArray[np.integer]) -> Floats:
+        """(P, n_planes) float32 planes of the atoms named by (P,) indices, which may repeat."""
         if self._table is not None:
-            return self._table[atoms]
-        distinct, where = np.unique(atoms, return_inverse=True)
+            return self._table[places]
+        distinct, where = np.unique(places, return_inverse=True)
         return self._compute(distinct)[where.ravel()]
 
     def _compute(self, rows: slice | npt.NDArray[np.integer]) -> Floats:
-        scores: Floats = self.mosaic.local[rows] @ self._local
-        scores += self.mosaic.context[rows] @ self._global
-        return with_background(scores, self.options)
+        local: Floats = self.mosaic.local[rows] @ self._local
+        total = local * self._weight
+        total += self.mosaic.context[rows] @ self._global
+        return np.concatenate([total, local], axis=1) if self.verdict.needs_local else total
 
-    def _chunks(self) -> Iterator[tuple[int, int]]:
-        step = max(1, CHUNK // self.n_labels)
-        for start in range(0, self.n_atoms, step):
-            yield start, min(start + step, self.n_atoms)
+
+def local_scores(features: Floats, vocabulary: Vocabulary, options: SegmentOptions) -> Floats:
+    """(B, T) float32 in [0, 1): how much unit features (B, D) look like each text row's prototypes.
+
+    One prototype a row: sigmoid(<feature, prototype>), the prototype normalised (the published score).
+    Several: the sigmoid of max_share * best + (1 - max_share) * mean of their cosines. "knn-vote": of the
+    prototypes of all rows together, each of the `neighbours` nearest gives sigmoid(cosine) / neighbours to
+    its row, so that a row's score is its share of the votes times how near they are (the release names the
+    choice; the formula is ours). Features are taken in chunks: beside the answer, at most `CHUNK` cosines
+    are held.
+    """
+    unit, owners = _unit(vocabulary.prototypes), vocabulary.owners
+    vote = options.prototypes == "knn-vote"
+    if vocabulary.owner is None and not vote:
+        plain: Floats = features @ unit.T
+        return _sigmoid(plain)
+    n_rows = len(vocabulary.text_embeddings)
+    out = np.empty((len(features), n_rows), dtype=np.float32)
+    for rows in slices(len(features), CHUNK // len(unit)):
+        cosine: Floats = features[rows] @ unit.T
+        out[rows] = (
+            _votes(cosine, owners, n_rows, options.neighbours)
+            if vote
+            else _sigmoid(_mixed(cosine, owners, n_rows, options.max_share))
+        )
+    return out
+
+
+def _mixed(cosine: Floats, owners: npt.NDArray[np.int64], n_rows: int, max_share: float) -> Floats:
+    starts = np.searchsorted(owners, np.arange(n_rows))
+    count = np.bincount(owners, minlength=n_rows)
+    best = np.maximum.reduceat(cosine, starts, axis=1)
+    mean = np.add.reduceat(cosine, starts, axis=1) / count
+    out: Floats = (max_share * best + (1.0 - max_share) * mean).astype(np.float32)
+    return out
+
+
+def _votes(cosine: Floats, owners: npt.NDArray[np.int64], n_rows: int, neighbours: int) -> Floats:
+    n = min(neighbours, cosine.shape[1])
+    nearest = np.argpartition(-cosine, n - 1, axis=1)[:, :n]
+    vote = _sigmoid(np.take_along_axis(cosine, nearest, axis=1)) / np.float32(n)
+    place = np.arange(len(cosine))[:, None] * n_rows + owners[nearest]
+    counted = np.bincount(place.ravel(), weights=vote.ravel(), minlength=len(cosine) * n_rows)
+    return counted.reshape(len(cosine), n_rows).astype(np.float32)
+
+
+def slices(n: int, step: int) -> Iterator[slice]:
+    """0 to n in slices of at most max(step, 1)."""
+    for start in range(0, n, max(step, 1)):
+        yield slice(start, min(start + max(step, 1), n))
 
 
 def _unit(x: Floats) -> Floats:

@@ -8,7 +8,7 @@ the mean of the windows' rows. The average is thereby taken once per atom, not o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -37,8 +37,13 @@ class Mosaic:
     """(N, K) float32, L2-normalised: one per window."""
 
 
-def join(pieces: Sequence[Piece], height: int, width: int) -> Mosaic:
-    """Join windows that together cover a working image of that size."""
+def join(pieces: list[Piece], height: int, width: int) -> Mosaic:
+    """Join windows that together cover a working image of that size.
+
+    The features of all windows move into one array; in `pieces` views of it take their place, so that they
+    are never held twice.
+    """
+    features = _gather(pieces)
     starts = np.cumsum([0] + [p.weights.shape[0] for p in pieces])
     atoms = np.empty((height, width), dtype=np.int32)
     members: list[Ints] = []
@@ -72,9 +77,18 @@ def join(pieces: Sequence[Piece], height: int, width: int) -> Mosaic:
         atoms,
         local.tocsr(),
         context,
-        np.concatenate([p.features for p in pieces]),
+        features,
         np.stack([p.embedding for p in pieces]),
     )
+
+
+def _gather(pieces: list[Piece]) -> Floats:
+    rows = np.cumsum([0] + [len(p.features) for p in pieces])
+    out = np.empty((rows[-1], pieces[0].features.shape[1]), dtype=np.float32)
+    for i, (start, stop) in enumerate(pairwise(rows)):
+        out[start:stop] = pieces[i].features
+        pieces[i] = replace(pieces[i], features=out[start:stop])
+    return out
 
 
 def _cells(pieces: Sequence[Piece]) -> Iterator[tuple[int, int, int, int, list[int]]]:

@@ -8,8 +8,9 @@ point at, and the sparse matrix of weights between the two; scores of any class 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,11 @@ import torch
 from scipy import sparse
 
 from ..encoders import Encoders
+from ..errors import InputError, ModelError
 from ..options import Superpixels
 from ..pooling import corner_taps, pool_regions
-from .regions import superpixels
+from ..profile import OFF, Clock
+from .regions import RegionMap, superpixels
 from .windows import Box, crops
 
 Floats = npt.NDArray[np.float32]
@@ -47,36 +50,102 @@ def encode_pieces(
     image: npt.NDArray[np.uint8],
     boxes: Sequence[Box],
     options: Superpixels,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     on_done: Callable[[int, int], None] | None = None,
+    clock: Clock = OFF,
+    beside: bool | None = None,
 ) -> Iterator[Piece]:
-    """Encode windows of a working image (H, W, 3) uint8, a batch at a time, superpixels beside the encoders.
+    """Encode windows of a working image (H, W, 3) uint8, a batch at a time.
 
-    `on_done(windows_done, windows_in_all)` is called after every batch. At most two batches of regions and
-    one of patch features are alive at any moment.
+    Superpixels are cut by a pool of threads, as many as torch uses. With `beside` they are cut for the next
+    windows while the encoders work on these; without, before the encoders, on all threads at once. None takes
+    the former on an accelerator, the latter on a CPU: there both would only take each other's cores, and
+    the encoders would wait at every layer for the thread that shares its core (docs/speed.md).
+
+    `batch_size` None takes 2 on a CPU, which gains nothing from more, 8 elsewhere. `on_done(windows_done,
+    windows_in_all)` is called after every batch; `clock` times the stages. Alive at any moment are one
+    batch of patch features and at most max(batch, threads) + batch maps of regions. Raises InputError for a
+    batch size under 1.
     """
-    groups = [boxes[i : i + batch_size] for i in range(0, len(boxes), batch_size)]
-    with ThreadPoolExecutor(max_workers=1) as pool:
-
-        def cut(group: Sequence[Box]) -> Any:
-            return pool.submit(lambda: [superpixels(image[b.y1 : b.y2, b.x1 : b.x2], options) for b in group])
-
-        coming = cut(groups[0])
-        done = 0
-        for number, (group, batch) in enumerate(zip(groups, crops(image, boxes, batch_size), strict=True)):
-            current = coming
-            if number + 1 < len(groups):
-                coming = cut(groups[number + 1])
+    on_cpu = encoders.device.type == "cpu"
+    if batch_size is None:
+        batch_size = 2 if on_cpu else 8
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}: at least 1 window must be encoded at a time")
+    if beside is None:
+        beside = not on_cpu
+    done, cutter = 0, RegionCutter(image, boxes, options, clock if beside else OFF)
+    ahead = max(batch_size, cutter.workers)
+    try:
+        for batch in crops(image, boxes, batch_size):
+            group = boxes[done : done + len(batch)]
+            if beside:
+                cutter.start(done + batch_size + ahead)
+            elif cutter.started < done + len(group):
+                cutter.start(done + ahead)
+                with clock("regions"):
+                    cutter.finish()
             batch = batch.to(encoders.device)
-            embeddings = encoders.clip.encode_image(batch).cpu().numpy()
-            features = encoders.dense.encode(batch)
-            for box, regions, patches, embedding in zip(
-                group, current.result(), features, embeddings, strict=True
-            ):
-                yield make_piece(box, regions, patches, embedding)
+            with clock("clip"):
+                embeddings = encoders.clip.encode_image(batch).cpu().numpy()
+            with clock("dense"):
+                features = encoders.dense.encode(batch)
+            if not (np.isfinite(embeddings).all() and torch.isfinite(features.sum())):
+                raise ModelError(
+                    f"the encoders gave NaN or infinity in {str(encoders.dtype).removeprefix('torch.')}: "
+                    "load them with dtype='float32'; if it is that already, their weights are damaged"
+                )
+            for box, patches, embedding in zip(group, features, embeddings, strict=True):
+                with clock("regions"):  # beside the encoders: what is left to wait for
+                    regions = cutter.take()
+                with clock("pooling"):
+                    piece = make_piece(box, regions, patches, embedding)
+                yield piece
             done += len(group)
             if on_done is not None:
                 on_done(done, len(boxes))
+    finally:
+        cutter.close()
+
+
+class RegionCutter:
+    """Superpixels of windows, in order, cut by threads: scikit-image works without the interpreter's lock."""
+
+    MAX_WORKERS = 16
+    """Each holds about 350 bytes a pixel of its window (felzenszwalb's edges)."""
+
+    def __init__(
+        self, image: npt.NDArray[np.uint8], boxes: Sequence[Box], options: Superpixels, clock: Clock = OFF
+    ):
+        self._image, self._boxes, self._options, self._clock = image, boxes, options, clock
+        self.workers: int = min(torch.get_num_threads(), self.MAX_WORKERS)
+        """Threads that cut."""
+        self.started = 0
+        """Windows cut or being cut so far."""
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="superpixels")
+        self._coming: deque[Future[RegionMap]] = deque()
+
+    def start(self, until: int) -> None:
+        """Begin with all windows before number `until`."""
+        while self.started < min(until, len(self._boxes)):
+            self._coming.append(self._pool.submit(self._cut, self._boxes[self.started]))
+            self.started += 1
+
+    def finish(self) -> None:
+        """Wait for all that were begun."""
+        wait(self._coming)
+
+    def take(self) -> RegionMap:
+        """The next window's regions (h, w), waiting for them if need be."""
+        return self._coming.popleft().result()
+
+    def close(self) -> None:
+        """End the threads; windows not begun are dropped."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _cut(self, b: Box) -> RegionMap:
+        with self._clock("superpixels", beside=True):
+            return superpixels(self._image[b.y1 : b.y2, b.x1 : b.x2], self._options)
 
 
 def make_piece(box: Box, regions: npt.NDArray[np.int64], patches: torch.Tensor, embedding: Floats) -> Piece:

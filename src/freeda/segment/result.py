@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,97 +12,213 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..options import SegmentOptions, to_dict
+from ..identity import difference
+from ..options import VOCABULARY, SegmentOptions, to_dict
 from .background import label_names
-from .matching import AtomScores
 from .pieces import Floats
+from .refine import place_scores
 from .upsample import dense_scores, label_map
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    import torch
+
     from .scene import Scene
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmentation:
-    """A labelled photograph. Scores are not stored: they are computed when asked for."""
+    """A labelled photograph. `np.asarray(result)` is its label map.
 
-    scene: Scene = field(repr=False)
-    vocabulary: Vocabulary = field(repr=False)
-    options: SegmentOptions = field(repr=False)
+    Scores are not stored: they are computed from the scene when asked for.
+    """
+
     labels: npt.NDArray[np.int32]
     """(H, W) int32 at the photograph's own size: indices into `names`."""
     names: tuple[str, ...]
-    """The classes, then "background" where the options ask for one."""
+    """What the labels mean: the classes, then whatever else the options add ("background" and the like)."""
+    options: SegmentOptions
+    source: str | None = None
+    """The file it came from."""
+    models: dict[str, Any] = field(default_factory=dict)
+    """Which models made it (`Encoders.identity`)."""
+    scene: Scene | None = None
+    """The encoded photograph, None where it was saved without: then there are no scores."""
+    vocabulary: Vocabulary | None = None
+    """The class names' vectors; None where saved without the scene."""
+    photo: npt.NDArray[np.uint8] | None = None
+    """(H, W, 3) uint8 RGB, None where saved without; `image` is the same with a clear error."""
+    cut: npt.NDArray[np.int64] | None = None
+    """(h, w) the region map at the working size, where it was saved; otherwise cut when asked for."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the photograph in pixels."""
+        return self.labels.shape[0], self.labels.shape[1]
 
     @property
     def image(self) -> npt.NDArray[np.uint8]:
-        """The photograph: (H, W, 3) uint8 RGB."""
-        return self.scene.image
+        """The photograph: (H, W, 3) uint8 RGB. Raises InputError where it was saved without."""
+        if self.photo is None:
+            raise InputError("this segmentation was saved without its photograph (keep='labels')")
+        return self.photo
 
     @property
+    def palette(self) -> npt.NDArray[np.uint8]:
+        """(len(names), 3) uint8 RGB: the colour of every name in the pictures that `save` writes."""
+        from ..show.palette import palette
+
+        return palette(len(self.names))
+
+    @cached_property
     def shares(self) -> dict[str, float]:
         """Share of the photograph each name covers, 0 to 1; they sum to 1."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.names)) / self.labels.size
         return dict(zip(self.names, counts.tolist(), strict=True))
+
+    @cached_property
+    def regions(self) -> npt.NDArray[np.int32]:
+        """(H, W) int32: superpixels of the photograph, numbered from 0 (all -1 where options ask for none).
+
+        Cut at the working size, as one picture, and enlarged; where windows overlap, labels follow each
+        window's own superpixels. Kept once computed.
+        """
+        small = self.working_regions().astype(np.int32)
+        rows, columns = (
+            ((np.arange(n) + 0.5) * (m / n)).astype(np.int64)
+            for n, m in zip(self.size, small.shape, strict=True)
+        )
+        return small[rows[:, None], columns]
+
+    def working_regions(self) -> npt.NDArray[np.int64]:
+        """(h, w) int64: the same at the working size."""
+        return self.cut if self.cut is not None else self.need_scene()[0].regions()
+
+    @cached_property
+    def confidence(self) -> Floats:
+        """(H, W) float32: the winning name's score at every pixel; kept once computed."""
+        out = np.empty(self.labels.shape, dtype=np.float32)
+        for start, stop, strip in self._strips():
+            out[start:stop] = strip.max(axis=-1)
+        return out
 
     def scores(self, names: Sequence[str] | None = None) -> Floats:
         """(len(names), H, W) float32: the ensemble scores, resized to the photograph; None = all names.
 
         Roughly -0.2 to 1; no softmax. This is classes x height x width numbers: ask for the names you need.
         """
-        wanted = list(self.names) if names is None else list(names)
-        unknown = [n for n in wanted if n not in self.names]
-        if unknown:
-            raise InputError(
-                f"there is no class {unknown[0]!r} here: the classes are {', '.join(self.names)}"
-            )
-        columns = [self.names.index(n) for n in wanted]
+        columns = [self._number(n) for n in self._listed(names)]
         out = np.empty((len(columns), *self.labels.shape), dtype=np.float32)
-        for start, stop, strip in dense_scores(self._atom_scores(), self.scene.size):
+        for start, stop, strip in self._strips():
             out[:, start:stop] = np.moveaxis(strip[..., columns], -1, 0)
         return out
 
-    @property
-    def confidence(self) -> Floats:
-        """(H, W) float32: the winning name's score at every pixel."""
-        out = np.empty(self.labels.shape, dtype=np.float32)
-        for start, stop, strip in dense_scores(self._atom_scores(), self.scene.size):
-            out[start:stop] = strip.max(axis=-1)
-        return out
+    def need_scene(self) -> tuple[Scene, Vocabulary]:
+        """The scene and the vocabulary. Raises InputError where the segmentation was saved without them."""
+        if self.scene is None or self.vocabulary is None:
+            raise InputError("this segmentation was saved without its scene (keep='image' or 'labels')")
+        return self.scene, self.vocabulary
+
+    def mask(self, name: str) -> npt.NDArray[np.bool_]:
+        """(H, W) bool: where the photograph is labelled `name`. Raises InputError for another name."""
+        return self.labels == self._number(name)
+
+    def to_torch(self) -> torch.Tensor:
+        """(H, W) int64 tensor on the CPU: the labels, a copy."""
+        import torch
+
+        return torch.from_numpy(self.labels.astype(np.int64))
 
     def save(self, out_dir: str | Path, stem: str | None = None, scores: bool = False) -> dict[str, Path]:
         """Write the palette PNG, the overlay with its legend and the JSON; returns their paths by kind.
 
         `stem` defaults to the photograph's file name. `scores` adds each class's mean score to the JSON.
+        Raises InputError where writing fails.
         """
+        return self.write(out_dir, stem, self.scores() if scores else None, {})
+
+    def write(
+        self, out_dir: str | Path, stem: str | None, scores: Floats | None, about: Mapping[str, Any]
+    ) -> dict[str, Path]:
+        """`save`, with more entries for the JSON."""
         from ..show.export import write_result
 
-        source = self.scene.source
-        stem = stem or (Path(source).stem if source else "image")
+        stem = stem or (Path(self.source).stem if self.source else "image")
         options: dict[str, Any] = to_dict(self.options)
         return write_result(
             self.image,
             self.labels,
             self.names,
-            self.scores() if scores else None,
+            scores,
             out_dir,
             stem,
-            source=source,
+            source=self.source,
             options=options,
+            about={"models": self.models, **about},
         )
 
-    def _atom_scores(self) -> AtomScores:
-        return AtomScores(self.scene.mosaic, self.vocabulary, self.options)
+    def save_npz(self, path: str | Path, keep: str = "scene") -> Path:
+        """Write one .npz file that `load_npz` reads back; docs/python.md says what is in it.
+
+        `keep` is "scene" (everything: scores can still be asked for, and the photograph labelled anew),
+        "image" (labels, region map and the photograph's pixels) or "labels" (no pixels). Raises InputError
+        for another word, for what an earlier file did not keep, and where writing fails.
+        """
+        from .store import save_segmentation
+
+        return save_segmentation(self, path, keep)
+
+    @classmethod
+    def load_npz(cls, path: str | Path) -> Segmentation:
+        """Read what `save_npz` wrote. Raises InputError for a file that is damaged or something else."""
+        from .store import load_segmentation
+
+        return load_segmentation(path)
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.labels, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        shares = sorted(self.shares.items(), key=lambda item: -item[1])
+        found = [f"{name} {100 * share:.1f} %" for name, share in shares if share > 0]
+        more = f", and {len(found) - 5} more" if len(found) > 5 else ""
+        of = f" of {self.source}" if self.source else ""
+        return f"<Segmentation{of}, {self.size[1]} x {self.size[0]}: {', '.join(found[:5])}{more}>"
+
+    def _listed(self, names: Sequence[str] | None) -> list[str]:
+        if isinstance(names, str):
+            raise InputError(f"names must be a list of strings, not the one string {names!r}")
+        return list(self.names if names is None else names)
+
+    def _number(self, name: str) -> int:
+        if name not in self.names:
+            raise InputError(f"there is no class {name!r} here: the classes are {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def _strips(self) -> Iterator[tuple[int, int, Floats]]:
+        scene, vocabulary = self.need_scene()
+        scores = place_scores(scene.mosaic, scene.working_image, vocabulary, self.options)
+        return dense_scores(scores, scene.size)
 
 
 def segment_scene(scene: Scene, vocabulary: Vocabulary, options: SegmentOptions) -> Segmentation:
-    """Join a scene and a vocabulary: milliseconds, nothing is encoded."""
-    names = label_names(vocabulary.names, options)
+    """Join a scene and a vocabulary: milliseconds, nothing is encoded.
+
+    Raises InputError where the two were made with different models.
+    """
+    if vocabulary.models and scene.models and (told := difference(vocabulary.models, scene.models)):
+        raise InputError(f"this vocabulary was made with {told}: make it again with these models")
     if (
-        scene.mosaic.features.shape[1] != vocabulary.prototypes.shape[1]
+        scene.mosaic.features.shape[1] != vocabulary.prototypes.shape[-1]
         or scene.mosaic.embeddings.shape[1] != vocabulary.text_embeddings.shape[1]
     ):
         raise InputError("this scene and this vocabulary were made with different models")
-    labels = label_map(AtomScores(scene.mosaic, vocabulary, options), scene.size)
-    return Segmentation(scene, vocabulary, options, labels, names)
+    if vocabulary.options is not None:  # so that the record tells what really made the prototypes
+        options = replace(options, **{name: getattr(vocabulary.options, name) for name in VOCABULARY})
+    names = label_names(vocabulary.names, options)
+    with scene.clock("labels"):
+        scores = place_scores(scene.mosaic, scene.working_image, vocabulary, options)
+        labels = label_map(scores, scene.size)
+    return Segmentation(
+        labels, names, options, scene.source, dict(scene.models), scene, vocabulary, photo=scene.image
+    )

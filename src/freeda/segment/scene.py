@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ..encoders import Encoders
 from ..errors import InputError
-from ..options import SegmentOptions
+from ..options import ENCODING, VOCABULARY, SegmentOptions
+from ..profile import OFF, Clock
 from .mosaic import Mosaic, join
 from .pieces import encode_pieces
 from .regions import RegionMap, superpixels
@@ -20,7 +21,7 @@ from .vocabulary import Names, Vocabulary
 from .windows import resize_image, sliding_boxes, working_size
 
 VocabularyMaker = Callable[[Names, SegmentOptions], Vocabulary]
-AFTER_ENCODING = ("templates", "k", "local_weight", "background", "background_threshold")
+AFTER_ENCODING = tuple(f.name for f in fields(SegmentOptions) if f.name not in ENCODING)
 """Options that may still change once the image is encoded."""
 
 
@@ -36,7 +37,10 @@ class Scene:
     """What it was encoded with."""
     source: str | None = None
     """The file it came from."""
+    models: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Which models encoded it (`Encoders.identity`)."""
     make_vocabulary: VocabularyMaker | None = field(default=None, repr=False, compare=False)
+    clock: Clock = field(default=OFF, repr=False, compare=False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,8 +59,9 @@ class Scene:
     def segment(self, classes: Vocabulary | Names, **changes: Any) -> Segmentation:
         """Label the photograph with a vocabulary, or with class names (encoded now, each word once a model).
 
-        `changes` are fields of SegmentOptions that do not touch the encoding: templates, k, local_weight,
-        background, background_threshold. Raises InputError for others and for unusable names.
+        `changes` are fields of SegmentOptions that do not touch the encoding (`AFTER_ENCODING`); those that
+        shape a vocabulary go to `vocabulary()` where one is made there. Raises InputError for others and
+        for unusable names.
         """
         fixed = [name for name in changes if name not in AFTER_ENCODING]
         if fixed:
@@ -66,6 +71,9 @@ class Scene:
             )
         options = self.options.with_changes(**changes)
         if isinstance(classes, Vocabulary):
+            late = [name for name in changes if name in VOCABULARY]
+            if late:
+                raise InputError(f"option {late[0]!r} shapes a vocabulary: give it to vocabulary() instead")
             return segment_scene(self, classes, options)
         if self.make_vocabulary is None:
             raise InputError("this scene has no model to read class names with: give segment() a Vocabulary")
@@ -78,12 +86,16 @@ def encode_scene(
     options: SegmentOptions,
     source: str | None = None,
     make_vocabulary: VocabularyMaker | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     on_done: Callable[[int, int], None] | None = None,
+    clock: Clock = OFF,
 ) -> Scene:
     """Encode an image (H, W, 3) uint8; `on_done(windows_done, windows_in_all)` reports progress."""
     height, width = working_size(image.shape[0], image.shape[1], options)
-    working = resize_image(image, (height, width))
+    with clock("resize"):
+        working = resize_image(image, (height, width))
     boxes = sliding_boxes(height, width, options.window, options.stride)
-    pieces = list(encode_pieces(encoders, working, boxes, options.superpixels, batch_size, on_done))
-    return Scene(image, join(pieces, height, width), options, source, make_vocabulary)
+    pieces = list(encode_pieces(encoders, working, boxes, options.superpixels, batch_size, on_done, clock))
+    with clock("join"):
+        mosaic = join(pieces, height, width)
+    return Scene(image, mosaic, options, source, encoders.identity, make_vocabulary, clock)

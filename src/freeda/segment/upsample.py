@@ -1,7 +1,7 @@
 """From the working size to the photograph's own: labels without ever holding classes x height x width.
 
-Scores are resized bilinearly (half-pixel centres) and the largest wins. Between four neighbours that share
-their best label that label also wins every blend of them, so only pixels between *differing* labels need
+Scores are resized bilinearly (half-pixel centres), then the rules of `Verdict` decide. Where four
+neighbours are decided alike so is every blend of them, so only pixels between *differing* decisions need
 scores at all: exact, and a few per cent of the work.
 """
 
@@ -12,11 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from .matching import CHUNK, AtomScores
+from .matching import CHUNK, PlaceScores
 from .pieces import Floats
 
 STRIP = 1 << 20
 """Output pixels handled at a time."""
+IN_CACHE = 1 << 18
+"""Scores blended at a time (float32 numbers, 1 MiB): more would leave the processor's cache."""
 
 
 class _Axis:
@@ -29,53 +31,59 @@ class _Axis:
         self.fraction = (at - self.low).astype(np.float32)
 
 
-def label_map(scores: AtomScores, size: tuple[int, int]) -> npt.NDArray[np.int32]:
-    """(H, W) int32: the arg-max of the scores resized to `size` = (H, W)."""
-    atoms, best = scores.mosaic.atoms, scores.labels()
-    if atoms.shape == size:
-        return best[atoms]
-    labels = best[atoms]
-    tall, wide = _Axis(atoms.shape[0], size[0]), _Axis(atoms.shape[1], size[1])
+def label_map(scores: PlaceScores, size: tuple[int, int]) -> npt.NDArray[np.int32]:
+    """(H, W) int32: the labels of the scores resized to `size` = (H, W)."""
+    places = scores.places
+    labels, codes = scores.decide()
+    if places.shape == size:
+        return labels[places]
+    tall, wide = _Axis(places.shape[0], size[0]), _Axis(places.shape[1], size[1])
     out = np.empty(size, dtype=np.int32)
     for start, stop in _strips(size, STRIP):
-        upper, lower = labels[tall.low[start:stop]], labels[tall.high[start:stop]]
+        high, low = places[tall.low[start:stop]], places[tall.high[start:stop]]
+        upper, lower = codes[high], codes[low]
         corner = upper[:, wide.low]
         alike = (
             (corner == upper[:, wide.high]) & (corner == lower[:, wide.low]) & (corner == lower[:, wide.high])
         )
+        strip = labels[high][:, wide.low]
         ys, xs = np.nonzero(~alike)
-        step = max(1, CHUNK // (4 * scores.n_labels))
+        step = max(1, min(CHUNK, IN_CACHE) // (4 * scores.verdict.n_planes))
         for i in range(0, len(ys), step):
             y, x = ys[i : i + step], xs[i : i + step]
-            corner[y, x] = _blend(scores, tall, wide, y + start, x).argmax(axis=1)
-        out[start:stop] = corner
+            strip[y, x] = scores.verdict.decide(_blend(scores, tall, wide, y + start, x))[0]
+        out[start:stop] = strip
     return out
 
 
-def dense_scores(scores: AtomScores, size: tuple[int, int]) -> Iterator[tuple[int, int, Floats]]:
-    """The scores themselves, strip by strip: (first row, end row, (rows, W, C) float32)."""
-    atoms = scores.mosaic.atoms
-    tall, wide = _Axis(atoms.shape[0], size[0]), _Axis(atoms.shape[1], size[1])
-    for start, stop in _strips(size, max(1, CHUNK // (4 * scores.n_labels))):
+def dense_scores(scores: PlaceScores, size: tuple[int, int]) -> Iterator[tuple[int, int, Floats]]:
+    """The labels' scores themselves, strip by strip: (first row, end row, (rows, W, L) float32)."""
+    places = scores.places
+    tall, wide = _Axis(places.shape[0], size[0]), _Axis(places.shape[1], size[1])
+    for start, stop in _strips(size, max(1, CHUNK // (4 * scores.verdict.n_planes))):
         y, x = np.mgrid[start:stop, : size[1]].reshape(2, -1)
-        if atoms.shape == size:
-            strip = scores.of(atoms[start:stop].ravel())
+        if places.shape == size:
+            planes = scores.of(places[start:stop].ravel())
         else:
-            strip = _blend(scores, tall, wide, y, x)
-        yield start, stop, strip.reshape(stop - start, size[1], -1)
+            planes = _blend(scores, tall, wide, y, x)
+        yield start, stop, scores.verdict.scores(planes).reshape(stop - start, size[1], -1)
 
 
 def _blend(
-    scores: AtomScores, tall: _Axis, wide: _Axis, y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]
+    scores: PlaceScores, tall: _Axis, wide: _Axis, y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]
 ) -> Floats:
-    """(P, C) scores resized, at the output pixels (y, x)."""
-    atoms = scores.mosaic.atoms
+    """(P, n_planes) planes resized, at the output pixels (y, x)."""
+    places = scores.places
     down, right = tall.fraction[y][:, None], wide.fraction[x][:, None]
     around = np.concatenate(
-        [atoms[rows[y], columns[x]] for rows in (tall.low, tall.high) for columns in (wide.low, wide.high)]
+        [places[rows[y], columns[x]] for rows in (tall.low, tall.high) for columns in (wide.low, wide.high)]
     )
     a, b, c, d = scores.of(around).reshape(4, len(y), -1)
-    out: Floats = (1 - down) * ((1 - right) * a + right * b) + down * ((1 - right) * c + right * d)
+    for low, high, share in ((a, b, right), (c, d, right), (a, c, down)):  # in place: memory is the cost here
+        high -= low
+        high *= share
+        low += high
+    out: Floats = a
     return out
 
 

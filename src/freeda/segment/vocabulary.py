@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from ..encoders import ClipEncoder
-from ..errors import BankError, InputError
+from ..errors import InputError
 from ..options import SegmentOptions
+from ..options.words import without_kin
+from ..profile import OFF, Clock
 from .pieces import Floats
+from .prototypes import ReferenceBank as ReferenceBank
+from .prototypes import class_prototypes
 
 Names = Sequence[str] | Mapping[str, Sequence[str]]
-
-
-class ReferenceBank(Protocol):
-    """What the online stage asks of a bank."""
-
-    @property
-    def prototypes(self) -> Any:
-        """(N, D) array-like of raw prototypes."""
-
-    def __len__(self) -> int: ...
-
-    def search(self, queries: npt.NDArray[np.float32], k: int) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """Inner products and row numbers, (Q, k') each, best first, k' = min(k, N)."""
+# Marks without ink or width that come along with pasted text: soft hyphen, zero-width space, direction marks.
+_INKLESS = dict.fromkeys(
+    (0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF)
+)
 
 
 @dataclass(frozen=True)
@@ -36,16 +33,61 @@ class Vocabulary:
     """Class names as the online stage needs them; made once, used on any number of scenes."""
 
     names: tuple[str, ...]
-    """C class names, in the order of the labels."""
+    """L names of labels: the classes, then the one for everything else where it was asked for."""
     text_embeddings: Floats
-    """(C, K) float32, L2-normalised, in CLIP's joint space."""
+    """(T, K) float32, L2-normalised, in CLIP's joint space: a row a class, then a row a word of the
+    others."""
     prototypes: Floats
-    """(C, D) float32, un-normalised: the plain mean of the retrieved prototypes."""
+    """(P, D) float32, un-normalised. As a rule one per text row (P = T): the mean of what was retrieved."""
     words: tuple[tuple[str, ...], ...] = ()
-    """Per class, the words (name and synonyms) that were embedded."""
+    """Per label, the words (name and synonyms, or the words of the others) that were embedded."""
+    options: SegmentOptions | None = None
+    """What it was made with; None for one put together by hand."""
+    models: Mapping[str, Any] | None = None
+    """Which models made it (`Encoders.identity`): scenes of other models refuse it. None: not known."""
+    owner: npt.NDArray[np.int64] | None = None
+    """(P,) ascending: the text row a prototype belongs to. None: one prototype a row, in order."""
+    label: npt.NDArray[np.int64] | None = None
+    """(T,) ascending: the label a text row speaks for. None: one row a label, in order."""
+
+    def __post_init__(self) -> None:
+        rows, labels = len(self.text_embeddings), len(self.names)
+        for what, given, n, upper in (
+            ("prototypes", self.owner, len(self.prototypes), rows),
+            ("text embeddings", self.label, rows, labels),
+        ):
+            index = np.arange(n) if given is None else np.asarray(given)
+            every = index.shape == (n,) and np.array_equal(np.unique(index), np.arange(upper))
+            if not every or n == 0 or (np.diff(index) < 0).any():
+                raise InputError(
+                    f"a vocabulary of {labels} names cannot own its {n} {what} so: see Vocabulary"
+                )
+
+    @property
+    def owners(self) -> npt.NDArray[np.int64]:
+        """(P,) `owner`, written out where it is None."""
+        return np.arange(len(self.prototypes)) if self.owner is None else self.owner
+
+    @property
+    def row_labels(self) -> npt.NDArray[np.int64]:
+        """(T,) `label`, written out where it is None."""
+        return np.arange(len(self.text_embeddings)) if self.label is None else self.label
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def save(self, path: str | Path) -> Path:
+        """Write one .npz file that `load` reads back. Raises InputError where writing fails."""
+        from .store import save_vocabulary
+
+        return save_vocabulary(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Read what `save` wrote. Raises InputError for a file that is damaged or something else."""
+        from .store import load_vocabulary
+
+        return load_vocabulary(path)
 
 
 class WordEmbedder:
@@ -70,38 +112,80 @@ class WordEmbedder:
 
 
 def build_vocabulary(
-    embed: WordEmbedder, bank: ReferenceBank, names: Names, options: SegmentOptions
+    embed: WordEmbedder,
+    bank: ReferenceBank,
+    names: Names,
+    options: SegmentOptions,
+    models: Mapping[str, Any] | None = None,
+    clock: Clock = OFF,
 ) -> Vocabulary:
-    """Embed class names and retrieve their prototypes (method.md, section 2, steps 1 to 3).
+    """Embed class names and retrieve their prototypes (published; `prototypes.py` has the rest).
 
-    `names` lists the classes, or maps each to synonyms averaged with it: {"sofa": ["couch", "settee"]}.
+    `names` lists the classes, or maps each to synonyms averaged with it: {"sofa": ["couch", "settee"]};
+    several classes may name one synonym. With `options.others` a last label stands for all that is none of
+    the classes: each of `options.other_words` competes by itself and gives its pixels to that label.
     Raises InputError for an empty list and blank, duplicate or over-long names; BankError when none of a
-    class's retrieved prototypes is finite.
+    class's retrieved prototypes is finite. `models` (`Encoders.identity`) is remembered.
     """
     classes = parse_names(names)
-    flat = [word for words in classes.values() for word in words]
-    embedded = embed(flat, options.templates).split([len(words) for words in classes.values()])
-    mean = torch.stack([rows.mean(dim=0) for rows in embedded])
-    text = torch.nn.functional.normalize(mean, dim=-1).numpy()
-    return Vocabulary(
-        tuple(classes), text, _prototypes(bank, text, tuple(classes), options.k), tuple(classes.values())
-    )
+    spare = other_words(classes, options)
+    rows = [*classes.values(), *((word,) for word in spare)]
+    flat = [word for words in rows for word in words]
+    with clock("text"):
+        embedded = embed(flat, options.templates).split([len(words) for words in rows])
+        mean = torch.stack([rows.mean(dim=0) for rows in embedded])
+        text = torch.nn.functional.normalize(mean, dim=-1).numpy()
+    with clock("retrieval"):
+        prototypes, owner = class_prototypes(bank, text, [words[0] for words in rows], options)
+    labels, words, label = tuple(classes), tuple(classes.values()), None
+    if spare:
+        assert options.others is not None
+        labels, words = (*labels, _tidy(options.others)), (*words, spare)
+        label = np.minimum(np.arange(len(rows)), len(classes))
+    return Vocabulary(labels, text, prototypes, words, options, models, owner, label)
+
+
+def other_words(classes: Mapping[str, Sequence[str]], options: SegmentOptions) -> tuple[str, ...]:
+    """The words behind `options.others` for these classes; none where the option is off.
+
+    Raises InputError where a class has that name already, and where no word is left.
+    """
+    if options.others is None:
+        return ()
+    name = _tidy(options.others)
+    if name.casefold() in map(str.casefold, classes):
+        raise InputError(f"class name {_short(name)} is taken by option others={_short(name)}: drop one")
+    own = [word for words in classes.values() for word in words]
+    left = without_kin([_tidy(word) for word in options.other_words], own)
+    if not left:
+        raise InputError(
+            "every word of other_words is part of a class name: name some that stand for something else"
+        )
+    return left
 
 
 def parse_names(names: Names) -> dict[str, tuple[str, ...]]:
-    """Class name -> its words, the name first; white space is tidied, and InputError tells what is wrong."""
+    """Class name -> its words, the name first.
+
+    White space and marks that do not show are tidied, and accents are composed (Unicode's NFC, as CLIP's
+    tokenizer does). Raises InputError for no name, one that is blank, no text, or given twice (case aside).
+    """
     if isinstance(names, str):
         raise InputError(f"class names must be a list of strings, not the one string {_short(names)}")
+    if not isinstance(names, Iterable) or isinstance(names, (set, frozenset)):
+        why = ", which has no order that labels could follow" if isinstance(names, Iterable) else ""
+        raise InputError(f"class names must be a list of strings, not of type {type(names).__name__}{why}")
     given = names.items() if isinstance(names, Mapping) else [(name, ()) for name in names]
     out: dict[str, tuple[str, ...]] = {}
     seen: dict[str, str] = {}
     for name, synonyms in given:
         label = _tidy(name)
         # CLIP's tokenizer lowers case, so "Cat" and "cat" are one class.
-        if label.casefold() in seen:
+        folded = unicodedata.normalize("NFC", label.casefold())
+        if folded in seen:
             raise InputError(f"class name {_short(label)} is given twice")
-        seen[label.casefold()] = label
-        if isinstance(synonyms, str):
+        seen[folded] = label
+        if isinstance(synonyms, str) or not isinstance(synonyms, Iterable):
             raise InputError(f"synonyms of class {_short(label)} must be a list of strings")
         out[label] = tuple(dict.fromkeys([label, *map(_tidy, synonyms)]))
     if not out:
@@ -112,28 +196,18 @@ def parse_names(names: Names) -> dict[str, tuple[str, ...]]:
 def _tidy(name: object) -> str:
     if not isinstance(name, str):
         raise InputError(f"class name {name!r} is not a string")
-    tidy = " ".join(name.split())
-    if not tidy:
+    tidy = " ".join(unicodedata.normalize("NFC", name.translate(_INKLESS)).split())
+    kinds = {unicodedata.category(c): c for c in tidy}
+    for kind in ("Cc", "Cs"):  # control characters; halves of characters, as in wrongly decoded text
+        if kind in kinds:
+            raise InputError(
+                f"class name {_short(tidy)} holds the character U+{ord(kinds[kind]):04X}, "
+                "which is no part of a word: remove it"
+            )
+    if not set(kinds) - {"Zs", "Cf"}:
         raise InputError("a class name is blank: remove it or fill it in")
     return tidy
 
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
-def _prototypes(bank: ReferenceBank, text: Floats, names: tuple[str, ...], k: int) -> Floats:
-    if len(bank) == 0:
-        raise BankError("the bank holds no pairs: collect some captions first")
-    _, found = bank.search(text, min(k, len(bank)))
-    stored = bank.prototypes
-    out = np.empty((len(text), stored.shape[1]), dtype=np.float32)
-    for c, rows in enumerate(found):
-        raw = np.asarray(stored[rows[rows >= 0]], dtype=np.float32)
-        raw = raw[np.isfinite(raw).all(axis=1)]
-        if len(raw) == 0:
-            raise BankError(
-                f"class {_short(names[c])}: none of the {len(rows)} retrieved prototypes is finite"
-            )
-        out[c] = raw.mean(axis=0, dtype=np.float64)
-    return out

@@ -8,9 +8,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional as F
 
+from ..errors import InputError
 from ..options import SegmentOptions
+from ..pooling import centre_taps
+
+LARGEST = 1 << 28
+"""Pixels of a working image, at most: beyond that an option must be a mistake."""
+STRIP = 1 << 17
+"""New pixels made at a time when an image is resized."""
 
 
 class Box(NamedTuple):
@@ -23,20 +29,43 @@ class Box(NamedTuple):
 
 
 def working_size(height: int, width: int, options: SegmentOptions) -> tuple[int, int]:
-    """(height, width) at which windows are cut: short side to `short_side`, long side at most `long_side`."""
+    """(height, width) at which windows are cut: short side to `short_side`, long side at most `long_side`.
+
+    Raises InputError where that is more than `LARGEST` pixels.
+    """
     if options.short_side is None:
         return height, width
     scale = min(options.short_side / min(height, width), options.long_side / max(height, width))
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    size = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    if size[0] * size[1] > LARGEST:
+        raise InputError(
+            f"short_side {options.short_side} and long_side {options.long_side} would enlarge this image to "
+            f"{size[1]} x {size[0]} pixels: at most {LARGEST:,} are taken"
+        )
+    return size
 
 
 def resize_image(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Resize (H, W, 3) uint8 to `size` = (height, width): bilinear, half-pixel centres, no antialias."""
+    """Resize (H, W, 3) uint8 to `size` = (height, width): bilinear, half-pixel centres, no antialias.
+
+    Only the four pixels around each new one are ever looked at, a strip of new rows at a time: beside the
+    result this needs a few MiB, however large the photograph.
+    """
     if image.shape[:2] == size:
         return image
-    x = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)[None].float()
-    x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=False)
-    return x[0].round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    tall, wide = centre_taps(image.shape[0], size[0]), centre_taps(image.shape[1], size[1])
+    right = wide.fraction.astype(np.float32)[None, :, None]
+    out = np.empty((*size, 3), dtype=np.uint8)
+    step = max(1, STRIP // size[1])
+    for start in range(0, size[0], step):
+        rows = slice(start, start + step)
+        down = tall.fraction[rows].astype(np.float32)[:, None, None]
+        upper, lower = (
+            (1 - right) * image[y[:, None], wide.low] + right * image[y[:, None], wide.high]
+            for y in (tall.low[rows], tall.high[rows])
+        )
+        out[rows] = np.rint((1 - down) * upper + down * lower)
+    return out
 
 
 def sliding_boxes(height: int, width: int, window: int | None, stride: int) -> list[Box]:

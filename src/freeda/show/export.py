@@ -55,16 +55,20 @@ def write_result(
     source: str | None = None,
     options: Mapping[str, Any] | None = None,
     colours: RGB | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Path]:
     """Write STEM.labels.png, STEM.overlay.jpg and STEM.json into `out_dir`; each appears whole or not at all.
 
     `image` uint8 (H, W, 3), `labels` integer (H, W), indices into `names`; `scores`, if given, float (n, H,
     W): its mean over a class's own pixels goes into the JSON. `source` names the picture, `options` is
-    whatever belongs to the record (JSON values). Returns the paths by kind: "labels", "overlay", "json".
+    whatever belongs to the record (JSON values), `about` more entries of the JSON beside the usual ones.
+    Returns the paths by kind: "labels", "overlay", "json"; the JSON appears last.
 
     Raises InputError for sizes that differ and where writing fails; then none of the three files is new.
     """
     check_sizes(image, labels)
+    if Path(stem).name != stem:
+        raise InputError(f"stem {stem!r} is not a file name: folders belong into out_dir")
     colours = palette(len(names)) if colours is None else colours
     folder = Path(out_dir)
     paths = {
@@ -80,6 +84,7 @@ def write_result(
         "overlay": paths["overlay"].name,
         "classes": _classes(labels, names, scores, colours),
         "options": dict(options or {}),
+        **(about or {}),
     }
     picture, plane = overlay(image, labels, names, colours), label_map_image(labels, colours)
     with atomic_paths(*paths.values()) as (a, b, c):

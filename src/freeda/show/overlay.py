@@ -47,7 +47,7 @@ def overlay(
     factor = max(1, round(_SMALL / max(labels.shape)))
     image, labels = enlarge(image, factor), labels.repeat(factor, 0).repeat(factor, 1)
     height, width = labels.shape
-    unit = max(height, width) / 1000  # lines and letters grow with the picture
+    unit = min(max(height, width), 4 * min(height, width)) / 1000  # lines and letters grow with the picture
     picture = tint(image, labels, colours, alpha)
     picture = draw_borders(picture, labels, max(1, round(2.2 * unit)))
     entries = _entries(labels, names)
@@ -86,7 +86,10 @@ def _entries(labels: NDArray[Any], names: Sequence[str]) -> list[_Entry]:
     """The labels found, largest first."""
     known = labels[(labels >= 0) & (labels < len(names))]
     counts = np.bincount(known.ravel(), minlength=len(names))
-    found = [_Entry(i, names[i], float(counts[i]) / labels.size) for i in np.flatnonzero(counts).tolist()]
+    found = [
+        _Entry(i, text.drawable(names[i]) or f"class {i + 1}", float(counts[i]) / labels.size)
+        for i in np.flatnonzero(counts).tolist()
+    ]
     return sorted(found, key=lambda e: (-e.share, e.label))
 
 
@@ -94,8 +97,12 @@ def _draw_numbers(picture: RGB, labels: NDArray[Any], entries: list[_Entry], col
     """A round badge with the class number in the widest place of every area that has room for it."""
     height, width = labels.shape
     badges: list[tuple[int, int, int]] = []
+    extent = ndimage.find_objects(np.clip(labels, -1, 65535) + 1)
     for entry in entries:
-        parts, n = ndimage.label(labels == entry.label)
+        if entry.share * labels.size < 2 * size**2:  # nowhere as wide as asked below, nor are those after it
+            break
+        top, left = (s.start for s in extent[entry.label])
+        parts, n = ndimage.label(labels[extent[entry.label]] == entry.label)
         for index, box in enumerate(ndimage.find_objects(parts, n), start=1):
             if min(s.stop - s.start for s in box) < 1.6 * size:
                 continue
@@ -103,7 +110,7 @@ def _draw_numbers(picture: RGB, labels: NDArray[Any], entries: list[_Entry], col
             inner = ndimage.distance_transform_edt(np.pad(parts[box] == index, 1))[1:-1, 1:-1]
             y, x = divmod(int(inner.argmax()), inner.shape[1])
             if inner[y, x] >= 0.9 * size:
-                badges.append((x + box[1].start, y + box[0].start, entry.label))
+                badges.append((x + left + box[1].start, y + top + box[0].start, entry.label))
     if not badges:
         return picture
     layer = Image.new("RGBA", (width * _DRAW_AT, height * _DRAW_AT), (0, 0, 0, 0))

@@ -1,0 +1,49 @@
+"""The command line. Heavy modules are imported inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
+import typer
+
+from . import bank
+from .base import OneLineErrors
+from .collect import collect
+from .demo import demo
+from .segment import segment
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Segment any photograph by words, with no training: captions become a bank of reference prototypes, "
+    "class names look up their prototypes in it, and a photograph's regions are matched to them.",
+)
+
+
+def main() -> None:
+    """The entry point of the command `freeda`."""
+    app()
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"freeda {installed_version('freeda')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _face(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (segment, collect, demo):
+    app.command()(command)
+app.add_typer(bank.app, name="bank")

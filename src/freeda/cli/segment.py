@@ -1,0 +1,181 @@
+"""`freeda segment`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from ..errors import InputError, printable
+from ..options import VOCABULARY, SegmentOptions, parse_settings
+from ..presets import DEFAULT, find_preset
+from ..profile import Clock
+from ..sources import find_images
+from .base import Device, Model, change, say_error
+from .show import ROWS, Bars, found, profile_table, table_of
+from .words import read_names
+
+if TYPE_CHECKING:
+    from ..model import FreeDA
+    from ..segment import Vocabulary
+    from ..segment.vocabulary import Names
+
+
+def segment(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(help="Photographs: files, folders, or patterns such as 'photos/*.jpg'."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help='Words, separated by commas: "cat, sofa=couch, wooden floor".')
+    ] = None,
+    classes_file: Annotated[Path | None, typer.Option(help="A text file with one word a line.")] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="Words that --save-vocabulary kept, instead of --classes.")
+    ] = None,
+    save_vocabulary: Annotated[
+        Path | None, typer.Option(help="Keep the words, made ready, in this file (.npz).")
+    ] = None,
+    others: Annotated[
+        str | None, typer.Option(help='Name of an extra label for all the rest: "everything else".')
+    ] = None,
+    model: Model = DEFAULT,
+    bank: Annotated[Path | None, typer.Option(help="Bank directory; default: the preset's own.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
+    device: Device = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16 or auto: what the encoders compute in.")
+    ] = "float32",
+    k: Annotated[int | None, typer.Option(help="Prototypes taken per word; default: the preset's.")] = None,
+    local_weight: Annotated[float | None, typer.Option(help="Share of local similarity, 0 to 1.")] = None,
+    background: Annotated[
+        str | None, typer.Option(help="none, constant, local or local-of-winner: an extra label.")
+    ] = None,
+    background_threshold: Annotated[float | None, typer.Option(help="Score under which it wins.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other option: --set prototypes=k-means --set superpixels.scale=50."),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into the folders of folders.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Redo what an earlier run did already.")] = False,
+    npz: Annotated[bool, typer.Option("--npz", help="Also write STEM.npz, to go on with in Python.")] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Windows encoded together (default: what suits the device).")
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
+) -> None:
+    """Label every pixel of photographs with one of your words.
+
+    Writes STEM.labels.png (palette), STEM.overlay.jpg (with legend) and STEM.json for every photograph, as
+    soon as it is labelled. A rerun skips what the same words, options and models made of the same photograph.
+
+    Exit code: 0 all went well; 1 some photographs could not be read, the others are done; 2 nothing could be
+    done, or it stopped for the reason told.
+    """
+    clock = Clock(profile)
+    if not images and save_vocabulary is None:
+        raise InputError("name the photographs: files, folders or patterns such as 'photos/*.jpg'")
+    if vocabulary is not None and (classes is not None or classes_file is not None):
+        raise InputError("give the words once: --vocabulary, --classes or --classes-file")
+    names = None if vocabulary is not None else read_names(classes, classes_file)
+    paths = find_images(images, recursive) if images else []
+    preset = find_preset(model)
+    options = change(
+        preset.segment,
+        k=k,
+        local_weight=local_weight,
+        background=background,
+        background_threshold=background_threshold,
+        others=others,
+    )
+    options = parse_settings(settings or [], options)
+    with clock("load"):
+        known = _words(names, vocabulary, preset.segment, options)
+        from ..model import load
+
+        loaded = load(replace(preset, segment=options), bank=bank, device=device, dtype=dtype, clock=clock)
+    ready = loaded.ready(known)
+    if save_vocabulary is not None:
+        kept = ready.save(save_vocabulary)
+        Console().print(Text(printable(f"{len(ready)} classes kept in {kept}")), soft_wrap=True)
+    failed = _segment_all(loaded, paths, ready, out, strict, again, npz, batch_size) if paths else False
+    if profile:
+        Console().print(profile_table(clock))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _words(
+    names: Names | None, file: Path | None, usual: SegmentOptions, options: SegmentOptions
+) -> Names | Vocabulary:
+    """The words, looked at before anything costly is loaded."""
+    from ..segment.vocabulary import Vocabulary, parse_names
+
+    if file is None:
+        assert names is not None
+        parse_names(names)
+        return names
+    changed = [n for n in VOCABULARY if getattr(options, n) != getattr(usual, n)]
+    if changed:
+        raise InputError(
+            f"{file}: option {changed[0]!r} was settled when this vocabulary was made: make it again"
+        )
+    return Vocabulary.load(file)
+
+
+def _segment_all(
+    model: FreeDA,
+    paths: list[Path],
+    vocabulary: Vocabulary,
+    out: Path,
+    strict: bool,
+    again: bool,
+    npz: bool,
+    batch_size: int | None,
+) -> bool:
+    """Label the photographs and print what was found; whether some could not be read.
+
+    Raises the error of a photograph where there is only that one, and InputError where none could be read.
+    """
+    failed, counts, rows = [], Counter[str](), []
+    with Bars(len(paths)) as bars:
+        for outcome in model.segment_many(
+            paths,
+            vocabulary,
+            out,
+            strict=strict or len(paths) == 1,
+            again=again,
+            npz=npz,
+            batch_size=batch_size,
+            on_start=bars.start,
+            on_done=bars.windows,
+        ):
+            bars.finish()
+            if outcome.error is not None:
+                failed.append(outcome)
+                say_error(outcome.error, bars.console)
+            counts["already there" if outcome.kept else "failed" if outcome.error else "labelled"] += 1
+            if len(paths) <= ROWS:  # no result is kept, only what is said of it
+                rows.append((replace(outcome, result=None), found(outcome)))
+    if rows:
+        Console().print(table_of([row for row, _ in rows], [said for _, said in rows]))
+    if len(paths) > 1:
+        said = ", ".join(f"{n:,} {what}" for what, n in counts.items())
+        Console().print(
+            Text(f"{len(paths):,} photographs: {said}; results in {printable(str(out))}"), soft_wrap=True
+        )
+    if len(failed) == len(paths):
+        raise InputError(f"none of the {len(paths):,} photographs could be read")
+    if failed:
+        listed = ", ".join(str(outcome.path) for outcome in failed[:10])
+        more = f" and {len(failed) - 10:,} more" if len(failed) > 10 else ""
+        say_error(InputError(f"{len(failed):,} of {len(paths):,} could not be read: {listed}{more}"))
+    return bool(failed)

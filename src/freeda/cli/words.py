@@ -1,0 +1,48 @@
+"""Class names as the command line takes them: a list with commas, or a file with one class a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..errors import InputError
+
+
+def read_names(classes: str | None, classes_file: Path | None) -> Sequence[str] | Mapping[str, Sequence[str]]:
+    """Class names as given by `--classes` or `--classes-file` (one a line, `#` for remarks), not yet checked.
+
+    "sofa=couch=settee" is the class sofa with two synonyms. Raises InputError for none or both of the two,
+    for a file that cannot be read, and for a class that is given twice.
+    """
+    if (classes is None) == (classes_file is None):
+        raise InputError(
+            'give the words to look for: either --classes "cat, sofa=couch" or --classes-file FILE'
+        )
+    if classes_file is not None:
+        given = _lines(classes_file)
+    else:
+        given = classes.split(",") if classes and classes.strip() else []
+    return with_synonyms(given)
+
+
+def with_synonyms(given: Sequence[str]) -> Sequence[str] | Mapping[str, Sequence[str]]:
+    """Texts "name" or "name=synonym=synonym" as a list of names, or as name -> synonyms where one has any."""
+    if not any("=" in text for text in given):
+        return given
+    out: dict[str, list[str]] = {}
+    for text in given:
+        name, *synonyms = (part.strip() for part in text.split("="))
+        if name in out:
+            raise InputError(f"class name {name!r} is given twice")
+        out[name] = synonyms
+    return out
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: class list cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: class list is not UTF-8 text") from error
+    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]

@@ -1,0 +1,44 @@
+"""Which models something was made with, and whether they are the ones at hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_PARTS = (("clip", "clip_dim", "CLIP"), ("dense", "dense_dim", "dense encoder"))
+
+
+def difference(made: Mapping[str, Any], loaded: Mapping[str, Any]) -> str | None:
+    """How two identities (`encoders.model_identity`) differ, or None where they name the same models.
+
+    Reads as the end of a sentence that begins "made with": "CLIP a/b (512 wide), but c/d (768 wide) is
+    loaded".
+    """
+    for part, width, what in _PARTS:
+        if made.get(width) != loaded.get(width):
+            return (
+                f"{what} {_name(made.get(part))} ({made.get(width)} wide), but "
+                f"{_name(loaded.get(part))} ({loaded.get(width)} wide) is loaded"
+            )
+        if not _same(made.get(part), loaded.get(part)):
+            return f"{what} {_name(made.get(part))}, but {_name(loaded.get(part))} is loaded"
+    return None
+
+
+def _name(model: Any) -> str:
+    if not isinstance(model, Mapping):
+        return json.dumps(model)
+    return str(model.get("id")) + (f" at {model['revision']}" if model.get("revision") else "")
+
+
+def _same(made: Any, loaded: Any) -> bool:
+    """Whether two entries name the same weights: a local copy of a hub model keeps its folder's name."""
+    if not isinstance(made, Mapping) or not isinstance(loaded, Mapping):
+        return False
+    a, b = str(made.get("id")), str(loaded.get("id"))
+    if a != b:
+        # Only a telling name ("dinov2-large") stands for a model; "clip" could be any.
+        tail = a.rsplit("/", 1)[-1]
+        return tail == b.rsplit("/", 1)[-1] and "-" in tail
+    return None in (made.get("revision"), loaded.get("revision")) or made["revision"] == loaded["revision"]

@@ -1,0 +1,144 @@
+"""What the online stage can be asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from ..errors import InputError
+from .checks import check_types, require
+from .superpixels import Superpixels
+from .templates import TEMPLATES
+from .words import OTHER_WORDS
+
+ENCODING = ("superpixels", "short_side", "long_side", "window", "stride")
+"""Fields that act when an image is encoded."""
+VOCABULARY = (
+    *("templates", "k", "min_similarity", "prototypes", "clusters", "spherical", "others", "other_words"),
+)
+"""Fields that act when a vocabulary is made. All others act when an image and a vocabulary are joined."""
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """The online stage, every field with its source. Raises InputError for a value out of range."""
+
+    templates: tuple[str, ...] = TEMPLATES["sub-imagenet-7"]
+    """Prompt templates a class name is put into, each with one `{}`; also the name of a set: "simple",
+    "sub-imagenet-7" or "imagenet-80". [authors' code]
+    """
+    k: int = 350
+    """Nearest keys whose prototypes are taken for a class; a smaller bank gives all it has. [paper]"""
+    min_similarity: float | None = None
+    """Retrieval threshold: keys with a smaller cosine are dropped, but the nearest stays; -1 to 1, none keeps
+    all. [authors' code has one; the rule for the nearest is ours]
+    """
+    prototypes: Literal["mean", "k-means", "all", "knn-vote"] = "mean"
+    """What the retrieved prototypes become: their mean; `clusters` centroids; all of them, kept; or all of
+    them, voting. [paper: mean; the others: authors' code, formulas ours]
+    """
+    clusters: int = 8
+    """k-means: centroids a class. [ours]"""
+    spherical: bool = True
+    """k-means: cluster directions (rows and centroids normalised) rather than the raw vectors. [authors' code
+    has both; the default is ours]
+    """
+    neighbours: int = 32
+    """knn-vote: how many of the nearest prototypes, of all classes together, vote on a region. [ours]"""
+    max_share: float = 1.0
+    """k-means and all: a class's cosine is max_share * best + (1 - max_share) * mean over its prototypes,
+    0 to 1. [authors' code has the mix; the default is ours]
+    """
+    others: str | None = None
+    """Name of an extra label for all that is none of the classes, such as "everything else"; it wins where
+    one of `other_words` scores best. [ours]
+    """
+    other_words: tuple[str, ...] = field(default=OTHER_WORDS, repr=False)
+    """Words behind `others`; those that share a word with a class are left out by themselves. [ours]"""
+    local_weight: float = 0.8
+    """Weight of sigmoid(local similarity); the global cosine gets 1 - local_weight; 0 to 1. [paper]"""
+    superpixels: Superpixels = field(default_factory=Superpixels)
+    """How windows are cut into regions. [paper]"""
+    short_side: int | None = 448
+    """The image is resized so that its short side is this many pixels; none keeps its size. [authors' code]
+    """
+    long_side: int = 2048
+    """Upper bound of the long side after that resize, in pixels. [authors' code]"""
+    window: int | None = 448
+    """Side of the square sliding window, in pixels; none takes the whole image as one window. [authors' code]
+    """
+    stride: int = 224
+    """Step between windows, in pixels; the last window is flush with the border. [authors' code]"""
+    background: Literal["none", "constant", "local", "local-of-winner"] = "none"
+    """An extra last label "background": where no class's score reaches `background_threshold` (constant),
+    where no class's local score does (local), or where the winning class's local score does not
+    (local-of-winner). [authors' code]
+    """
+    background_threshold: float = 0.55
+    """Score under which the background wins; -1 to 1, and local scores lie in 0 to 1. [ours]"""
+    refine: Literal["none", "pamr"] = "none"
+    """Refinement of the merged scores along the image's edges. [authors' code; Araslanov & Roth, CVPR 2020]
+    """
+    refine_iterations: int = 10
+    """pamr: iterations. [Araslanov & Roth, CVPR 2020]"""
+    refine_dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
+    """pamr: distances of the eight neighbours that a pixel looks at, in working pixels. [authors' code]"""
+
+    def __post_init__(self) -> None:
+        given: Any = self.templates
+        if isinstance(given, str):
+            object.__setattr__(self, "templates", _template_set(given))
+        check_types(self)
+        require(
+            len(self.templates) > 0 and all(t.count("{}") == 1 for t in self.templates),
+            "every prompt template needs exactly one {} for the class name",
+        )
+        require(self.k >= 1, f"k is {self.k}: at least 1 prototype must be retrieved")
+        for name in ("clusters", "neighbours", "short_side", "long_side", "window", "refine_iterations"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name} is {value}: it must be at least 1")
+        for name in ("local_weight", "max_share"):
+            value = getattr(self, name)
+            require(0.0 <= value <= 1.0, f"{name} is {value}: it must lie in [0, 1]")
+        for name in ("min_similarity", "background_threshold"):
+            value = getattr(self, name)
+            require(value is None or -1.0 <= value <= 1.0, f"{name} is {value}: it must lie in [-1, 1]")
+        require(
+            self.window is None or 1 <= self.stride <= self.window,
+            f"stride is {self.stride}: it must lie between 1 and the window side {self.window}",
+        )
+        require(
+            len(self.refine_dilations) > 0 and min(self.refine_dilations) >= 1,
+            f"refine_dilations is {self.refine_dilations}: at least one distance is needed, each at least 1",
+        )
+        require(self.others is None or bool(self.others.strip()), "others is blank: name the extra label")
+        require(
+            self.others is None or any(word.strip() for word in self.other_words),
+            "other_words is empty: name at least one word for all that is none of the classes",
+        )
+
+    def with_changes(self, **changes: Any) -> SegmentOptions:
+        """A copy with some fields changed; InputError for an unknown field or a value out of range."""
+        known = [f.name for f in fields(self)]
+        for name in changes:
+            require(name in known, unknown_option(name, known))
+        return replace(self, **changes)
+
+
+def unknown_option(name: str, known: Iterable[str]) -> str:
+    """The message that `name` is none of the `known` options, with the likeliest one where there is one."""
+    known = list(known)
+    near = get_close_matches(name, known, n=1)
+    said = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
+    return f"unknown option {name!r}: {said}"
+
+
+def _template_set(name: str) -> tuple[str, ...]:
+    if "{}" in name:
+        return (name,)
+    if name not in TEMPLATES:
+        listed = ", ".join(map(repr, TEMPLATES))
+        raise InputError(f"templates is {name!r}: name a set ({listed}) or give templates with one {{}} each")
+    return TEMPLATES[name]

@@ -1,0 +1,111 @@
+"""What the bank says a class looks like: the prototypes of the nearest keys, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BankError
+from ..options import SegmentOptions
+from .pieces import Floats
+
+ITERATIONS = 25
+"""Rounds of k-means, at most."""
+
+
+class ReferenceBank(Protocol):
+    """What the online stage asks of a bank."""
+
+    @property
+    def prototypes(self) -> Any:
+        """(N, D) array-like of raw prototypes."""
+
+    def __len__(self) -> int: ...
+
+    def search(self, queries: npt.NDArray[np.float32], k: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Inner products and row numbers, (Q, k') each, best first, k' = min(k, N)."""
+
+
+def class_prototypes(
+    bank: ReferenceBank, text: Floats, words: Sequence[str], options: SegmentOptions
+) -> tuple[Floats, npt.NDArray[np.int64] | None]:
+    """Prototypes (P, D) float32 of text embeddings (T, K), and the row (P,) that each belongs to.
+
+    The `k` nearest keys of a row are looked up; rows of the bank that are not finite are dropped, then those
+    whose key is less similar than `min_similarity`, except the nearest. What remains, un-normalised, is
+    averaged ("mean": the published way), clustered ("k-means") or kept ("all", "knn-vote"), nearest first.
+    The owners are None where every row has exactly one prototype.
+
+    `words` names the rows in errors: BankError for an empty bank and a row without any finite prototype.
+    """
+    if len(bank) == 0:
+        raise BankError("the bank holds no pairs: collect some captions first")
+    similarity, found = bank.search(text, min(options.k, len(bank)))
+    stored, kept = bank.prototypes, []
+    for word, scores, rows in zip(words, similarity, found, strict=True):
+        there = (rows >= 0) & np.isfinite(scores)
+        raw = np.asarray(stored[rows[there]], dtype=np.float32)
+        good = np.isfinite(raw).all(axis=1)
+        if not good.any():
+            raise BankError(f"class {word[:60]!r}: none of the {len(rows)} retrieved prototypes is finite")
+        if options.min_similarity is not None:
+            near = scores[there]
+            good &= near >= min(options.min_similarity, near[good].max())
+        kept.append(_condense(raw[good], options))
+    owner = np.repeat(np.arange(len(kept)), [len(group) for group in kept])
+    return np.concatenate(kept), owner if len(owner) > len(kept) else None
+
+
+def _condense(rows: Floats, options: SegmentOptions) -> Floats:
+    if options.prototypes == "mean":
+        return rows.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
+    if options.prototypes == "k-means":
+        return k_means(rows, options.clusters, options.spherical)
+    return rows
+
+
+def k_means(rows: Floats, clusters: int, spherical: bool) -> Floats:
+    """At most `clusters` centroids (c, D) float32 of `rows` (N, D): Lloyd's algorithm, at most 25 rounds.
+
+    Spherical: rows are normalised, nearness is the cosine, and centroids are normalised again each round. It
+    begins by k-means++ (Arthur & Vassilvitskii 2007) with a fixed seed, so that the same rows give the same
+    centroids; how the authors begin is not known to us. Centroids that no row is nearest to are left out.
+    """
+    points = np.asarray(rows, dtype=np.float64)
+    if spherical:
+        points = _unit(points)
+    if len(points) <= clusters:
+        return points.astype(np.float32)
+    centres, nearest = points[starting_rows(points, clusters)], np.full(len(points), -1)
+    for _ in range(ITERATIONS):
+        # |x - c|^2 less the |x|^2 that all centres share; unit centres make it the cosine.
+        distance = (centres**2).sum(axis=1) - 2.0 * points @ centres.T
+        before, nearest = nearest, distance.argmin(axis=1)
+        if np.array_equal(before, nearest):
+            break
+        members = nearest[:, None] == np.arange(len(centres))
+        count = members.sum(axis=0)
+        means = members.T.astype(np.float64) @ points / np.maximum(count, 1)[:, None]
+        means = _unit(means) if spherical else means
+        centres = np.where(count[:, None] > 0, means, centres)
+    return centres[np.unique(nearest)].astype(np.float32)
+
+
+def starting_rows(points: npt.NDArray[np.float64], clusters: int) -> list[int]:
+    """At most `clusters` rows of points (N, D): each drawn by its squared distance to those before it."""
+    rng = np.random.default_rng(0)
+    chosen = [int(rng.integers(len(points)))]
+    distance = np.full(len(points), np.inf)
+    while len(chosen) < clusters:
+        distance = np.minimum(distance, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
+        if not distance.any():
+            break  # all points are chosen already, the rest repeats them
+        chosen.append(int(rng.choice(len(points), p=distance / distance.sum())))
+    return chosen
+
+
+def _unit(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))

@@ -1,0 +1,91 @@
+"""The folder that results go to: which file name belongs to which photograph, also in a later run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+KINDS = {"labels": ".labels.png", "overlay": ".overlay.jpg", "json": ".json"}
+
+
+class Shelf:
+    """Gives every photograph a stem: its file's own, with -2, -3, ... where another photograph has that.
+
+    Whose results a stem holds is read from their JSON, so that nothing is overwritten by a photograph of the
+    same name from another folder, in this run or a later one.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._taken: set[str] = set()
+        """Stems given out in this run, case folded: some file systems do not tell cases apart."""
+        self._there: dict[str, list[str]] = defaultdict(list)
+        """Stems on disk by what they may have been made from: "x-2" by "x-2" and by "x"."""
+        try:
+            names = sorted(p.name for p in self.folder.glob("*.json")) if self.folder.is_dir() else []
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be read ({error.strerror})") from error
+        for name in names:
+            stem = name.removesuffix(".json")
+            self._there[stem.casefold()].append(stem)
+            if numbered := re.fullmatch(r"(.+)-\d+", stem):
+                self._there[numbered[1].casefold()].append(stem)
+
+    def place(self, path: Path, content: str | None) -> tuple[str, dict[str, Any] | None]:
+        """The stem for a photograph, and the JSON record that an earlier run left of it there, if any.
+
+        `content` is the digest of its bytes (the record's "photograph").
+        """
+        there = [stem for stem in self._there[path.stem.casefold()] if stem.casefold() not in self._taken]
+        records = {stem: self._record(stem) for stem in there}
+        for is_own in (_same_file, _same_content):
+            for stem, record in records.items():
+                if record is not None and is_own(record, path, content):
+                    return self._take(stem), record
+        occupied = {stem.casefold() for stem, record in records.items() if record is not None}
+        for n in count(1):
+            stem = path.stem if n == 1 else f"{path.stem}-{n}"
+            if stem.casefold() not in self._taken | occupied:
+                return self._take(stem), None
+        raise AssertionError
+
+    def whole(self, stem: str, npz: bool) -> dict[str, Path] | None:
+        """The files of a stem by kind, where all are there."""
+        kinds = {**KINDS, "npz": ".npz"} if npz else KINDS
+        files = {kind: self.folder / f"{stem}{suffix}" for kind, suffix in kinds.items()}
+        return files if all(file.is_file() for file in files.values()) else None
+
+    def _take(self, stem: str) -> str:
+        self._taken.add(stem.casefold())
+        return stem
+
+    def _record(self, stem: str) -> dict[str, Any] | None:
+        """The JSON of a stem; {} for someone else's file; None for a damaged one of ours, which may go."""
+        try:
+            found = json.loads((self.folder / f"{stem}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None if (self.folder / f"{stem}{KINDS['labels']}").is_file() else {}
+        return found if isinstance(found, dict) else {}
+
+
+def _same_file(record: dict[str, Any], path: Path, content: str | None) -> bool:
+    named = record.get("image")
+    return isinstance(named, str) and Path(named).resolve() == path.resolve()
+
+
+def _same_content(record: dict[str, Any], path: Path, content: str | None) -> bool:
+    """The photograph was moved, or named from another folder: same name and bytes, and not two files."""
+    named = record.get("image")
+    return (
+        isinstance(named, str)
+        and content is not None
+        and record.get("photograph") == content
+        and Path(named).name == path.name
+        and not Path(named).exists()
+    )

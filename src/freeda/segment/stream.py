@@ -1,0 +1,122 @@
+"""Many photographs, one after the other: found, labelled, written as they come, continued by a rerun."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..options import SegmentOptions, to_dict
+from .shelf import Shelf
+from .store import digest
+from .vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from .result import Segmentation
+    from .scene import Scene
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one photograph of a stream."""
+
+    path: Path
+    result: Segmentation | None = None
+    """None where the photograph could not be read, or was labelled by an earlier run."""
+    files: dict[str, Path] = field(default_factory=dict)
+    """What was written, or found written, by kind: "labels", "overlay", "json" and perhaps "npz"."""
+    error: InputError | None = None
+    """Why the photograph could not be read."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether an earlier run had labelled it just so already."""
+        return self.result is None and self.error is None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How photographs are labelled one after the other; `run` does it."""
+
+    encode: Callable[[Path], Scene]
+    """Reads and encodes one file."""
+    vocabulary: Vocabulary
+    about: Mapping[str, Any]
+    """What else makes a result what it is (options, models, dtype), as JSON values."""
+    out: str | Path | None = None
+    strict: bool = False
+    again: bool = False
+    npz: bool = False
+    on_start: Callable[[Path], None] | None = None
+
+    def run(self, paths: Iterable[Path]) -> Iterator[Outcome]:
+        """Label each file; see `FreeDA.segment_many`."""
+        shelf = None if self.out is None else Shelf(self.out)
+        recipe = {"vocabulary": digest(self.vocabulary), **self.about}
+        for path in paths:
+            if self.on_start is not None:
+                self.on_start(path)
+            yield self._one(path, shelf, recipe)
+
+    def _one(self, path: Path, shelf: Shelf | None, recipe: Mapping[str, Any]) -> Outcome:
+        content, stem, fingerprint = _content(path), "", ""
+        if shelf is not None:
+            stem, record = shelf.place(path, content)
+            fingerprint = sha256(json.dumps([recipe, content], sort_keys=True).encode()).hexdigest()
+            if record and not self.again and content and record.get("fingerprint") == fingerprint:
+                files = shelf.whole(stem, self.npz)
+                if files:
+                    return Outcome(path, files=files)
+        try:
+            scene = self.encode(path)
+        except (InputError, MemoryError, RuntimeError) as error:
+            told = _told(path, error)
+            if told is None:
+                raise
+            if self.strict:
+                raise told from error
+            return Outcome(path, error=told)
+        result = scene.segment(self.vocabulary)
+        if shelf is None:
+            return Outcome(path, result)
+        files = {}
+        with scene.clock("write"):
+            if self.npz:
+                files["npz"] = result.save_npz(shelf.folder / f"{stem}.npz")
+            # The JSON appears last: where it is, all is there.
+            about = {"fingerprint": fingerprint, "photograph": content}
+            files |= result.write(shelf.folder, stem, None, about)
+        return Outcome(path, result, files)
+
+
+def _content(path: Path) -> str | None:
+    """SHA-256 (hex) of a file's bytes; None for what is no plain readable file."""
+    if not path.is_file():
+        return None
+    try:
+        with open(path, "rb") as file:
+            total = sha256()
+            while block := file.read(1 << 20):
+                total.update(block)
+            return total.hexdigest()
+    except OSError:
+        return None
+
+
+def _told(path: Path, error: BaseException) -> InputError | None:
+    """The error as one about this photograph; None where it is about something else."""
+    if isinstance(error, InputError):
+        return error
+    # torch has no type of its own for a failed allocation on the CPU.
+    if isinstance(error, MemoryError) or "memory" in str(error).lower():
+        return InputError(f"{path}: this photograph does not fit into memory")
+    return None
+
+
+def recipe(options: SegmentOptions, models: Mapping[str, Any], dtype: object) -> dict[str, Any]:
+    """`Stream.about` for these options, models and dtype."""
+    return {"options": to_dict(options), "models": dict(models), "dtype": str(dtype)}

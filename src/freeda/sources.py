@@ -1,0 +1,81 @@
+"""Image files by path, folder or pattern."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from .errors import InputError
+
+Images = str | Path | Iterable[str | Path]
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
+)
+"""What counts as an image in a folder; a file named by itself may have any suffix."""
+_OWN = (".labels.png", ".overlay.jpg")
+
+
+def find_images(images: Images, recursive: bool = False) -> list[Path]:
+    """Files named by paths, folders (`recursive`: with theirs) and globs, each once, folders' files sorted.
+
+    In a folder, and where a glob leaves the suffix open, only files with an image's suffix count, and neither
+    hidden files nor the pictures that freeda itself writes do. Raises InputError for a path that is not there
+    and for a folder or glob without images.
+    """
+    given = [images] if isinstance(images, (str, Path)) else list(images)
+    found: dict[str, Path] = {}
+    for item in given:
+        if not isinstance(item, (str, Path)):
+            raise InputError(f"a {type(item).__name__} names no image file: expected paths")
+        if not str(item):
+            raise InputError("an image's path is empty")
+        for path in _expand(Path(item), recursive):
+            found.setdefault(os.path.realpath(path), path)
+    if not found:
+        raise InputError("no images were given: name files, folders or patterns such as 'photos/*.jpg'")
+    return list(found.values())
+
+
+def _expand(path: Path, recursive: bool) -> list[Path]:
+    try:
+        if path.is_dir():
+            inside = sorted(p for p in _files_in(path, recursive) if _is_image(p))
+            if not inside:
+                raise InputError(
+                    f"{path}: this folder holds no images (.jpg, .png, ...)"
+                    + ("" if recursive else "; folders in it are looked into only with recursive")
+                )
+            return inside
+        if path.exists():
+            return [path]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if not glob.has_magic(str(path)):
+        raise InputError(f"{path}: no such file")
+    any_suffix = glob.has_magic(path.suffix) or not path.suffix
+    # Not Path.glob: that takes no absolute patterns.
+    matched = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    files = [p for p in matched if p.is_file() and (_is_image(p) if any_suffix else not _is_own(p))]
+    if not files:
+        raise InputError(f"{path}: no image file fits this pattern")
+    return files
+
+
+def _files_in(folder: Path, recursive: bool) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, inner, files in os.walk(folder, onerror=refuse):
+        yield from (Path(place, name) for name in files)
+        inner[:] = [name for name in inner if recursive and not name.startswith(".")]
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not _is_own(path)
+
+
+def _is_own(path: Path) -> bool:
+    return path.name.endswith(_OWN)

@@ -1,0 +1,158 @@
+"""What is made of a class's nearest references, against sorting and loops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from freeda.errors import BankError
+from freeda.options import SegmentOptions
+from freeda.segment.prototypes import class_prototypes, k_means, starting_rows
+
+
+class PlainBank:
+    """Retrieval by sorting, in memory."""
+
+    def __init__(self, keys: np.ndarray, prototypes: np.ndarray):
+        self.keys, self.prototypes = keys, prototypes
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        scores = queries @ self.keys.T
+        rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(scores, rows, axis=1), rows
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def nearest(bank: PlainBank, query: np.ndarray, options: SegmentOptions) -> list[np.ndarray]:
+    """The definition: the k nearest keys, those with a finite prototype, those that are similar enough."""
+    order = sorted(range(len(bank)), key=lambda i: (-float(query @ bank.keys[i]), i))[: options.k]
+    good = [i for i in order if all(map(np.isfinite, bank.prototypes[i]))]
+    if options.min_similarity is not None:
+        good = [i for i in good if i == good[0] or query @ bank.keys[i] >= options.min_similarity]
+    return [bank.prototypes[i].astype(float) for i in good]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 40),
+    classes=st.integers(1, 4),
+    k=st.integers(1, 60),
+    min_similarity=st.sampled_from([None, -1.0, -0.2, 0.3, 1.0]),
+    broken=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_mean_and_all_equal_the_definition(
+    n: int, classes: int, k: int, min_similarity: float | None, broken: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    bank = PlainBank(
+        unit(rng.normal(size=(n, 5))).astype(np.float32), rng.normal(size=(n, 6)).astype(np.float16)
+    )
+    text = unit(rng.normal(size=(classes, 5))).astype(np.float32)
+    if broken:
+        bank.prototypes[rng.random(n) < 0.3, rng.integers(6)] = rng.choice([np.nan, np.inf, -np.inf])
+    options = SegmentOptions(k=k, min_similarity=min_similarity)
+    expected = [nearest(bank, query, options) for query in text]
+    words = [f"word {i}" for i in range(classes)]
+    if any(not rows for rows in expected):
+        with pytest.raises(BankError, match="none of the"):
+            class_prototypes(bank, text, words, options)
+        return
+    mean, owner = class_prototypes(bank, text, words, options)
+    assert owner is None and mean.dtype == np.float32
+    np.testing.assert_allclose(mean, [np.mean(rows, axis=0) for rows in expected], atol=1e-5)
+    for kind in ("all", "knn-vote"):
+        kept, owner = class_prototypes(bank, text, words, replace(options, prototypes=kind))
+        np.testing.assert_array_equal(kept, np.concatenate(expected).astype(np.float32))
+        if owner is None:
+            assert all(len(rows) == 1 for rows in expected)
+        else:
+            assert owner.tolist() == [c for c, rows in enumerate(expected) for _ in rows]
+
+
+def test_keys_that_are_not_finite_are_no_neighbours() -> None:
+    from freeda.bank.index import FlatIndex
+
+    keys = np.eye(3, dtype=np.float16)
+    keys[1] = np.nan
+    bank = PlainBank(keys, np.arange(6, dtype=np.float16).reshape(3, 2))
+    bank.search = FlatIndex(keys).search  # type: ignore[method-assign]
+    mean, _ = class_prototypes(bank, np.eye(1, 3, dtype=np.float32), ["a"], SegmentOptions(k=3))
+    np.testing.assert_array_equal(mean, [bank.prototypes[[0, 2]].astype(float).mean(axis=0)])
+
+
+def slow_k_means(rows: np.ndarray, clusters: int, spherical: bool) -> np.ndarray:
+    """Lloyd's algorithm, point by point, to the end, from the same beginning."""
+    points = [r / np.linalg.norm(r) if spherical else r for r in rows.astype(float)]
+    centres = [points[i] for i in starting_rows(np.array(points), clusters)]
+    before: list[int] = []
+    while True:
+        if spherical:
+            nearest = [int(np.argmax([p @ c for c in centres])) for p in points]
+        else:
+            nearest = [int(np.argmin([((p - c) ** 2).sum() for c in centres])) for p in points]
+        if nearest == before:
+            return np.array([centres[c] for c in sorted(set(nearest))])
+        before = nearest
+        for c in range(len(centres)):
+            members = [p for p, own in zip(points, nearest, strict=True) if own == c]
+            if members:
+                mean = np.mean(members, axis=0)
+                centres[c] = mean / np.linalg.norm(mean) if spherical else mean
+
+
+@pytest.mark.parametrize("spherical", [True, False])
+@pytest.mark.parametrize(("n", "clusters"), [(1, 1), (2, 1), (9, 2), (40, 5), (60, 59)])
+def test_k_means_equals_the_slow_one(n: int, clusters: int, spherical: bool) -> None:
+    rng = np.random.default_rng(n)
+    rows = (rng.normal(size=(n, 4)) + 4 * rng.integers(-1, 2, (n, 1))).astype(np.float32)
+    found = k_means(rows, clusters, spherical)
+    if n > clusters:
+        np.testing.assert_allclose(found, slow_k_means(rows, clusters, spherical), atol=1e-5)
+    assert np.array_equal(found, k_means(rows, clusters, spherical))
+    if spherical:
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
+
+
+def test_k_means_begins_at_distinct_rows_far_apart() -> None:
+    rng = np.random.default_rng(5)
+    points = np.concatenate([rng.normal(c, 0.01, (30, 2)) for c in ((0, 0), (50, 0), (0, 50), (50, 50))])
+    chosen = starting_rows(points, 4)
+    assert len({i // 30 for i in chosen}) == 4
+    assert len(starting_rows(points[:3].repeat(4, axis=0), 9)) == 3
+
+
+def test_k_means_finds_clumps_and_survives_repeats() -> None:
+    clumps = np.repeat([[0.0, 9.0], [9.0, 0.0], [9.0, 9.0]], 20, axis=0).astype(np.float32)
+    found = k_means(clumps, 3, spherical=False)
+    assert {tuple(c) for c in found.round(3).tolist()} == {(0.0, 9.0), (9.0, 0.0), (9.0, 9.0)}
+    assert len(k_means(np.ones((10, 3), np.float32), 4, spherical=False)) == 1
+    few = np.array([[3.0, 4.0]], np.float32)
+    np.testing.assert_array_equal(k_means(few, 8, spherical=False), few)
+    np.testing.assert_allclose(k_means(few, 8, spherical=True), [[0.6, 0.8]], atol=1e-7)
+
+
+def test_clusters_stand_for_their_class(tiny_model: Any) -> None:
+    made = tiny_model.vocabulary(["cat", "boat"], prototypes="k-means", clusters=3, k=12)
+    assert made.owner is not None and set(made.owner.tolist()) == {0, 1}
+    for c in range(2):
+        alone = tiny_model.vocabulary([["cat", "boat"][c]], prototypes="all", k=12)
+        expected = k_means(alone.prototypes, 3, spherical=True)
+        np.testing.assert_allclose(made.prototypes[made.owner == c], expected, atol=1e-6)
+
+
+def test_an_empty_bank() -> None:
+    bank = PlainBank(np.zeros((0, 3), np.float32), np.zeros((0, 4), np.float16))
+    with pytest.raises(BankError, match="no pairs"):
+        class_prototypes(bank, np.eye(1, 3, dtype=np.float32), ["cat"], SegmentOptions())

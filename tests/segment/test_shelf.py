@@ -1,0 +1,88 @@
+"""Which stem a photograph gets, now and in a later run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from freeda.segment.shelf import Shelf
+
+
+def write(out: Path, stem: str, image: str | None, photograph: str = "digest") -> None:
+    out.mkdir(exist_ok=True)
+    (out / f"{stem}.json").write_text(json.dumps({"image": image, "photograph": photograph}))
+
+
+def stems(out: Path, *paths: str, content: str | None = "digest") -> list[str]:
+    shelf = Shelf(out)
+    return [shelf.place(Path(p), content)[0] for p in paths]
+
+
+@pytest.fixture
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "out"
+
+
+def test_stems_are_unique_within_a_run(out: Path) -> None:
+    paths = ("a/x.jpg", "b/x.png", "x-2.jpg", "x.gif", "y.jpg", "c/X.jpg")
+    assert stems(out, *paths) == ["x", "x-2", "x-2-2", "x-3", "y", "X-4"]
+    assert not out.exists()
+
+
+def test_a_later_run_keeps_to_them(out: Path) -> None:
+    for stem, image in (("x", "a/x.jpg"), ("x-2", "b/x.png"), ("x-2-2", "x-2.jpg")):
+        write(out, stem, image)
+        Path(image).parent.mkdir(exist_ok=True)
+        Path(image).touch()
+    assert stems(out, "b/x.png") == ["x-2"]
+    assert stems(out, "x-2.jpg", "b/x.png", "a/x.jpg", "c/x.jpg") == ["x-2-2", "x-2", "x", "x-3"]
+    assert stems(out, "c/x.jpg", "a/x.jpg") == ["x-3", "x"]
+    (out / "x.json").unlink()
+    assert stems(out, "b/x.png", "a/x.jpg") == ["x-2", "x"]
+
+
+def test_the_same_file_by_another_way(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").touch()
+    write(out, "x", "x.jpg")
+    shelf = Shelf(out)
+    stem, record = shelf.place(tmp_path / "x.jpg", None)
+    assert stem == "x" and record == {"image": "x.jpg", "photograph": "digest"}
+
+
+def test_a_moved_photograph_is_known_by_its_bytes(out: Path) -> None:
+    write(out, "x", "gone/x.jpg", "abc")
+    assert stems(out, "here/x.jpg", content="abc") == ["x"]
+    assert stems(out, "here/x.jpg", content="other") == ["x-2"]
+    assert stems(out, "here/x.jpg", content=None) == ["x-2"]
+    Path("gone").mkdir()
+    Path("gone/x.jpg").touch()  # both are there: these are two photographs, though alike
+    assert stems(out, "here/x.jpg", content="abc") == ["x-2"]
+
+
+@pytest.mark.parametrize("content", ['{"image": 3}', "[]", "{}", "not json", "", '{"image": null}'])
+def test_other_peoples_files_stay(out: Path, content: str) -> None:
+    out.mkdir()
+    (out / "x.json").write_text(content)
+    assert stems(out, "x.jpg") == ["x-2"]
+
+
+def test_a_damaged_record_beside_its_labels_is_written_anew(out: Path) -> None:
+    out.mkdir()
+    (out / "x.json").write_text('{"image": "x.j')
+    (out / "x.labels.png").touch()
+    assert stems(out, "x.jpg") == ["x"]
+
+
+def test_whole_only_with_all_files(out: Path) -> None:
+    write(out, "x", "x.jpg")
+    shelf = Shelf(out)
+    for name in ("x.labels.png", "x.overlay.jpg"):
+        assert shelf.whole("x", npz=False) is None
+        (out / name).touch()
+    assert set(shelf.whole("x", npz=False) or ()) == {"labels", "overlay", "json"}
+    assert shelf.whole("x", npz=True) is None
+    (out / "x.npz").touch()
+    assert (shelf.whole("x", npz=True) or {})["npz"] == out / "x.npz"

@@ -1,0 +1,230 @@
+"""Many photographs: results as they come, bad files told, nothing done twice, nothing overwritten."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from freeda.errors import InputError
+from freeda.segment import Segmentation, Vocabulary
+
+RNG = np.random.default_rng(0)
+WORDS = ["cat", "boat", "sky"]
+
+
+def photo(path: Path, size: tuple[int, int] = (40, 30)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(RNG.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.png", "b.png", "c.png"):
+        photo(tmp_path / "in" / name)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def encoded(tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that were encoded."""
+    seen: list[str] = []
+    real = tiny_model.encode
+
+    def encode(image: Any, *args: Any, **keywords: Any) -> Any:
+        seen.append(Path(image).name)
+        return real(image, *args, **keywords)
+
+    monkeypatch.setattr(tiny_model, "encode", encode)
+    return seen
+
+
+def test_results_equal_those_of_one_by_one(tiny_model: Any, folder: Path) -> None:
+    outcomes = list(tiny_model.segment_many(folder, WORDS))
+    assert [o.path.name for o in outcomes] == ["a.png", "b.png", "c.png"]
+    for outcome in outcomes:
+        single = tiny_model.segment(outcome.path, WORDS)
+        assert np.array_equal(outcome.result.labels, single.labels) and outcome.files == {}
+
+
+def test_written_as_they_come(tiny_model: Any, folder: Path, tmp_path: Path) -> None:
+    stream = tiny_model.segment_many(folder / "*.png", WORDS, tmp_path / "out", npz=True)
+    first = next(stream)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "a.json",
+        "a.labels.png",
+        "a.npz",
+        "a.overlay.jpg",
+    ]
+    assert set(first.files) == {"npz", "labels", "overlay", "json"}
+    again = Segmentation.load_npz(first.files["npz"])
+    assert np.array_equal(again.labels, np.asarray(Image.open(first.files["labels"])))
+    record = json.loads(first.files["json"].read_text())
+    assert record["models"] == tiny_model.encoders.identity and len(record["fingerprint"]) == 64
+
+
+def test_a_rerun_continues(tiny_model: Any, folder: Path, tmp_path: Path, encoded: list[str]) -> None:
+    out = tmp_path / "out"
+    stream = tiny_model.segment_many(folder, WORDS, out)
+    next(stream), next(stream)
+    stream.close()
+    times = {p: p.stat().st_mtime_ns for p in out.iterdir()}
+    outcomes = list(tiny_model.segment_many(folder, WORDS, out))
+    assert encoded == ["a.png", "b.png", "c.png"]
+    assert [o.kept for o in outcomes] == [True, True, False]
+    assert outcomes[0].files["json"] == out / "a.json" and outcomes[0].result is None
+    assert times == {p: p.stat().st_mtime_ns for p in times}
+    list(tiny_model.segment_many(folder, WORDS, out, again=True))
+    assert len(encoded) == 6 and len(list(out.iterdir())) == 9
+
+
+@pytest.mark.parametrize(
+    "change", ["words", "option", "vocabulary", "photograph", "labels", "json", "npz", "overlay"]
+)
+def test_what_makes_a_rerun_redo(
+    tiny_model: Any, folder: Path, tmp_path: Path, encoded: list[str], change: str
+) -> None:
+    out, words, more = tmp_path / "out", WORDS, {}
+    list(tiny_model.segment_many(folder, words, out))
+    if change == "words":
+        words = [*WORDS, "dog"]
+    elif change == "option":
+        more = {"local_weight": 0.5}
+    elif change == "vocabulary":
+        made = tiny_model.vocabulary(words)
+        words = replace(made, prototypes=made.prototypes * np.float32(1.01))
+    elif change == "photograph":
+        photo(folder / "b.png")
+    elif change == "labels":
+        (out / "b.labels.png").unlink()
+    elif change == "overlay":
+        (out / "b.overlay.jpg").unlink()
+    elif change == "json":
+        (out / "b.json").write_text((out / "b.json").read_text()[:50])
+    elif change == "npz":
+        more = {"npz": True}
+    encoded.clear()
+    list(tiny_model.segment_many(folder, words, out, **more))
+    everything = change in ("words", "option", "vocabulary", "npz")
+    assert encoded == (["a.png", "b.png", "c.png"] if everything else ["b.png"])
+    assert {p.name for p in out.glob("*.json")} == {"a.json", "b.json", "c.json"}
+    encoded.clear()
+    list(tiny_model.segment_many(folder, words, out, **more))
+    assert encoded == []
+
+
+def test_a_saved_vocabulary_is_the_same_vocabulary(
+    tiny_model: Any, folder: Path, tmp_path: Path, encoded: list[str]
+) -> None:
+    made = tiny_model.vocabulary(WORDS)
+    list(tiny_model.segment_many(folder, made, tmp_path / "out"))
+    encoded.clear()
+    again = Vocabulary.load(made.save(tmp_path / "v.npz"))
+    assert all(o.kept for o in tiny_model.segment_many(folder, again, tmp_path / "out"))
+
+
+def test_one_stem_twice_never_overwrites(tiny_model: Any, tmp_path: Path, encoded: list[str]) -> None:
+    one, two = photo(tmp_path / "x" / "p.png"), photo(tmp_path / "y" / "p.png", (20, 20))
+    out = tmp_path / "out"
+    list(tiny_model.segment_many(one, WORDS, out))
+    list(tiny_model.segment_many(two, WORDS, out))
+    sizes = {p.name: Image.open(p).size for p in out.glob("*.png")}
+    assert sizes == {"p.labels.png": (40, 30), "p-2.labels.png": (20, 20)}
+    assert all(o.kept for o in tiny_model.segment_many([two, one], WORDS, out))
+    assert encoded == ["p.png", "p.png"]
+
+
+def test_results_beside_the_photographs(tiny_model: Any, folder: Path) -> None:
+    for _ in range(2):
+        outcomes = list(tiny_model.segment_many(folder, WORDS, folder))
+        assert [o.path.name for o in outcomes] == ["a.png", "b.png", "c.png"]
+    assert all(o.kept for o in outcomes) and len(list(folder.iterdir())) == 12
+
+
+def test_a_bad_file_is_told_and_the_rest_done(tiny_model: Any, folder: Path, tmp_path: Path) -> None:
+    (folder / "b.png").write_bytes(b"nothing like a picture")
+    outcomes = list(tiny_model.segment_many(folder, WORDS, tmp_path / "out"))
+    assert [o.error is None for o in outcomes] == [True, False, True]
+    assert "b.png: not an image" in str(outcomes[1].error) and not outcomes[1].kept
+    assert {p.stem for p in (tmp_path / "out").glob("*.json")} == {"a", "c"}
+    stream = tiny_model.segment_many(folder, WORDS, tmp_path / "out", strict=True)
+    assert next(stream).kept
+    with pytest.raises(InputError, match=r"b\.png"):
+        next(stream)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_photograph_too_large_for_memory(
+    tiny_model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    real = tiny_model.encoders.dense.encode
+    calls = iter(range(100))
+
+    def encode(x: Any) -> Any:
+        if next(calls) == 0:
+            raise error
+        return real(x)
+
+    monkeypatch.setattr(tiny_model.encoders.dense, "encode", encode)
+    first, *rest = tiny_model.segment_many(folder, WORDS)
+    assert "a.png: this photograph does not fit into memory" in str(first.error)
+    assert all(o.result is not None for o in rest)
+
+
+def test_a_mistake_of_ours_is_not_swallowed(
+    tiny_model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode(x: Any) -> Any:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(tiny_model.encoders.dense, "encode", encode)
+    with pytest.raises(RuntimeError, match="mat1"):
+        next(tiny_model.segment_many(folder, WORDS))
+
+
+@pytest.mark.parametrize(
+    ("given", "changes", "says"),
+    [
+        ("no.png", {}, "no such file"),
+        (None, {"k": 0}, "k is 0"),
+        (None, {"colour": 1}, "colour"),
+        (None, {"classes": []}, "empty"),
+        (None, {"classes": ["background"], "background": "constant"}, "'background'"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_encoded(
+    tiny_model: Any, folder: Path, encoded: list[str], given: str | None, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        tiny_model.segment_many(given or folder, **{"classes": WORDS, **changes})
+    assert encoded == []
+
+
+def test_progress(tiny_model: Any, folder: Path) -> None:
+    photo(folder / "wide.png", (200, 40))
+    starts, windows = [], []
+    stream = tiny_model.segment_many(
+        folder, WORDS, batch_size=2, on_start=starts.append, on_done=lambda *done: windows.append(done)
+    )
+    list(stream)
+    assert [p.name for p in starts] == ["a.png", "b.png", "c.png", "wide.png"]
+    assert windows[-1][0] == windows[-1][1] > 4 and windows[-2][0] < windows[-2][1]
+
+
+def test_only_the_present_photograph_is_held(tiny_model: Any, folder: Path, tmp_path: Path) -> None:
+    import gc
+    import weakref
+
+    seen = []
+    for outcome in tiny_model.segment_many(folder, WORDS, tmp_path / "out"):
+        gc.collect()
+        assert all(ref() is None for ref in seen)
+        seen.append(weakref.ref(outcome.result.scene))
+        del outcome
+    assert len(seen) == 3
