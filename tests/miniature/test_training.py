@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ from torch import nn
 
 from freeda.miniature.train.common import Draws, Recipe, augment, fit
 from freeda.miniature.train.dense import patch_targets
+from freeda.miniature.train.optimiser import Optimiser, orthogonal
 from freeda.miniature.train.regions import MOST, SIDE, _bag_loss, _cut
 from freeda.miniature.train.words import FORMS, present
 
 RECIPE = Recipe(steps=9, batch=4, rate=1e-2, warmup=2)
 
 
-def _train(folder: Path, cut_at: int | None = None) -> dict[str, torch.Tensor]:
+def _train(folder: Path, cut_at: int | None = None, muon: bool = False) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 1))
     calls = iter(range(100))
@@ -28,17 +30,45 @@ def _train(folder: Path, cut_at: int | None = None) -> dict[str, torch.Tensor]:
         x = draws.randn(4, 3)
         return (model(x) - x.sum(1, keepdim=True)).square().mean()
 
-    fit("toy", model, RECIPE, loss, folder, save_every=0.0)
+    fit("toy", model, replace(RECIPE, muon=muon), loss, folder, save_every=0.0)
     return {k: v.clone() for k, v in model.state_dict().items()}
 
 
+@pytest.mark.parametrize("muon", [False, True])
 @pytest.mark.parametrize("cut_at", [1, 4, 8])
-def test_a_cut_run_goes_on_to_the_same_weights(tmp_path: Path, cut_at: int) -> None:
-    whole = _train(tmp_path / "whole")
+def test_a_cut_run_goes_on_to_the_same_weights(tmp_path: Path, cut_at: int, muon: bool) -> None:
+    whole = _train(tmp_path / "whole", muon=muon)
     with pytest.raises(KeyboardInterrupt):
-        _train(tmp_path / "cut", cut_at)
-    for name, value in _train(tmp_path / "cut").items():
+        _train(tmp_path / "cut", cut_at, muon)
+    for name, value in _train(tmp_path / "cut", muon=muon).items():
         assert torch.equal(value, whole[name]), name
+
+
+def test_the_two_optimisers_differ(tmp_path: Path) -> None:
+    plain, muon = _train(tmp_path / "a"), _train(tmp_path / "b", muon=True)
+    assert not torch.equal(plain["0.weight"], muon["0.weight"])
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 9), (16, 5), (32, 100)])
+def test_updates_are_made_orthogonal(shape: tuple[int, int]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, v = torch.linalg.svd(x, full_matrices=False)
+    turned = u.T @ orthogonal(x) @ v.T
+    assert (turned - torch.diag(turned.diag())).abs().max() < 1e-4
+    assert turned.diag().min() > 0.3 and turned.diag().max() < 1.3
+
+
+def test_the_order_in_memory_does_not_matter() -> None:
+    weights = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        layer = nn.Conv2d(4, 6, 3).to(memory_format=order)
+        optimiser = Optimiser(layer, 0.01, muon=True)
+        for step in range(3):
+            layer.weight.grad = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(step))
+            optimiser.step(1e-2)
+        weights.append(layer.weight.detach())
+    assert torch.allclose(*weights, atol=1e-6)
 
 
 def test_draws_depend_on_stage_and_step_only() -> None:

@@ -12,7 +12,7 @@ import typer
 from ...presets import PRESETS
 from ..scenes import CLOSE
 
-STAGES = ("data", "clip", "vae", "dense", "unet", "bank")
+STAGES = ("data", "vae", "dense", "clip", "unet", "bank")
 BANK_SEED, BANK_CAPTIONS = 1000, 400
 
 
@@ -40,7 +40,7 @@ def main(
         raise typer.BadParameter(f"unknown stage '{unknown[0]}': use {', '.join(STAGES)}")
     import torch
 
-    from ...encoders import choose_device
+    from ...precision import choose_device
     from . import clip, dense, unet, vae
     from .data import training_pairs
 
@@ -48,7 +48,7 @@ def main(
         torch.set_num_threads(threads)
     chosen = choose_device(device)
     pairs = training_pairs(work / "data", scenes)
-    near = training_pairs(work / "data", scenes * 2 // 5, CLOSE)
+    near = training_pairs(work / "data", scenes * 6 // 5, CLOSE)
     state = work / "state"
     results = {
         "clip": out / "clip",
@@ -66,13 +66,16 @@ def main(
         temporary = result.with_name(result.name + ".part")
         shutil.rmtree(temporary, ignore_errors=True)
         if name == "clip":
-            clip.train(pairs, state, temporary, chosen, recipe)
+            things = replace(clip.THINGS_TOO, steps=max(1, round(clip.THINGS_TOO.steps * pace)))
+            clip.train(pairs, near, state, temporary, results["dense"], chosen, recipe, things)
         elif name == "vae":
             vae.train(pairs, state, temporary, chosen, recipe)
         elif name == "dense":
             dense.train(pairs, state, temporary, results["vae"], chosen, recipe)
         else:
-            unet.train(pairs, near, state, temporary, results["clip"], results["vae"], chosen, recipe)
+            aligned = replace(unet.ALIGNED, steps=max(1, round(unet.ALIGNED.steps * pace)))
+            folders = results["clip"], results["vae"], results["dense"]
+            unet.train(pairs, near, state, temporary, *folders, chosen, recipe, aligned)
         shutil.rmtree(result, ignore_errors=True)
         temporary.rename(result)
     if "bank" in (stage or STAGES):

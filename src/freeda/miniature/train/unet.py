@@ -8,16 +8,23 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from .common import Draws, Recipe, fit
 from .data import Pairs
+from .features import patch_features
 from .vae import encode
 
 RECIPE = Recipe(steps=7500, stop=6076, batch=32, rate=8e-4, decay=0.01, average=0.998)
-NEAR_FROM, NEAR_SHARE = 3073, 0.8
-"""From this step on, this share of the pictures are close-ups: layouts first, then what things look like."""
+NEAR_FROM, NEAR_SHARE, NEAR_AT_FIRST = 3073, 0.8, 8000
+"""From this step on, this share of the pictures are close-ups (the first so many): layouts first, then what
+things look like."""
+ALIGNED = Recipe(steps=5600, batch=32, rate=8e-4, decay=0.01, average=0.998, muon=True)
+"""The second part: close-ups only, all of them, with the alignment below."""
+ALIGNMENT = 0.5
+"""Weight of the alignment: the middle of the denoiser, seen through a small head, shall say what the dense
+encoder says of the clean picture (Yu et al., Representation Alignment for Generation, 2024)."""
 NO_TEXT = 0.1
 """Share of captions replaced by the empty one, for classifier-free guidance."""
 NO_END = 0.75
@@ -59,12 +66,32 @@ def make_scheduler() -> DDIMScheduler:
 
 def _latents(pairs: Pairs, vae: AutoencoderTiny, path: Path, device: torch.device) -> Tensor:
     """Scaled latents of every training picture, computed once."""
-    if not path.exists():
+    if not path.exists() or len(np.load(path, mmap_mode="r", allow_pickle=False)) != len(pairs):
         parts = [encode(vae, pairs, slice(i, i + 250), device).cpu() for i in range(0, len(pairs), 250)]
         temporary = path.with_suffix(".tmp.npy")
         np.save(temporary, torch.cat(parts).numpy(), allow_pickle=False)
         temporary.replace(path)
     return torch.from_numpy(np.load(path, allow_pickle=False))
+
+
+class _Aligned(nn.Module):
+    """The denoiser and the head that its middle is aligned through (dropped after training)."""
+
+    def __init__(self, unet: UNet2DConditionModel, dim: int) -> None:
+        super().__init__()
+        self.unet = unet
+        width = unet.config.block_out_channels[-1]
+        torch.manual_seed(4)
+        self.head = nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.ReLU(), nn.Conv2d(2 * width, dim, 1))
+        self._seen: list[Tensor] = []
+        unet.up_blocks[0].register_forward_hook(self._look)
+
+    def _look(self, module: nn.Module, inputs: object, output: Tensor) -> None:
+        self._seen = [output]
+
+    def forward(self, noisy: Tensor, t: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        out = self.unet(noisy, t, words).sample
+        return out, self.head(self._seen.pop())
 
 
 def train(
@@ -74,8 +101,10 @@ def train(
     out: Path,
     clip: Path,
     vae_folder: Path,
+    dense: Path,
     device: torch.device,
     recipe: Recipe = RECIPE,
+    aligned: Recipe = ALIGNED,
 ) -> None:
     """Trains the denoiser on latents and writes a whole StableDiffusionPipeline folder to `out`."""
     text = CLIPTextModel.from_pretrained(clip, dtype=torch.float32).to(device).eval().requires_grad_(False)
@@ -101,26 +130,41 @@ def train(
         texts = [pairs.captions[i][draws.numpy.integers(5)] for i in chosen]
         z = far_latents[torch.from_numpy(chosen)]
         if n_near:
-            chosen = draws.numpy.choice(len(near), n_near, replace=False)
+            chosen = draws.numpy.choice(min(NEAR_AT_FIRST, len(near)), n_near, replace=False)
             texts += [near.captions[i][draws.numpy.integers(5)] for i in chosen]
             z = torch.cat([z, near_latents[torch.from_numpy(chosen)]])
             # Noise levels go up along the batch: near and far must not be told apart by them.
             order = draws.numpy.permutation(recipe.batch)
             z, texts = z[torch.from_numpy(order)], [texts[i] for i in order]
-        z = z.to(device)
+        noisy, t, target, read = noised(z, texts, draws)
+        return F.mse_loss(model(noisy, t, read).sample, target)
+
+    def noised(z: Tensor, texts: list[str], draws: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        n, z = len(z), z.to(device)
         texts = ["" if draws.numpy.random() < NO_TEXT else t for t in texts]
         words, ends = states(texts)
-        blank = draws.rand(recipe.batch, 1).to(device) < NO_END
+        blank = draws.rand(n, 1).to(device) < NO_END
         words = torch.where((ends & blank)[..., None], empty, words)
         noise = draws.randn(*z.shape).to(device)
         # Stratified over the batch: every step sees all noise levels.
-        t = ((torch.arange(recipe.batch) + draws.rand(recipe.batch)) / recipe.batch * 1000).long().to(device)
+        t = ((torch.arange(n) + draws.rand(n)) / n * 1000).long().to(device)
         a = signal[t].view(-1, 1, 1, 1)
         noisy = (a.sqrt() * z + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
-        target = a.sqrt() * noise - (1 - a).sqrt() * z
-        return F.mse_loss(model(noisy, t, words).sample, target)
+        return noisy, t, a.sqrt() * noise - (1 - a).sqrt() * z, words
 
     fit("unet", model, recipe, loss, folder)
+    said = patch_features(near, dense, folder / "features-near.npy", device)
+    learner = _Aligned(model, said.shape[1]).to(device)
+
+    def aligned_loss(draws: Draws) -> Tensor:
+        chosen = draws.numpy.choice(len(near), aligned.batch, replace=False)
+        texts = [near.captions[i][draws.numpy.integers(5)] for i in chosen]
+        noisy, t, target, read = noised(near_latents[torch.from_numpy(chosen)], texts, draws)
+        out, seen = learner(noisy, t, read)
+        there = torch.from_numpy(said[chosen].astype(np.float32)).to(device)
+        return F.mse_loss(out, target) - ALIGNMENT * F.cosine_similarity(seen, there, dim=1).mean()
+
+    fit("unet-aligned", learner, aligned, aligned_loss, folder)
     pipeline = StableDiffusionPipeline(
         vae=vae.half(),
         text_encoder=text.half(),
