@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from freeda.miniature.train.clip import kept_tokenizer
 from freeda.miniature.train.common import Draws, Recipe, augment, fit
 from freeda.miniature.train.dense import patch_targets
 from freeda.miniature.train.optimiser import Optimiser, orthogonal
@@ -134,3 +135,13 @@ def test_a_cut_region_shows_nothing_of_its_surroundings() -> None:
     assert inside.mean() > 0.4 and np.abs(green[inside][:, :3].astype(int) - (10, 240, 20)).max() <= 1
     outside = green[..., 3] == 0
     assert outside.any() and (green[outside] == 0).all()
+
+
+def test_a_run_that_goes_on_reads_words_as_before(tmp_path: Path) -> None:
+    captions = [[f"a {colour} {word} on the grass" for word in FORMS] for colour in ("red", "blue", "old")]
+    first, again = (kept_tokenizer(captions, tmp_path) for _ in range(2))
+    text = "in front of a wall, a red house and an old car on the grass"
+    assert again.get_vocab() == first.get_vocab()
+    assert again(text).input_ids == first(text).input_ids
+    assert first.eos_token_id == max(first.get_vocab().values())
+    assert first.decode(first(text).input_ids, skip_special_tokens=True).replace(" ,", ",") == text

@@ -59,12 +59,23 @@ def make_tokenizer(captions: list[list[str]]) -> CLIPTokenizer:
         ),
     )
     learnt = json.loads(model.to_str())["model"]
-    names = list(
-        dict.fromkeys([*sorted(learnt["vocab"], key=learnt["vocab"].get), *(t + "</w>" for t in alphabet)])
-    )
-    names += ["<|startoftext|>", "<|endoftext|>"]
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in learnt["merges"]]
+    # Numbered by hand: the trainer numbers the letters that end a word in a new order every time.
+    names = [*alphabet, *(t + "</w>" for t in alphabet), *("".join(m) for m in merges)]
+    names = [*dict.fromkeys(names), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(vocab={t: i for i, t in enumerate(names)}, merges=merges, model_max_length=LENGTH)
+
+
+def kept_tokenizer(captions: list[list[str]], folder: Path) -> CLIPTokenizer:
+    """The tokenizer in `folder`, made on first use: the trainer breaks ties anew every time, and a run that
+    goes on must read its words as it did before."""
+    kept = folder / "tokenizer"
+    if not kept.exists():
+        temporary = folder / "tokenizer.part"
+        make_tokenizer(captions).save_pretrained(temporary)
+        temporary.rename(kept)
+    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(kept)
+    return tokenizer
 
 
 def make_model(tokenizer: CLIPTokenizer) -> CLIPModel:
@@ -134,7 +145,7 @@ def train(
     things: Recipe = THINGS_TOO,
 ) -> None:
     """Trains CLIP and writes model and tokenizer to `out` (transformers' folder format)."""
-    tokenizer = make_tokenizer(pairs.captions)
+    tokenizer = kept_tokenizer(pairs.captions, folder)
     learner = _Learner(make_model(tokenizer)).to(device)
     clip = learner.clip
     words, near_words = (torch.from_numpy(present(p.captions)) for p in (pairs, near))
