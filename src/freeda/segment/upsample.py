@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from ..pooling import Taps, centre_taps
 from .matching import CHUNK, PlaceScores
 from .pieces import Floats
 
@@ -21,23 +22,13 @@ IN_CACHE = 1 << 18
 """Scores blended at a time (float32 numbers, 1 MiB): more would leave the processor's cache."""
 
 
-class _Axis:
-    """Bilinear interpolation with half-pixel centres (align_corners=False) along one axis."""
-
-    def __init__(self, n_in: int, n_out: int):
-        at = np.maximum((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0.0)
-        self.low = np.minimum(np.floor(at).astype(np.int64), n_in - 1)
-        self.high = np.minimum(self.low + 1, n_in - 1)
-        self.fraction = (at - self.low).astype(np.float32)
-
-
 def label_map(scores: PlaceScores, size: tuple[int, int]) -> npt.NDArray[np.int32]:
     """(H, W) int32: the labels of the scores resized to `size` = (H, W)."""
     places = scores.places
     labels, codes = scores.decide()
     if places.shape == size:
         return labels[places]
-    tall, wide = _Axis(places.shape[0], size[0]), _Axis(places.shape[1], size[1])
+    tall, wide = centre_taps(places.shape[0], size[0]), centre_taps(places.shape[1], size[1])
     out = np.empty(size, dtype=np.int32)
     for start, stop in _strips(size, STRIP):
         high, low = places[tall.low[start:stop]], places[tall.high[start:stop]]
@@ -59,7 +50,7 @@ def label_map(scores: PlaceScores, size: tuple[int, int]) -> npt.NDArray[np.int3
 def dense_scores(scores: PlaceScores, size: tuple[int, int]) -> Iterator[tuple[int, int, Floats]]:
     """The labels' scores themselves, strip by strip: (first row, end row, (rows, W, L) float32)."""
     places = scores.places
-    tall, wide = _Axis(places.shape[0], size[0]), _Axis(places.shape[1], size[1])
+    tall, wide = centre_taps(places.shape[0], size[0]), centre_taps(places.shape[1], size[1])
     for start, stop in _strips(size, max(1, CHUNK // (4 * scores.verdict.n_planes))):
         y, x = np.mgrid[start:stop, : size[1]].reshape(2, -1)
         if places.shape == size:
@@ -70,11 +61,11 @@ def dense_scores(scores: PlaceScores, size: tuple[int, int]) -> Iterator[tuple[i
 
 
 def _blend(
-    scores: PlaceScores, tall: _Axis, wide: _Axis, y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]
+    scores: PlaceScores, tall: Taps, wide: Taps, y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]
 ) -> Floats:
     """(P, n_planes) planes resized, at the output pixels (y, x)."""
     places = scores.places
-    down, right = tall.fraction[y][:, None], wide.fraction[x][:, None]
+    down, right = (taps.fraction[at, None].astype(np.float32) for taps, at in ((tall, y), (wide, x)))
     around = np.concatenate(
         [places[rows[y], columns[x]] for rows in (tall.low, tall.high) for columns in (wide.low, wide.high)]
     )
