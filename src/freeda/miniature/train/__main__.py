@@ -47,38 +47,36 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     chosen = choose_device(device)
-    pairs = training_pairs(work / "data", scenes)
-    near = training_pairs(work / "data", scenes * 6 // 5, CLOSE)
-    state = work / "state"
+    state, chosen_stages = work / "state", stage or STAGES
     results = {
         "clip": out / "clip",
         "vae": work / "weights" / "vae",
         "dense": out / "dense",
         "unet": out / "generator",
     }
-    for name in stage or STAGES:
-        result = results.get(name)
-        if result is None or _whole(result):
-            continue
+    to_train = [s for s in chosen_stages if s in results and not _whole(results[s])]
+    if to_train or "data" in chosen_stages:
+        pairs = training_pairs(work / "data", scenes)
+        near = training_pairs(work / "data", scenes * 6 // 5, CLOSE)
+    for name in to_train:
         print(f"{name}: training", flush=True)
-        recipe = {"clip": clip.RECIPE, "vae": vae.RECIPE, "dense": dense.RECIPE, "unet": unet.RECIPE}[name]
-        recipe = replace(recipe, steps=max(1, round(recipe.steps * pace)))
+        result = results[name]
         temporary = result.with_name(result.name + ".part")
         shutil.rmtree(temporary, ignore_errors=True)
         if name == "clip":
-            things = replace(clip.THINGS_TOO, steps=max(1, round(clip.THINGS_TOO.steps * pace)))
-            clip.train(pairs, near, state, temporary, results["dense"], chosen, recipe, things)
+            recipes = clip.RECIPE.paced(pace), clip.THINGS_TOO.paced(pace)
+            clip.train(pairs, near, state, temporary, results["dense"], chosen, *recipes)
         elif name == "vae":
-            vae.train(pairs, state, temporary, chosen, recipe)
+            vae.train(pairs, state, temporary, chosen, vae.RECIPE.paced(pace))
         elif name == "dense":
-            dense.train(pairs, state, temporary, results["vae"], chosen, recipe)
+            dense.train(pairs, state, temporary, results["vae"], chosen, dense.RECIPE.paced(pace))
         else:
-            aligned = replace(unet.ALIGNED, steps=max(1, round(unet.ALIGNED.steps * pace)))
             folders = results["clip"], results["vae"], results["dense"]
-            unet.train(pairs, near, state, temporary, *folders, chosen, recipe, aligned)
+            recipes = unet.RECIPE.paced(pace), unet.ALIGNED.paced(pace)
+            unet.train(pairs, near, state, temporary, *folders, chosen, *recipes)
         shutil.rmtree(result, ignore_errors=True)
         temporary.rename(result)
-    if "bank" in (stage or STAGES):
+    if "bank" in chosen_stages:
         _bank(out, device)
 
 

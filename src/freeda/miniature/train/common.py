@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +31,14 @@ class Recipe:
     stop: int | None = None
     """Where the run ends if before `steps`, which then only shape the rate's fall."""
     muon: bool = False
-    """Muon instead of AdamW for matrices: it needed about half of the steps here."""
+    """Muon instead of AdamW for matrices."""
     average: float = 0.998
     """Decay of the exponential moving average of the weights; the average is what is kept."""
+
+    def paced(self, pace: float) -> Recipe:
+        """The recipe with that share of its steps, at least one."""
+        stop = None if self.stop is None else max(1, round(self.stop * pace))
+        return replace(self, steps=max(1, round(self.steps * pace)), stop=stop)
 
     def rate_at(self, step: int) -> float:
         """Warm-up, then a cosine's fall to a fiftieth."""

@@ -16,24 +16,24 @@ from .data import Pairs
 
 
 def patch_features(pairs: Pairs, dense: Path, path: Path, device: torch.device) -> NDArray[np.float16]:
-    """(N, D, 16, 16) float16 unit vectors: the dense encoder.s word on every patch, less the mean."""
+    """(N, D, gh, gw) float16 unit vectors: the dense encoder's word on every patch, less the mean."""
     if not path.exists():
         encoder = Dinov2Model.from_pretrained(dense, dtype=torch.float32).to(device).eval()
         mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-        parts = []
-        with torch.inference_mode():
-            for i in range(0, len(pairs), 200):
-                x = batch_of(pairs.images, np.arange(i, min(i + 200, len(pairs))), device)
-                tokens = encoder((x - mean) / std).last_hidden_state[:, 1:]
-                parts.append(tokens.half().cpu())
-        whole = torch.cat(parts)
-        usual = whole.float().mean((0, 1))
-        side = round(whole.shape[1] ** 0.5)
+        dim, side = encoder.config.hidden_size, pairs.images.shape[1] // encoder.config.patch_size
         temporary = path.with_suffix(".tmp.npy")
-        out = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(whole), whole.shape[2], side, side))
-        for i in range(0, len(whole), 1000):
-            unit = F.normalize(whole[i : i + 1000].float() - usual, dim=-1)
-            out[i : i + 1000] = unit.transpose(1, 2).unflatten(2, (side, side)).half().numpy()
+        out = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(pairs), dim, side, side))
+        parts = [slice(i, min(i + 200, len(pairs))) for i in range(0, len(pairs), 200)]
+        usual = torch.zeros(dim, 1, 1)
+        with torch.inference_mode():
+            for part in parts:
+                x = batch_of(pairs.images, np.arange(part.start, part.stop), device)
+                tokens = encoder((x - mean) / std).last_hidden_state[:, 1:].cpu()
+                features = tokens.transpose(1, 2).unflatten(2, (side, side))
+                usual += features.mean((0, 2, 3))[:, None, None] * (len(x) / len(pairs))
+                out[part] = features.half().numpy()
+        for part in parts:
+            out[part] = F.normalize(torch.from_numpy(out[part]).float() - usual, dim=1).half().numpy()
         out.flush()
         temporary.replace(path)
     return np.load(path, mmap_mode="r", allow_pickle=False)
