@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
 
-_BLOCK = 8192
+_BLOCK = 4096
 """Keys widened to float32 at a time: bounds memory whatever the bank's size, and stays in the caches."""
 
 Scores = npt.NDArray[np.float32]
@@ -47,50 +45,59 @@ class FlatIndex:
         k = min(k, n)
         if k == 0 or len(queries) == 0:
             return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
-        begin = min(max(k, _BLOCK // 4), n)
-        scores, rows = _best(
-            self._products(queries, 0, begin), np.broadcast_to(np.arange(begin), (len(queries), begin)), k
-        )
+        begin = min(max(k, _BLOCK // 2), n)
+        scores = _Products(self._keys, queries, begin)(0, begin)
+        scores[~np.isfinite(scores)] = -np.inf
+        scores, rows = _best(scores, np.broadcast_to(np.arange(begin), scores.shape), k)
         # Only keys better than the k-th best so far can matter, and the more were seen the fewer they are.
         # Of equal scores the earlier row wins, so a later key must be strictly better.
+        limit = scores.min(axis=1, keepdims=True)
         waiting: list[tuple[Rows, Rows, Scores]] = []
-        held = 0
-        with ThreadPoolExecutor(1) as pool:  # multiplies the next block while this one is looked through
-            coming = pool.submit(self._products, queries, begin, min(begin + _BLOCK, n))
-            for start in range(begin, n, _BLOCK):
-                stop, new = min(start + _BLOCK, n), coming.result()
-                coming = pool.submit(self._products, queries, stop, min(stop + _BLOCK, n))
-                better = np.flatnonzero(new > scores[:, -1:])
-                line, column = np.divmod(better, stop - start)
-                waiting.append((line, column + start, new.ravel()[better]))
-                held += len(better)
-                if held >= rows.size or stop == n:
-                    scores, rows = _merge(scores, rows, waiting, k)
-                    waiting, held = [], 0
-        return scores, rows
+        held, products = 0, _Products(self._keys, queries, _BLOCK)
+        for start in range(begin, n, _BLOCK):
+            stop = min(start + _BLOCK, n)
+            new = products(start, stop)
+            better = np.flatnonzero(new > limit)  # faster than nonzero in two dimensions
+            line, column = np.divmod(better, stop - start)
+            score = new[line, column]
+            finite = np.flatnonzero(score < np.inf)
+            waiting.append((line[finite], column[finite] + start, score[finite]))
+            held += len(finite)
+            if held >= rows.size or stop == n:
+                scores, rows = _merge(scores, rows, waiting, k)
+                limit, waiting, held = scores.min(axis=1, keepdims=True), [], 0
+        order = np.argsort(-scores, axis=1, kind="stable")
+        return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
 
-    def _products(self, queries: Scores, start: int, stop: int) -> Scores:
-        """(Q, stop - start) inner products with some of the keys; -inf for a key that is not finite."""
+
+class _Products:
+    """Inner products of all queries with some keys, in memory that every call uses again."""
+
+    def __init__(
+        self, keys: npt.NDArray[np.float16] | npt.NDArray[np.float32], queries: Scores, block: int
+    ) -> None:
         import torch  # its products and its widening of float16 run on all cores; loaded only for a search
 
-        out = np.empty((len(queries), stop - start), np.float32)
-        left = torch.from_numpy(queries)
+        self._multiply, self._keys, self._queries = torch.matmul, keys, torch.from_numpy(queries)
+        self._copy = np.empty((min(block, _BLOCK), keys.shape[1]), keys.dtype)
+        self._raw, self._wide = torch.from_numpy(self._copy), torch.empty(self._copy.shape)
+        self._out = torch.empty(len(queries), block)
+
+    def __call__(self, start: int, stop: int) -> Scores:
+        """(Q, stop - start) float32, valid until the next call; not finite for a key that is not."""
         for at in range(start, stop, _BLOCK):
-            end = min(at + _BLOCK, stop)
-            block = torch.from_numpy(np.array(self._keys[at:end])).float()
-            new = torch.from_numpy(out[:, at - start : end - start])
-            torch.matmul(left, block.T, out=new)
-        with np.errstate(invalid="ignore"):  # of opposite infinities
-            good = np.isfinite(out.sum())
-        if not good:
-            out[:, ~np.isfinite(out).all(axis=0)] = -np.inf
+            size = min(_BLOCK, stop - at)
+            self._copy[:size] = self._keys[at : at + size]
+            wide = self._wide[:size].copy_(self._raw[:size])
+            self._multiply(self._queries, wide.T, out=self._out[:, at - start : at - start + size])
+        out: Scores = self._out[:, : stop - start].numpy()
         return out
 
 
 def _merge(
     scores: Scores, rows: Rows, waiting: list[tuple[Rows, Rows, Scores]], k: int
 ) -> tuple[Scores, Rows]:
-    """The k best of each line among `scores` and the candidates (line, row, score), these in row order."""
+    """The k best of each line among `scores` and the candidates (line, row, score), all in row order."""
     line, row, score = (np.concatenate(parts) for parts in zip(*waiting, strict=True))
     order = np.argsort(line, kind="stable")
     line, row, score = line[order], row[order], score[order]
@@ -102,20 +109,12 @@ def _merge(
     return _best(np.concatenate([scores, more], 1), np.concatenate([rows, theirs], 1), k)
 
 
-def _best(
-    scores: Scores,
-    rows: Rows,
-    k: int,
-) -> tuple[Scores, Rows]:
-    """The k best of each line, descending; of equal scores those with the lower column first."""
+def _best(scores: Scores, rows: Rows, k: int) -> tuple[Scores, Rows]:
+    """The k best of each line, in the order they had; of equal scores those with the lower column."""
     n = scores.shape[1]
-    if n > k:
-        limit = np.partition(scores, n - k, axis=1)[:, n - k]
-        chosen = np.empty((len(scores), k), np.int64)
-        for i, line in enumerate(scores):
-            above = np.flatnonzero(line > limit[i])
-            ties = np.flatnonzero(line == limit[i])[: k - len(above)]
-            chosen[i] = np.sort(np.concatenate([above, ties]))
-        scores, rows = np.take_along_axis(scores, chosen, 1), np.take_along_axis(rows, chosen, 1)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+    if n <= k:
+        return scores, rows
+    limit = np.partition(scores, n - k, axis=1)[:, n - k, None]
+    chosen, ties = scores > limit, scores == limit
+    chosen |= ties & (np.cumsum(ties, axis=1) <= k - chosen.sum(axis=1, keepdims=True))
+    return scores[chosen].reshape(-1, k), rows[chosen].reshape(-1, k)

@@ -59,8 +59,8 @@ def encode_pieces(
 
     Superpixels are cut by a pool of threads, as many as torch uses. With `beside` they are cut for the next
     windows while the encoders work on these; without, before the encoders, on all threads at once. None takes
-    the former on an accelerator, the latter on a CPU, where both share the same cores and it makes no difference
-    (docs/speed.md).
+    the former on an accelerator, the latter on a CPU, where both share the same cores and it makes no
+    difference (docs/speed.md).
 
     `batch_size` None takes 2 on a CPU, which gains nothing from more, 8 elsewhere. `on_done(windows_done,
     windows_in_all)` is called after every batch; `clock` times the stages. Alive at any moment are one

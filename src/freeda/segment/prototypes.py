@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ..errors import BankError
 from ..options import SegmentOptions
@@ -44,19 +46,27 @@ def class_prototypes(
     if len(bank) == 0:
         raise BankError("the bank holds no pairs: collect some captions first")
     similarity, found = bank.search(text, min(options.k, len(bank)))
-    stored, kept = bank.prototypes, []
-    for word, scores, rows in zip(words, similarity, found, strict=True):
+
+    def group(word: str, scores: Floats, rows: npt.NDArray[np.int64]) -> Floats:
         there = (rows >= 0) & np.isfinite(scores)
-        raw = np.asarray(stored[rows[there]], dtype=np.float32)
+        raw = _looked_up(bank.prototypes, rows[there])
         good = np.isfinite(raw).all(axis=1)
         if not good.any():
             raise BankError(f"class {word[:60]!r}: none of the {len(rows)} retrieved prototypes is finite")
         if options.min_similarity is not None:
             near = scores[there]
             good &= near >= min(options.min_similarity, near[good].max())
-        kept.append(_condense(raw[good], options))
-    owner = np.repeat(np.arange(len(kept)), [len(group) for group in kept])
+        return _condense(raw if good.all() else raw[good], options)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        kept = list(pool.map(group, words, similarity, found))
+    owner = np.repeat(np.arange(len(kept)), [len(rows) for rows in kept])
     return np.concatenate(kept), owner if len(owner) > len(kept) else None
+
+
+def _looked_up(stored: Any, rows: npt.NDArray[np.int64]) -> Floats:
+    found: Floats = torch.from_numpy(np.asarray(stored[rows])).float().numpy()  # numpy widens float16 slowly
+    return found
 
 
 def _condense(rows: Floats, options: SegmentOptions) -> Floats:
