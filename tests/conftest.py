@@ -7,12 +7,16 @@ own loading code.
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait for a network
+if "FREEDA_CACHE" not in os.environ:  # nor leave anything in the user's own folder
+    _CACHE = tempfile.TemporaryDirectory(prefix="freeda-tests-")
+    os.environ["FREEDA_CACHE"] = _CACHE.name
 
 from freeda.options import CollectOptions, SegmentOptions, Superpixels
 from freeda.presets import ModelSource, Preset
@@ -276,7 +280,8 @@ def tiny_bank(tmp_path_factory: pytest.TempPathFactory, tiny_encoders: Any, tiny
             "digest": caption_digest(captions[chunk]),
             "captions": 20,
             "pictures": 20,
-            "rejected": 0,
+            "rejected": {},
+            "failed": [],
         }
         write_shard(folder / shard_name(index), pairs[chunk], info)
     finish_bank(folder, 2, {"preset": tiny_preset.name, "models": tiny_encoders.identity, "seed": 0})

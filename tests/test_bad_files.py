@@ -289,7 +289,7 @@ BANKS: dict[str, tuple[Callable[[Path], None], str | None]] = {
     "bank.json in UTF-16": (rewrite("bank.json", "{}".encode("utf-16")), "damaged or unreadable"),
     "a list": (rewrite("bank.json", b"[]"), "not the description of a bank"),
     "another format": (about(format="x"), "not the description of a bank"),
-    "another version": (about(version=2), "version 2"),
+    "another version": (about(version=99), "version 99"),
     "no models": (about(models=None), "damaged"),
     "a text as count": (about(pairs="40"), "damaged"),
     "null as count": (about(captions=None), "damaged"),
@@ -303,7 +303,9 @@ BANKS: dict[str, tuple[Callable[[Path], None], str | None]] = {
     "a shard elsewhere": (of_shards(file="../bank/shards/00000.parquet"), "damaged"),
     "a shard twice": (about(shards=lambda old: [old[0], old[0]]), "damaged"),
     "a text as shard's count": (of_shards(pairs="20"), "damaged"),
-    "fewer than nothing": (of_shards(rejected=-1), "damaged"),
+    "fewer than nothing": (of_shards(rejected={"too small": -1}), "damaged"),
+    "no reason": (of_shards(rejected=3), "damaged"),
+    "fewer failed than none": (of_shards(failed=-1), "damaged"),
 }
 
 

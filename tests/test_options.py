@@ -16,6 +16,7 @@ from freeda.options import (
     OTHER_WORDS,
     TEMPLATES,
     VOCABULARY,
+    Attribution,
     CollectOptions,
     SegmentOptions,
     Superpixels,
@@ -29,7 +30,7 @@ from freeda.options.words import without_kin
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 
 
-@pytest.mark.parametrize("options", [SegmentOptions, Superpixels])
+@pytest.mark.parametrize("options", [SegmentOptions, Superpixels, CollectOptions, Attribution])
 def test_every_field_tells_its_meaning_and_source(options: type) -> None:
     notes = field_notes(options)
     assert list(notes) == [f.name for f in fields(options)]
@@ -40,7 +41,8 @@ def test_the_page_lists_every_option() -> None:
     """`python -m freeda.options` prints what belongs between the page's two marks."""
     found = re.search(r"<!-- begin tables -->\n(.*)<!-- end tables -->", PAGE.read_text("utf-8"), re.DOTALL)
     assert found is not None and found[1].strip() == tables().strip()
-    assert all(f"`{f.name}`" in found[1] for cls in (SegmentOptions, Superpixels) for f in fields(cls))
+    listed = (SegmentOptions, Superpixels, CollectOptions, Attribution)
+    assert all(f"`{f.name}`" in found[1] for cls in listed for f in fields(cls))
 
 
 def test_stages_and_parameters_name_fields() -> None:

@@ -77,7 +77,14 @@ def test_every_photograph_with_models_of_vit_b_shape(tmp_path: Path, tiny_tokeni
              rng.normal(size=768).astype(np.float16), 0.3, 0.4, 0.2)
         for (name, caption), key in zip(captions, keys, strict=True)
     ]  # fmt: skip
-    info = {"settings": {}, "digest": caption_digest(captions), "captions": 7, "pictures": 7, "rejected": 0}
+    info = {
+        "settings": {},
+        "digest": caption_digest(captions),
+        "captions": 7,
+        "pictures": 7,
+        "rejected": {},
+        "failed": [],
+    }
     write_shard(tmp_path / "bank" / shard_name(0), pairs, info)
     finish_bank(tmp_path / "bank", 1, {"preset": preset.name, "models": model_identity(preset), "seed": 0})
     _segment_all(tmp_path / "out", "--model", str(tmp_path / "mine.json"), "--bank", str(tmp_path / "bank"))

@@ -69,14 +69,12 @@ class ClipEncoder:
         if not texts:
             return out
         tokens = self.tokenizer(list(texts), padding=False, truncation=False, verbose=False)["input_ids"]
-        own = tuple(self.tokenizer.all_special_tokens)
         for text, ids in zip(texts, tokens, strict=True):
-            shown = repr(text if len(text) <= 80 else text[:77] + "...")
-            if any(token in text for token in own):
-                raise InputError(f"text {shown} holds one of {own}, which mean something else to this model")
+            self._check_plain(text)
             if len(ids) > self.max_tokens:
                 raise InputError(
-                    f"text {shown} is {len(ids)} tokens long: this model reads at most {self.max_tokens}"
+                    f"text {_shown(text)} is {len(ids)} tokens long: this model reads at most "
+                    f"{self.max_tokens}"
                 )
         order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
         for start in range(0, len(order), batch_size):
@@ -91,6 +89,30 @@ class ClipEncoder:
         if not torch.isfinite(out).all():
             raise ModelError("CLIP's text model gave NaN or infinity: its weights are damaged")
         return out
+
+    @torch.inference_mode()
+    def encode_tokens(self, text: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """One text as a whole and token by token: (D,) and (T, D) float32 in the joint space, NOT normalised.
+
+        A token's vector is its final-layer state, after CLIP's final layer norm, through the text projection;
+        the whole's is its end token's. T counts the start and end token; a text beyond `max_tokens` is cut
+        as CLIP's tokenizer cuts, the end token kept. Raises InputError for one that spells that token out.
+        """
+        self._check_plain(text)
+        ids = self.tokenizer(text, truncation=True, max_length=self.max_tokens, return_tensors="pt")
+        read = self.model.text_model(input_ids=ids["input_ids"].to(self.device))
+        whole = self.model.text_projection(read.pooler_output[0]).float()
+        tokens = self.model.text_projection(read.last_hidden_state[0]).float()
+        if not (torch.isfinite(whole).all() and torch.isfinite(tokens).all()):
+            raise ModelError("CLIP's text model gave NaN or infinity: its weights are damaged")
+        return whole, tokens
+
+    def _check_plain(self, text: str) -> None:
+        own = tuple(self.tokenizer.all_special_tokens)
+        if any(token in text for token in own):
+            raise InputError(
+                f"text {_shown(text)} holds one of {own}, which mean something else to this model"
+            )
 
     @torch.inference_mode()
     def encode_image(self, x: torch.Tensor) -> torch.Tensor:
@@ -226,6 +248,10 @@ def model_identity(preset: Preset) -> dict[str, Any]:
     if not hasattr(clip, "projection_dim"):
         raise ModelError(f"CLIP: {preset.clip.id} is a model of type {clip.model_type}, not a CLIP")
     return _identity(preset, clip.projection_dim, _dense_width(dense))
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 def _dense_width(config: Any) -> int:

@@ -37,3 +37,7 @@ class ModelError(FreedaError, RuntimeError):
 
 class BankError(FreedaError, RuntimeError):
     """A bank directory that is missing, half-written, damaged or built with other models."""
+
+
+class WorkerError(FreedaError, RuntimeError):
+    """A worker process of `freeda collect` that died or failed in a way nobody foresaw."""

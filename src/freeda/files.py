@@ -15,7 +15,7 @@ from .errors import InputError
 
 
 @contextmanager
-def atomic_path(final: str | Path) -> Iterator[Path]:
+def atomic_path(final: str | Path, *, flush: bool = True) -> Iterator[Path]:
     """A temporary path beside `final` that becomes `final` when the block ends without an error.
 
     The folder is made if need be. The temporary name starts with a dot and ends in `.tmp`, so that no pattern
@@ -24,14 +24,15 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
 
     Raises InputError naming `final` where the system refuses (no space, no permission, read-only, a name it
     does not take, ...).
-    On any error the temporary file is removed and an older `final` stays as it was.
+    On any error the temporary file is removed and an older `final` stays as it was. Without `flush` a file
+    may be found damaged after a power cut: for files that tell so themselves and can be made again.
     """
-    with atomic_paths(final) as (temp,):
+    with atomic_paths(final, flush=flush) as (temp,):
         yield temp
 
 
 @contextmanager
-def atomic_paths(*finals: str | Path) -> Iterator[list[Path]]:
+def atomic_paths(*finals: str | Path, flush: bool = True) -> Iterator[list[Path]]:
     """Like `atomic_path` for files that belong together: none is renamed before all are on the disk."""
     targets = [_usable(final) for final in finals]
     # The final name is no part of the temporary one, which would else be too long before the final one is.
@@ -41,7 +42,7 @@ def atomic_paths(*finals: str | Path) -> Iterator[list[Path]]:
         for target in targets:
             target.parent.mkdir(parents=True, exist_ok=True)
         yield temps
-        for at in range(len(temps)):
+        for at in range(len(temps) if flush else 0):
             _flush(temps[at])
         for at in range(len(temps)):
             os.replace(temps[at], targets[at])
@@ -104,6 +105,12 @@ def make_folder(path: str | Path) -> Path:
     except OSError as error:
         raise InputError(f"{path}: this folder cannot be made ({_reason(error)})") from error
     return Path(path)
+
+
+def cache_folder() -> Path:
+    """Where freeda keeps what it can make again: $FREEDA_CACHE, else freeda in the user's cache folder."""
+    own = os.environ.get("FREEDA_CACHE")
+    return Path(own or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "freeda").expanduser()
 
 
 def _usable(path: str | Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class Preset:
     clip_std: tuple[float, float, float] = CLIP_STD
     dense_mean: tuple[float, float, float] = IMAGENET_MEAN
     dense_std: tuple[float, float, float] = IMAGENET_STD
+    lora: ModelSource | None = None
+    """A LoRA merged into the generator when it is loaded."""
     bank: str | None = None
     """A bank directory used when the user names none (only the bundled miniature has one)."""
     segment: SegmentOptions = field(default_factory=SegmentOptions)
@@ -164,22 +166,23 @@ def _build(path: Path, data: dict[str, Any]) -> Preset:
     _known("preset", data, Preset)
     changes: dict[str, Any] = {"name": path.stem}
     for key, value in data.items():
-        if key in ("clip", "dense", "generator"):
+        if key in ("clip", "dense", "generator") or (key == "lora" and value is not None):
             changes[key] = _source(key, value, path.parent)
-        elif key == "segment":
-            _known(key, value, SegmentOptions)
-            if "superpixels" in value:
-                _known("segment.superpixels", value["superpixels"], Superpixels)
-                value = {**value, "superpixels": replace(base.segment.superpixels, **value["superpixels"])}
-            changes[key] = replace(base.segment, **value)
-        elif key == "collect":
-            _known(key, value, CollectOptions)
-            changes[key] = replace(base.collect, **value)
+        elif key in ("segment", "collect"):
+            changes[key] = _changed(key, getattr(base, key), value)
         elif key == "bank" and isinstance(value, str):
             changes[key] = str(local_folder(path.parent / value) or value)
         else:
             changes[key] = value
     return replace(base, **changes)
+
+
+def _changed(what: str, base: Any, value: Any) -> Any:
+    """Options with some fields changed; a nested dataclass is an object of its fields in turn."""
+    _known(what, value, type(base))
+    inner = {n: getattr(base, n) for n in value if is_dataclass(getattr(base, n))}
+    nested = {n: _changed(f"{what}.{n}", options, value[n]) for n, options in inner.items()}
+    return replace(base, **{**value, **nested})
 
 
 def _source(part: str, value: Any, beside: Path) -> ModelSource:

@@ -36,6 +36,8 @@ def load_weights(source: ModelSource, what: str, load: Callable[..., T]) -> T:
         keywords: dict[str, Any] = {} if source.revision is None else {"revision": source.revision}
         try:
             return load(source.id, local_files_only=True, **keywords)
+        except ModelError as error:
+            raise ModelError(f"{what}: {source.id}: {error}") from error
         except (OSError, ValueError):  # not in the cache, or not whole there
             _require_hub(source, what)
         return _attempt(source, what, load, source.id, **keywords)

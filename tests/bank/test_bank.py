@@ -49,7 +49,8 @@ def info(captions: int) -> dict[str, Any]:
         "digest": caption_digest([]),
         "captions": captions,
         "pictures": 1,
-        "rejected": 2,
+        "rejected": {"too small": 2},
+        "failed": [],
     }
 
 
@@ -67,7 +68,7 @@ def test_round_trip(path: Path) -> None:
     assert len(bank) == 8 and bank.nouns == ["cat", "dog"] * 4 and "8 pairs" in repr(bank)
     assert (
         bank.meta["captions"] == 9
-        and bank.meta["rejected"] == 6
+        and bank.meta["rejected"] == {"too small": 6}
         and bank.meta["dimensions"] == {"key": 4, "prototype": 3}
     )
     for i in range(8):

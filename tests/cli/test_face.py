@@ -10,7 +10,7 @@ from commands import run
 
 def test_help_and_version() -> None:
     assert run("--version").output.startswith("freeda ")
-    for command in ([], ["segment"], ["collect"], ["demo"], ["bank"], ["bank", "info"]):
+    for command in ([], ["segment"], ["collect"], ["nouns"], ["demo"], ["bank"], ["bank", "info"]):
         done = run(*command, "--help")
         assert done.exit_code == 0 and "Usage" in done.output
 

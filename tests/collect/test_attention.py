@@ -115,20 +115,7 @@ def test_batch_and_alone_agree(tiny_models: CollectModels, tiny_preset: Any) -> 
     for i, text in enumerate(TEXTS):
         alone = draw_([text], [7 + i], [columns[i]], options)
         assert np.abs(alone.images[0].astype(int) - together.images[i].astype(int)).max() <= 1
-        torch.testing.assert_close(alone.maps[0], together.maps[i], atol=1e-4, rtol=1e-4)
-
-
-def test_processors_come_back_also_after_an_error(tiny_models: CollectModels) -> None:
-    unet = tiny_models.generator.pipe.unet
-    before = dict(unet.attn_processors)
-    hooks = len(unet._forward_pre_hooks)
-    with AttentionCapture(unet, [[1]]):
-        changed = [k for k, v in unet.attn_processors.items() if v is not before[k]]
-    assert changed and all("attn2" in k and not k.startswith("mid_block") for k in changed)
-    with pytest.raises(RuntimeError, match="stop"), AttentionCapture(unet, [[1]]):
-        raise RuntimeError("stop")
-    assert all(v is before[k] for k, v in unet.attn_processors.items())
-    assert len(unet._forward_pre_hooks) == hooks
+        torch.testing.assert_close(alone.maps[0], together.maps[i], atol=1e-5, rtol=1e-5)
 
 
 def test_errors(tiny_models: CollectModels, tiny_preset: Any) -> None:
@@ -150,7 +137,7 @@ def test_memory_does_not_grow_with_the_text(tiny_models: CollectModels) -> None:
     pipe = tiny_models.generator.pipe
     with AttentionCapture(pipe.unet, [[1], [2]]) as capture:
         draw(pipe, TEXTS[:2], 2.0, steps=1)
-    assert all(acc.shape[:2] == (2, 1) for acc in capture._sums.values())
+    assert all((acc.shape[0], acc.shape[3]) == (2, 1) for acc in capture._sums.values())
 
 
 @pytest.mark.parametrize(

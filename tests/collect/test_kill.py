@@ -2,62 +2,64 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from freeda.collect.job import collect
-from freeda.presets import Preset
+from freeda.bank import Bank
 
-SCRIPT = """
-import json, os, signal, sys
-from freeda.collect import job
-from freeda.collect.job import collect
-from freeda.presets import find_preset
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
-left = [2]
-def stop(caption, image, words):
-    left[0] -= 1
-    if left[0] < 0 and (out / "shards" / "00000.parquet").exists():
-        (out / "shards" / ".00001.parquet.dead.tmp").write_bytes(b"x")
-        os.kill(os.getpid(), signal.SIGKILL)
+CAPTIONS, SHARDS = 60, 20  # as in killing.py
 
-from pathlib import Path
-out = Path(sys.argv[2])
-collect(sys.argv[3], out, sys.argv[1], "cpu", on_picture=stop)
-"""
+
+def bank_files(path: Path) -> dict[str, bytes]:
+    found = [p for p in sorted(path.rglob("*")) if p.is_file() and p.name != "log.jsonl"]
+    return {str(p.relative_to(path)): p.read_bytes() for p in found}
+
+
+def kill_often(folder: Path, seed: int, kills: int) -> dict[str, object]:
+    script = Path(__file__).with_name("killing.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder), str(seed), str(kills)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    told: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def check(folder: Path, told: dict[str, object], kills: int) -> None:
+    """Every bank that was killed into being is the one that was not."""
+    assert told["kills"] >= kills  # type: ignore[operator]
+    shards_at_kill = told["shards_at_kill"]
+    assert isinstance(shards_at_kill, list)
+    assert len(set(shards_at_kill)) > 3, "all kills came at the same place: they prove little"
+    expected = bank_files(folder / "whole")
+    whole = Bank.open(folder / "whole")
+    assert len(whole) > CAPTIONS and len(whole.meta["shards"]) == SHARDS
+    for i in range(int(str(told["rounds"]))):
+        assert bank_files(folder / str(i)) == expected  # no temporary file is left either
+        bank = Bank.open(folder / str(i))
+        rows = [(bank.row(r)["caption_id"], bank.row(r)["noun"]) for r in range(len(bank))]
+        assert len(set(rows)) == len(rows) == len(whole)
+        lines = [json.loads(line) for line in (folder / str(i) / "log.jsonl").read_text().splitlines()]
+        made = [line["shard"] for line in lines]
+        # A kill between a shard and its line costs the line, one between line and bank.json nothing.
+        assert len(set(made)) >= SHARDS - len(shards_at_kill) and set(made) <= set(expected)
+
+
+def test_twenty_kills_at_random_moments(tmp_path: Path) -> None:
+    check(tmp_path, kill_often(tmp_path, seed=0, kills=20), 20)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
-def test_sigkill_and_resume(tmp_path: Path, tiny_preset: Preset, captions: list[str]) -> None:
-    import json
-    from dataclasses import asdict
-
-    chosen = asdict(tiny_preset)
-    preset = tmp_path / "tiny.json"
-    preset.write_text(
-        json.dumps(
-            {k: chosen[k] for k in ("clip", "dense", "generator", "clip_size", "dense_size", "collect")}
-        )
-    )
-    text = tmp_path / "captions.txt"
-    text.write_text("\n".join(captions))
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(preset), str(tmp_path / "a"), str(text)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    assert not (tmp_path / "a" / "bank.json").exists()
-    collect(text, tmp_path / "a", preset, "cpu")
-    collect(text, tmp_path / "b", preset, "cpu")
-    found = [
-        {str(p.relative_to(tmp_path / x)): p.read_bytes() for p in (tmp_path / x).rglob("*") if p.is_file()}
-        for x in "ab"
-    ]
-    assert found[0] == found[1] and "bank.json" in found[0]
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_many_more_kills(tmp_path: Path, seed: int) -> None:
+    check(tmp_path, kill_often(tmp_path, seed, kills=100), 100)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from freeda.collect import tagging
 from freeda.collect.nouns import Noun, find_nouns, singular
 from freeda.collect.tagging import choose_tagger
 from freeda.errors import InputError
@@ -35,6 +39,9 @@ CASES = [
     ("The shadow of a man's head", "shadow, man, head"),
     ("three buses and seven knives on shelves with tomatoes", "bus, knife, shelf, tomato"),
     ("A man in a red t shirt near a parking lot with a polar bear", "man, t shirt, parking lot, polar bear"),
+    ("A tennis player with a racket during a tennis match", "tennis player, racket"),
+    ("people playing tennis, a board game and a baseball game", "person, board game"),
+    ("broccoli plants by a broccoli plant and mens doubles", "broccoli plant"),
     ("A photo of the front view of a scene", ""),
     ("running, jumping and smiling", ""),
     ("", ""),
@@ -91,6 +98,13 @@ def test_any_text_gives_spans_inside_it(text: str) -> None:
         ("waves", "wave"),
         ("kids", "kid"),
         ("gas", "gas"),
+        ("toes", "toe"),
+        ("hoes", "hoe"),
+        ("heroes", "hero"),
+        ("neckties", "necktie"),
+        ("busses", "bus"),
+        ("collies", "collie"),
+        ("starbucks", "starbucks"),
     ],
 )
 def test_singular(plural: str, one: str) -> None:
@@ -114,3 +128,53 @@ def test_unknown_tagger() -> None:
     with pytest.raises(InputError, match="tagger 'x' is unknown"):
         choose_tagger("x")
     assert choose_tagger("pattern") == "pattern"
+
+
+@pytest.fixture
+def small_spacy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """spaCy with a tagger of its own, taught a few words here: its models are on no package registry."""
+    spacy = pytest.importorskip("spacy", reason="spaCy is not installed (extra: nlp)")
+    from spacy.training import Example
+
+    taught = {"DT": "a two the", "NN": "zog brick wall", "NNS": "zogs", "IN": "on beside", "VBZ": "sits"}
+    tags = {word: tag for tag, words in taught.items() for word in words.split()}
+    sentences = ("a zog sits on the brick wall", "two zogs beside a zog", "the wall beside two zogs")
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tagger")
+    examples = [
+        Example.from_dict(nlp.make_doc(s), {"words": s.split(), "tags": [tags[w] for w in s.split()]})
+        for s in sentences
+    ]
+    spacy.util.fix_random_seed(0)
+    optimizer = nlp.initialize(lambda: examples)
+    for _ in range(60):
+        nlp.update(examples, sgd=optimizer)
+    monkeypatch.setattr(spacy, "load", lambda name, **_: nlp)
+    tagging._spacy.cache_clear()
+    yield
+    tagging._spacy.cache_clear()
+
+
+def test_spacy_where_it_is_installed(small_spacy: None) -> None:
+    """Words and spans are ours, tags are spaCy's: nonsense that it was taught is found where it stands."""
+    assert choose_tagger() == choose_tagger("spacy") == "spacy"
+    text = "a zog, two  zogs on the brick wall"
+    assert find_nouns(text, "spacy") == [Noun("zog", ((2, 5), (12, 16))), Noun("brick wall", ((24, 34),))]
+    assert find_nouns("?! ", "spacy") == []
+
+
+def test_spacy_with_its_model() -> None:
+    if tagging._spacy() is None:
+        pytest.skip("spaCy and its model en_core_web_sm are not installed: the adapter to it was not tried")
+    assert [n.lemma for n in find_nouns("Two dogs sit beside a stop sign.", "spacy")] == ["dog", "stop sign"]
+
+
+def test_without_spacy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spacy", None)  # importing it fails
+    tagging._spacy.cache_clear()
+    try:
+        assert choose_tagger() == "pattern"
+        with pytest.raises(InputError, match="needs spaCy and its model"):
+            choose_tagger("spacy")
+    finally:
+        tagging._spacy.cache_clear()

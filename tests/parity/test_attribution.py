@@ -71,3 +71,23 @@ def test_maps_equal_daam(pipe: Any, index: int) -> None:
     picture = np.asarray(Image.open(FOLDER / f"case{index}.png").convert("RGB"), np.int16)
     difference = np.abs(np.asarray(image, np.int16) - picture)
     assert difference.max() <= 1  # other builds may differ by one grey level
+
+
+def test_maps_equal_daam_in_a_batch_too(pipe: Any) -> None:
+    """DAAM draws one prompt at a time; what else is in the batch changes nothing."""
+    import torch
+
+    from freeda.collect.attention import AttentionCapture
+
+    case, golden = CASES[0], np.load(FOLDER / "case0.npz", allow_pickle=False)
+    columns = list(range(len(golden["token_maps"])))
+    with AttentionCapture(pipe.unet, [[2], columns]) as capture:
+        pipe(
+            ["a small boat", case["prompt"]],
+            num_inference_steps=case["num_inference_steps"],
+            guidance_scale=case["guidance_scale"],
+            height=case["height"],
+            width=case["width"],
+            generator=[torch.Generator("cpu").manual_seed(s) for s in (case["seed"] + 1, case["seed"])],
+        )
+    np.testing.assert_allclose(capture.maps()[1].numpy(), golden["token_maps"], rtol=0, atol=1e-4)

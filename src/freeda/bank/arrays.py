@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..errors import InputError
 from ..files import atomic_path
 from .format import read_vectors
 
-_FILES = {"key": "keys.npy", "prototype": "prototypes.npy"}
+FILES = {"key": "keys.npy", "prototype": "prototypes.npy"}
 
 
 class Shard(Protocol):
@@ -33,11 +34,11 @@ def open_array(path: Path, name: str, shards: Sequence[Shard], dim: int) -> npt.
     directory cannot be written to.
     """
     shape = (sum(s.pairs for s in shards), dim)
-    found = _load(path / _FILES[name], shape)
+    found = load_array(path / FILES[name], shape)
     if found is None:
         with suppress(InputError):
             _write(path, name, shards, dim)
-        found = _load(path / _FILES[name], shape)
+        found = load_array(path / FILES[name], shape)
     if found is None:
         found = np.concatenate([read_vectors(path / s.file, name, dim) for s in shards if s.pairs])
         found.flags.writeable = False
@@ -52,22 +53,36 @@ def write_arrays(path: Path, shards: Sequence[Shard], widths: Mapping[str, int])
 
 def remove_arrays(path: Path) -> None:
     """Remove both arrays, if they are there."""
-    for file in _FILES.values():
+    for file in FILES.values():
         (path / file).unlink(missing_ok=True)
 
 
 def _write(path: Path, name: str, shards: Sequence[Shard], dim: int) -> None:
     header = {"descr": "<f2", "fortran_order": False, "shape": (sum(s.pairs for s in shards), dim)}
-    with atomic_path(path / _FILES[name]) as temp, open(temp, "wb") as out:
+    with atomic_path(path / FILES[name]) as temp, open(temp, "wb") as out:
         np.lib.format.write_array_header_1_0(out, header)
         for shard in shards:
             if shard.pairs:
                 out.write(read_vectors(path / shard.file, name, dim).astype("<f2").tobytes())
 
 
-def _load(file: Path, shape: tuple[int, int]) -> npt.NDArray[np.float16] | None:
+def load_array(file: Path, shape: tuple[int, int]) -> npt.NDArray[np.float16] | None:
+    """An array of a bank, memory-mapped; None where it is missing, damaged or of another shape."""
     try:
         found = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return found if found.shape == shape and found.dtype == np.float16 else None
+
+
+def release(array: npt.NDArray[np.generic]) -> None:
+    """Let go of what reading a memory-mapped array has made resident; any other array stays as it is.
+
+    The pages stay in the system's cache, whence the next look at them is quick. Without this a whole bank
+    would count as this process's memory once it was searched.
+    """
+    pages: object = array
+    while isinstance(pages, np.ndarray):
+        pages = pages.base
+    if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)

@@ -17,9 +17,12 @@ import pyarrow.parquet as pq
 from ..errors import BankError
 from ..files import atomic_path
 
-FORMAT, VERSION = "freeda-bank", 1
+FORMAT, VERSION = "freeda-bank", 2
 MANIFEST, SHARDS = "bank.json", "shards"
 _ABOUT = b"freeda"
+_UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError)  # as JSON can be
+_MOST_PACKED = 200
+"""How many times its size a shard may unpack to: keys repeat, prototypes do not."""
 _ROW_GROUP = 1024  # small, so that one row can be read without its whole shard
 
 SCHEMA = pa.schema(
@@ -38,6 +41,10 @@ SCHEMA = pa.schema(
         pa.field("mask", pa.binary()),
     ]
 )
+
+
+class OtherFormat(BankError):
+    """A shard of another version of the format: not damaged, and never to be made again unasked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +85,11 @@ class ShardInfo:
     """Of its captions, see `caption_digest`."""
     captions: int
     pictures: int
-    rejected: int
-    """Nouns whose mask was empty, tiny or nearly everything."""
+    """Captions with at least one noun that could be looked for; the others are not drawn."""
+    rejected: dict[str, int]
+    """Reason -> number of nouns that gave no row for it."""
+    failed: list[dict[str, str]]
+    """Captions on which a model failed: {"caption_id", "error"} each; none of their nouns gave a row."""
     pairs: int
 
 
@@ -104,26 +114,77 @@ def write_shard(path: Path, pairs: Sequence[Pair], info: dict[str, Any]) -> None
     arrays = {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}
     for name in ("key", "prototype"):
         arrays[name] = _vectors([getattr(p, name) for p in pairs])
+    write_rows(path, pa.table([arrays[n] for n in SCHEMA.names], schema=SCHEMA), info)
+
+
+def write_rows(path: Path, table: Any, info: dict[str, Any]) -> None:
+    """`write_shard` for rows that are an Arrow table of `SCHEMA` already."""
     about = json.dumps({"format": FORMAT, "version": VERSION, **info}, sort_keys=True)
-    table = pa.table([arrays[n] for n in SCHEMA.names], schema=SCHEMA.with_metadata({_ABOUT: about.encode()}))
+    table = table.cast(SCHEMA).replace_schema_metadata({_ABOUT: about.encode()})
     with atomic_path(path) as temp:
-        pq.write_table(table, temp, compression="zstd", row_group_size=_ROW_GROUP)
+        # Checksums a page, so that a shard can be told whole from damaged with nothing else at hand.
+        pq.write_table(
+            table,
+            temp,
+            compression="zstd",
+            row_group_size=_ROW_GROUP,
+            use_dictionary=["caption_id", "caption", "noun"],  # vectors hardly repeat a value
+            write_statistics=False,  # nobody asks for them, and no checksum covers them
+            write_page_checksum=True,
+        )
 
 
 def read_info(path: Path) -> ShardInfo:
-    """What a shard says about itself. Raises BankError naming it when it is missing, damaged or foreign."""
+    """What a shard says about itself. Raises BankError naming it when it is missing, damaged or foreign.
+
+    Only its footer is read, and what that promises is held against the file's size: no later reading takes
+    more memory than a bank's rows can need.
+    """
     try:
         file = pq.read_metadata(path)
         about = json.loads((file.metadata or {})[_ABOUT])
         if about.pop("format") != FORMAT or about.pop("version") != VERSION:
-            raise BankError(
+            raise OtherFormat(
                 f"{path}: written in a bank format this version does not read (it reads {VERSION})"
             )
-        return ShardInfo(pairs=file.num_rows, **about)
+        info = ShardInfo(pairs=file.num_rows, **about)
+        counts = (info.captions, info.pictures)
+        kinds = isinstance(info.settings, dict) and isinstance(info.digest, str)
+        if not kinds or not is_counts(info.rejected) or not isinstance(info.failed, list):
+            raise ValueError("values of the wrong kind")
+        if not all(type(n) is int and n >= 0 for n in counts):
+            raise ValueError("counts of the wrong kind")
+        if not file.schema.to_arrow_schema().equals(SCHEMA):
+            raise BankError(f"{path}: its columns are not those of a bank's shard")
+        _check_promises(path, file)
+        return info
     except FileNotFoundError as error:
         raise BankError(f"{path}: this shard is missing") from error
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+    except (*_UNREADABLE, pa.ArrowException) as error:
         raise BankError(f"{path}: not a whole shard of a bank") from error
+
+
+def _check_promises(path: Path, file: Any) -> None:
+    """Raise BankError where a shard's footer promises more than its file can hold.
+
+    Vectors are written plainly, two bytes a number, and hardly shrink; a file that unpacks to very much more
+    than its size, or whose vectors are fewer bytes than numbers, is made to fill memory.
+    """
+    groups = [file.row_group(i) for i in range(file.num_row_groups)]
+    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    unpacked = sum(column.total_uncompressed_size for column in columns)
+    size = path.stat().st_size
+    if unpacked > size * _MOST_PACKED + 2**20:
+        raise BankError(f"{path}: refused: its {size:,} bytes would unpack to {unpacked:,}")
+    for column in columns:
+        name = column.path_in_schema.split(".")[0]
+        if name in ("key", "prototype") and column.num_values * 2 > column.total_uncompressed_size:
+            raise BankError(f"{path}: refused: its column '{name}' is packed as no bank's is")
+
+
+def is_counts(value: Any) -> bool:
+    """Whether a value is reason -> number, none of them negative."""
+    return isinstance(value, dict) and all(type(n) is int and n >= 0 for n in value.values())
 
 
 def read_column(path: Path, name: str) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,21 @@ from typing import Any
 from ..errors import BankError
 from ..files import atomic_write_json
 from .arrays import write_arrays
-from .format import FORMAT, MANIFEST, SHARDS, VERSION, read_info, read_row, read_vectors, shard_name
+from .format import (
+    FORMAT,
+    MANIFEST,
+    SHARDS,
+    VERSION,
+    is_counts,
+    read_info,
+    read_row,
+    read_vectors,
+    shard_name,
+)
+
+
+LARGEST = 2**28
+"""Bytes of bank.json, at most: some 800,000 shards."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +37,21 @@ class ShardEntry:
     """Path within the bank."""
     captions: int
     pictures: int
-    rejected: int
+    rejected: dict[str, int]
+    """Reason -> number of nouns."""
+    failed: int
+    """Captions on which a model failed; the shard itself names them."""
     pairs: int
     bytes: int
+    sha256: str
+    """Of the file; looked at by `verify`, not at every opening."""
 
 
-def read_manifest(path: Path) -> tuple[dict[str, Any], list[ShardEntry]]:
-    """The content of bank.json and its shards, each looked at. Raises BankError as `Bank.open` says."""
+def read_manifest(path: Path, look: bool = True) -> tuple[dict[str, Any], list[ShardEntry]]:
+    """The content of bank.json and its shards, with `look` each looked at.
+
+    Raises BankError as `Bank.open` says.
+    """
     try:
         there = path.is_dir()
     except OSError as error:  # such as a name too long
@@ -35,6 +59,9 @@ def read_manifest(path: Path) -> tuple[dict[str, Any], list[ShardEntry]]:
     if not there:
         raise BankError(f"{path}: there is no such bank directory; `freeda collect` makes one")
     try:
+        size = (path / MANIFEST).stat().st_size
+        if size > LARGEST:
+            raise BankError(f"{path / MANIFEST}: refused: {size:,} bytes are no description of a bank")
         meta = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         half = any((path / SHARDS).glob("*.parquet")) if (path / SHARDS).is_dir() else False
@@ -44,7 +71,7 @@ def read_manifest(path: Path) -> tuple[dict[str, Any], list[ShardEntry]]:
             if half
             else f"{path}: not a bank: it has no {MANIFEST}"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BankError(f"{path / MANIFEST}: damaged or unreadable") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise BankError(f"{path / MANIFEST}: not the description of a bank")
@@ -69,7 +96,7 @@ def read_manifest(path: Path) -> tuple[dict[str, Any], list[ShardEntry]]:
         raise BankError(f"{path / MANIFEST}: damaged: its models, counts or dimensions are of the wrong kind")
     if meta["pairs"] != sum(s.pairs for s in shards):
         raise BankError(f"{path / MANIFEST}: damaged: its counts do not add up")
-    for shard in shards:
+    for shard in shards if look else ():
         _check_shard(path, shard)
     return meta, shards
 
@@ -87,7 +114,14 @@ def finish_bank(path: Path, n_shards: int, about: dict[str, Any]) -> None:
         info = read_info(file)
         shards.append(
             ShardEntry(
-                shard_name(i), info.captions, info.pictures, info.rejected, info.pairs, file.stat().st_size
+                file=shard_name(i),
+                captions=info.captions,
+                pictures=info.pictures,
+                rejected=info.rejected,
+                failed=len(info.failed),
+                pairs=info.pairs,
+                bytes=file.stat().st_size,
+                sha256=file_digest(file),
             )
         )
         if info.pairs and not widths:
@@ -104,11 +138,21 @@ def finish_bank(path: Path, n_shards: int, about: dict[str, Any]) -> None:
             "dimensions": widths,
             "captions": sum(s.captions for s in shards),
             "pictures": sum(s.pictures for s in shards),
-            "rejected": sum(s.rejected for s in shards),
+            "rejected": dict(sum((Counter(s.rejected) for s in shards), Counter[str]())),
+            "failed": sum(s.failed for s in shards),
             "pairs": sum(s.pairs for s in shards),
             "shards": [asdict(s) for s in shards],
         },
     )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex. Raises BankError where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BankError(f"{path}: this shard cannot be read ({error.strerror})") from error
 
 
 def _width(file: Path, name: str) -> int:
@@ -123,9 +167,11 @@ def _entry(index: int, entry: Any) -> ShardEntry:
     Its file's name follows from its place, so that none is listed twice or lies elsewhere.
     """
     shard = ShardEntry(**entry)
-    counts = (shard.captions, shard.pictures, shard.rejected, shard.pairs, shard.bytes)
+    counts = (shard.captions, shard.pictures, shard.failed, shard.pairs, shard.bytes)
     if shard.file != shard_name(index) or not all(type(n) is int and n >= 0 for n in counts):
         raise ValueError(f"shard {index} is listed as {shard.file!r} with {counts}")
+    if not is_counts(shard.rejected) or not isinstance(shard.sha256, str):
+        raise ValueError(f"shard {index} is listed with the rejected {shard.rejected!r}")
     return shard
 
 

@@ -11,6 +11,7 @@ from . import bank
 from .base import OneLineErrors
 from .collect import collect
 from .demo import demo
+from .nouns import nouns
 from .segment import segment
 
 app = typer.Typer(
@@ -44,6 +45,6 @@ def _face(
     pass
 
 
-for command in (segment, collect, demo):
+for command in (segment, collect, nouns, demo):
     app.command()(command)
 app.add_typer(bank.app, name="bank")

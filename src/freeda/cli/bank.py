@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import printable
+from ..errors import BankError, printable
 from .base import OneLineErrors
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, help="Look into a bank directory.")
@@ -32,6 +32,30 @@ def info(path: Annotated[Path, typer.Argument(help="Bank directory.", show_defau
     for key, value in flat({key: value for key, value in opened.meta.items() if key not in said}):
         table.add_row(Text(key), Text(value))
     Console().print(table)
+
+
+@app.command("verify")
+def verify(path: Annotated[Path, typer.Argument(help="Bank directory.", show_default=False)]) -> None:
+    """Read every byte of a bank, finished or not, and name what is damaged.
+
+    Exit code: 0 all is whole; 2 something is damaged, or the bank is not finished.
+    """
+    from ..bank.format import MANIFEST
+    from ..bank.verify import find_damage
+
+    said = Console(stderr=True)
+    with said.status("reading") as status:
+        found = list(find_damage(path, lambda file: status.update(f"reading {file}")))
+    for file, wrong in found:
+        said.print(Text(printable(f"{file}: {wrong}"), style="red"), soft_wrap=True)
+    if found:
+        n = "1 file is" if len(found) == 1 else f"{len(found):,} files are"
+        raise BankError(f"{path}: {n} damaged: the `freeda collect` that made the bank, run again, mends it")
+    if not (path / MANIFEST).is_file():
+        raise BankError(
+            f"{path}: its shards are whole, but the bank is not finished: run its `freeda collect` again"
+        )
+    Console().print(Text(f"whole: {printable(str(path))}", style="green"), soft_wrap=True)
 
 
 def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:

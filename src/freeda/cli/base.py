@@ -28,6 +28,8 @@ class OneLineErrors(TyperGroup):
         except FreedaError as error:
             say_error(error)
             raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(130) from error  # as a shell tells of a program that Ctrl-C ended
 
 
 def say_error(error: FreedaError, console: Console | None = None) -> None:

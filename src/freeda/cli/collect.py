@@ -2,35 +2,80 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from ..errors import printable
+from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
-from .base import Device, Model, change
+from .base import Model, change
+
+if TYPE_CHECKING:
+    from ..bank import Bank
 
 
 def collect(
-    captions: Annotated[
-        Path, typer.Argument(help="Text file with one caption a line, or COCO captions JSON.")
+    out: Annotated[
+        Path, typer.Option(help="Bank directory; one that is there is continued.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="Bank directory; one that is there is continued.")],
+    captions: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Text file with one caption a line, COCO captions JSON, CSV, TSV, Parquet or JSON lines.",
+            show_default=False,
+        ),
+    ] = None,
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of captions: a text file with one word a line; captions are made of them."
+        ),
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column that holds the captions; default: one called caption or text.")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column that holds the captions' ids; default: the row's number.")
+    ] = None,
     model: Model = DEFAULT,
-    device: Device = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or mps; several for several workers: cuda:0,cuda:1.")
+    ] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16 or auto: what the models compute in.")
+    ] = "float32",
+    workers: Annotated[
+        int | None, typer.Option(help="Processes, each with models of its own; default: one a device.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Take only the first so many captions.")] = None,
     seed: Annotated[int, typer.Option(help="Other pictures for the same captions.")] = 0,
     batch_size: Annotated[int | None, typer.Option(help="Captions drawn together.")] = None,
     shard_size: Annotated[int | None, typer.Option(help="Captions per file of the bank.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     keep_images: Annotated[bool, typer.Option("--keep-images", help="Keep pictures and masks too.")] = False,
+    tagger: Annotated[
+        str, typer.Option(help="What finds the nouns: pattern, spacy, or auto for the better one here.")
+    ] = "auto",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other option: --set threshold_rule=otsu --set key=caption."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Make shards again in which captions failed.")
+    ] = False,
 ) -> None:
     """Draw captions, find their nouns in the pictures, and keep a prototype of each: a bank.
 
-    May be stopped at any time; the same command continues where it was.
+    May be stopped at any time (Ctrl-C, a kill, no more power); the same command continues where it was, and
+    makes again what was damaged since. log.jsonl in the bank tells of every shard.
+
+    Exit code: 0 the bank is whole, even where some captions failed; 2 it stopped for the reason told;
+    130 Ctrl-C.
     """
     preset = find_preset(model)
     options = change(
@@ -40,10 +85,50 @@ def collect(
         steps=steps,
         keep_images=keep_images or None,
     )
+    options = parse_settings(settings or [], options)
     from ..collect.job import collect as run
 
-    bank = run(
-        captions, out=out, model=preset, device=device, limit=limit, seed=seed, options=options, progress=True
+    try:
+        bank = run(
+            captions,
+            out,
+            preset,
+            device,
+            limit,
+            seed,
+            options,
+            progress=True,
+            words=words,
+            column=column,
+            id_column=id_column,
+            workers=workers,
+            dtype=dtype,
+            tagger=tagger,
+            retry_failed=retry_failed,
+        )
+    except KeyboardInterrupt:
+        said = Text(f"stopped; the same command goes on with {printable(str(out))}", style="yellow")
+        Console(stderr=True).print(said, soft_wrap=True)
+        raise
+    _report(bank)
+
+
+def _report(bank: Bank) -> None:
+    """What the whole bank holds, by whichever runs it was made."""
+    from ..collect.progress import counts_line
+    from ..collect.shard import Tally
+
+    meta = bank.meta
+    tally = Tally(meta["captions"], meta["pictures"], len(bank), Counter(meta["rejected"]), meta["failed"])
+    console = Console()
+    console.print(
+        Text.assemble((f"bank of {len(bank):,} pairs in", "green"), f" {printable(str(bank.path))}"),
+        soft_wrap=True,
     )
-    said = Text.assemble((f"bank of {len(bank):,} pairs in", "green"), f" {printable(str(out))}")
-    Console().print(said, soft_wrap=True)
+    console.print(
+        Text(f"{tally.captions:,} captions, {tally.pictures:,} pictures, {counts_line(tally)}"),
+        soft_wrap=True,
+    )
+    if tally.failed:
+        told = "log.jsonl there tells why; --retry-failed tries the failed captions again"
+        console.print(Text(told, style="yellow"), soft_wrap=True)

@@ -16,45 +16,69 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import ModelError
-
-_LEFT_OUT = 3  # halvings of the latent side: 2 ** 3 = 8
+from ..options import Attribution
+from .layers import Layer, watched_layers
 
 
 class AttentionCapture:
     """Watches a UNet2DConditionModel while its pipeline draws a batch, without touching what it computes.
 
     `columns[i]` holds the text positions wanted for picture i of the batch. Only those columns are kept, so
-    memory grows with the number of wanted words, not with the text length:
+    memory grows with the number of wanted words, not with the text's length or the number of steps:
 
         with AttentionCapture(pipe.unet, [[5, 6], [3]]) as capture:
             pipe(["a ...", "two ..."], generator=...)
         maps = capture.maps()          # maps[i]: (len(columns[i]), h, w)
 
-    Every attention keeps its own processor for its output; the scores are worked out a second time beside it.
-    The processors are put back on leaving, after an exception too. One instance serves one batch.
+    Hooks read queries and keys as the pipeline's own attention makes them; its processors stay in their
+    places, and the pictures are the same to the last bit. Hooks go on leaving, after an exception too. One
+    instance serves one batch.
+
+    Args:
+        unet: of any Stable Diffusion 1.x, 2.x or XL pipeline.
+        columns: per picture, the wanted text positions; may be empty.
+        options: which attention is added up, and how; None takes DAAM's.
+        calls: how often the UNet will be called; needed only where not all steps count.
+        words: per picture, the text positions of all its words; needed only for normalisation "words".
+
+    Raises ModelError where the UNet has no cross-attention that counts, or one whose processor computes
+    something else than attention to the text.
     """
 
-    def __init__(self, unet: Any, columns: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        unet: Any,
+        columns: Sequence[Sequence[int]],
+        options: Attribution | None = None,
+        *,
+        calls: int | None = None,
+        words: Sequence[Sequence[int]] | None = None,
+    ) -> None:
         if not columns:
             raise ValueError("columns must name at least one picture")
+        self._options = options = options or Attribution()
+        if calls is None and (options.from_step, options.to_step) != (0.0, 1.0):
+            raise ValueError("not all steps count: say in `calls` how many there will be")
+        if options.normalisation == "words" and (words is None or len(words) != len(columns)):
+            raise ValueError("normalisation 'words' needs the positions of every picture's words")
         self._unet = unet
         self._columns = [list(c) for c in columns]
-        self._layers = _cross_attentions(unet)
-        self._originals: list[tuple[Any, Any]] = []
-        self._hook: Any = None
+        self._words = None if words is None or options.normalisation != "words" else [list(w) for w in words]
+        self._chosen = None if calls is None else options.counted(calls)
+        self._layers = watched_layers(unet, options.blocks)
+        self._hooks: list[Any] = []
+        self._calls = 0
         self._batch = 0
         self._latent: tuple[int, int] = (0, 0)
         self._sums: dict[int, torch.Tensor] = {}
         self._shapes: dict[int, tuple[int, int]] = {}
-        self.device: torch.device = torch.device("cpu")
+        self._tables: dict[tuple[Any, ...], torch.Tensor] = {}
 
     def __enter__(self) -> AttentionCapture:
-        self._hook = self._unet.register_forward_pre_hook(self._see_sample, with_kwargs=True)
         try:
+            self._hooks.append(self._unet.register_forward_pre_hook(self._see_sample, with_kwargs=True))
             for index, attn in enumerate(self._layers):
-                original = attn.processor
-                self._originals.append((attn, original))
-                attn.set_processor(_Watching(original, self, index))
+                self._hooks += Layer(attn, index, self.add).watch()
         except BaseException:
             self._restore()
             raise
@@ -66,12 +90,10 @@ class AttentionCapture:
         self._restore()
 
     def _restore(self) -> None:
-        for attn, original in self._originals:
-            attn.set_processor(original)
-        self._originals.clear()
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._tables.clear()
 
     @torch.no_grad()
     def maps(self) -> list[torch.Tensor]:
@@ -79,23 +101,31 @@ class AttentionCapture:
 
         Each is the mean over layers and heads of that head's attention, up-sampled bicubically
         (align_corners=False) to the latent's size and clamped at 0; summed over time steps, not normalised.
+        (The options `heads` and `normalisation` change what is averaged.)
         Raises ModelError if nothing was captured (the pipeline did not run, or has no such layer).
         """
         if not self._sums:
             raise ModelError(
-                "no cross-attention was captured: the pipeline did not run its UNet, or the UNet has none"
+                "no cross-attention was captured: the pipeline did not run its UNet, or every map that it "
+                f"has is left out (attribution.left_out {list(self._options.left_out)})"
             )
         total: torch.Tensor | None = None
-        heads = 0
+        weight = 0
         for index, acc in self._sums.items():
-            n, c, h, _ = acc.shape
-            level = acc.reshape(n * c, h, *self._shapes[index])
-            level = F.interpolate(level, self._latent, mode="bicubic", align_corners=False).clamp_(min=0)
+            n, h, _, c = acc.shape
+            level = acc.permute(0, 3, 1, 2).reshape(n * c, h, *self._shapes[index])
+            if self._shapes[index] != self._latent:  # else nothing would change
+                level = F.interpolate(level, self._latent, mode="bicubic", align_corners=False)
+            level = level.clamp(min=0)
+            if self._options.normalisation == "head":
+                level = level / _positive(level.amax((-2, -1), keepdim=True))
+            if self._options.heads == "max":
+                level, h = level.amax(1, keepdim=True), 1
             summed = level.sum(1).reshape(n, c, *self._latent)
             total = summed if total is None else total + summed
-            heads += h
+            weight += h
         assert total is not None
-        return [total[i, : len(c)] / heads for i, c in enumerate(self._columns)]
+        return [total[i, : len(c)] / weight for i, c in enumerate(self._columns)]
 
     def _see_sample(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before every UNet call: the batch and latent size, which only its input tells."""
@@ -109,87 +139,92 @@ class AttentionCapture:
             )
         self._batch = sample.shape[0]
         self._latent = (sample.shape[-2], sample.shape[-1])
-        self.device = sample.device
+        self._calls += 1
+        if self._chosen is not None and self._calls > len(self._chosen):
+            raise ModelError(f"the UNet was called more often than the {len(self._chosen)} times expected")
 
+    @torch.no_grad()
     def add(
-        self,
-        index: int,
-        attn: Any,
-        hidden: torch.Tensor,
-        text: torch.Tensor | None,
-        mask: torch.Tensor | None,
-        temb: torch.Tensor | None,
+        self, index: int, attn: Any, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None
     ) -> None:
-        """Adds one layer's attention of one time step; called by the watching processors."""
-        if text is None:  # a block that attends to itself at this place
+        """Adds one layer's attention of one time step; called as each watched attention ends.
+
+        `query` (batch, positions, heads x d) and `key` (batch, text, heads x d) as projected, `mask` as it
+        was given to the attention.
+        """
+        if self._chosen is not None and not self._chosen[self._calls - 1]:
             return
-        n = len(self._columns)
-        if hidden.shape[0] != self._batch or text.shape[0] != self._batch:
+        n, text = len(self._columns), key.shape[1]
+        if query.shape[0] != self._batch or key.shape[0] != self._batch:
             raise ModelError(
                 "the UNet's attention batch does not match its latents: this pipeline cannot be watched"
             )
-        positions = math.prod(hidden.shape[2:]) if hidden.ndim == 4 else hidden.shape[1]
-        shape, halvings = _level(positions, self._latent)
-        if halvings == _LEFT_OUT:
+        shape, level = _level(query.shape[1], self._latent)
+        if level in self._options.left_out:
             return
-        width = max(1, max(len(c) for c in self._columns))
-        wanted = torch.tensor([c + [0] * (width - len(c)) for c in self._columns], device=hidden.device)
-        if int(wanted.max()) >= text.shape[1]:
-            raise ModelError(
-                f"text position {int(wanted.max())} was asked for, but the text has {text.shape[1]}"
-            )
         if mask is not None:
-            mask = attn.prepare_attention_mask(mask, text.shape[1], self._batch)
-            mask = mask.view(self._batch, attn.heads, -1, text.shape[1])[-n:]
-        scores = _scores(attn, hidden[-n:], text[-n:], mask, temb if temb is None else temb[-n:])
-        heads = scores.shape[1]
-        # The softmax runs over all text positions; the wanted columns are taken afterwards.
-        at = wanted[:, None, None, :].expand(n, heads, positions, width)
-        kept = scores.softmax(-1).gather(-1, at).permute(0, 3, 1, 2)  # (n, columns, heads, positions)
+            mask = attn.prepare_attention_mask(mask, text, self._batch)
+            mask = mask.view(self._batch, attn.heads, -1, text)[-n:].float()
+        # In float32 whatever the model's precision: half precision has too few digits for a long sum.
+        query, key = (x[-n:].float().unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (query, key))
+        kept = self._attend(query, key, attn.scale, mask)
+        if self._options.normalisation == "step":
+            kept = kept / _positive(kept.amax(2, keepdim=True))
         if index in self._sums:
             self._sums[index] += kept
         else:
-            self._sums[index] = kept.contiguous()
+            self._sums[index] = kept.clone()  # a running sum of its own, never a view
             self._shapes[index] = shape
 
-
-class _Watching:
-    """An attention processor that shows its inputs to the capture and leaves the work to the original."""
-
-    def __init__(self, original: Any, capture: AttentionCapture, index: int) -> None:
-        self._original, self._capture, self._index = original, capture, index
-
-    def __call__(
-        self,
-        attn: Any,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        temb: torch.Tensor | None = None,
-        *args: Any,
-        **kwargs: Any,
+    def _attend(
+        self, query: torch.Tensor, key: torch.Tensor, scale: float, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        out = self._original(
-            attn, hidden_states, encoder_hidden_states, attention_mask, temb, *args, **kwargs
-        )
-        with torch.no_grad():
-            self._capture.add(self._index, attn, hidden_states, encoder_hidden_states, attention_mask, temb)
-        return out
+        """softmax(QK^T * scale) over all text positions, the wanted columns: (n, heads, positions, width).
+
+        Attention gives softmax(QK^T) V. Where V is 1 at one text position and 0 elsewhere, that is a column
+        of the softmax: the library's fast attention yields the wanted columns alone, and the full
+        (heads, positions, text) never exists.
+        """
+        text, side = key.shape[2], query.shape[-1]
+        if self._words is not None:
+            only = self._table(key, "words", 0, text)
+            mask = only if mask is None else mask + only
+        width = max(1, max(len(c) for c in self._columns))
+        found = []
+        for start in range(0, width, side):  # fast kernels want values as wide as the queries
+            pick = self._table(key, "columns", start, text)[..., :side].expand(-1, query.shape[1], -1, -1)
+            part = F.scaled_dot_product_attention(query, key, pick, attn_mask=mask, scale=scale)
+            found.append(part[..., : min(side, width - start)])
+        return found[0] if len(found) == 1 else torch.cat(found, -1)
+
+    def _table(self, like: torch.Tensor, kind: str, start: int, text: int) -> torch.Tensor:
+        """What picks columns ("columns", from the start-th on) or hides all but words; made once a shape.
+
+        (n, 1, text, d), 1 where row `t` is the column wanted at that place; (n, 1, 1, text), 0 or -inf.
+        """
+        side = like.shape[-1]
+        name = (kind, start, text, side, like.device)
+        if name not in self._tables:
+            rows = self._columns if kind == "columns" or self._words is None else self._words
+            most = max((p for row in rows for p in row), default=0)
+            if most >= text:
+                raise ModelError(f"text position {most} was asked for, but the text has {text}")
+            if kind == "columns":
+                table = torch.zeros(len(rows), 1, text, side)
+                for i, row in enumerate(rows):
+                    for j, position in enumerate(row[start : start + side]):
+                        table[i, 0, position, j] = 1
+            else:
+                table = torch.full((len(rows), 1, 1, text), -math.inf)
+                for i, row in enumerate(rows):
+                    table[i, 0, 0, row or slice(None)] = 0  # a caption without words hides nothing
+            self._tables[name] = table.to(like.device)
+        return self._tables[name]
 
 
-def _cross_attentions(unet: Any) -> list[Any]:
-    """The `attn2` modules of the down and up blocks, in order; the mid block's are left out."""
-    found = [
-        module
-        for block in (*unet.down_blocks, *unet.up_blocks)
-        for name, module in block.named_modules()
-        if name.rsplit(".", 1)[-1] == "attn2"
-    ]
-    if not found:
-        raise ModelError(
-            f"{type(unet).__name__} has no cross-attention in its down and up blocks: words cannot be found"
-        )
-    return found
+def _positive(x: torch.Tensor) -> torch.Tensor:
+    """`x`, where it is too small to divide by replaced by the smallest number that is not."""
+    return x.clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _level(positions: int, latent: tuple[int, int]) -> tuple[tuple[int, int], int]:
@@ -202,26 +237,3 @@ def _level(positions: int, latent: tuple[int, int]) -> tuple[tuple[int, int], in
     raise ModelError(
         f"an attention layer has {positions} positions, which no halving of a {latent} latent gives"
     )
-
-
-def _scores(
-    attn: Any, hidden: torch.Tensor, text: torch.Tensor, mask: torch.Tensor | None, temb: torch.Tensor | None
-) -> torch.Tensor:
-    """QK^T * scale (+ mask) as diffusers' Attention forms it: (n, heads, positions, text) float32."""
-    if attn.spatial_norm is not None:
-        hidden = attn.spatial_norm(hidden, temb)
-    if hidden.ndim == 4:
-        hidden = hidden.flatten(2).transpose(1, 2)
-    if attn.group_norm is not None:
-        hidden = attn.group_norm(hidden.transpose(1, 2)).transpose(1, 2)
-    if attn.norm_cross:
-        text = attn.norm_encoder_hidden_states(text)
-    query, key = (
-        x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (attn.to_q(hidden), attn.to_k(text))
-    )
-    if attn.norm_q is not None:
-        query = attn.norm_q(query)
-    if attn.norm_k is not None:
-        key = attn.norm_k(key)
-    scores = (query * attn.scale) @ key.transpose(-1, -2)
-    return scores.float() if mask is None else scores.float() + mask.float()

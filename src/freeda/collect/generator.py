@@ -1,10 +1,12 @@
-"""Drawing captions with diffusers' Stable Diffusion pipeline, words watched while it draws."""
+"""Drawing captions with diffusers' Stable Diffusion pipelines (1.x, 2.x, XL), words watched meanwhile."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,31 @@ from ..precision import choose_device, choose_dtype
 from ..presets import ModelSource
 from ..weights import load_weights, quiet
 from .attention import AttentionCapture
+from .compiling import compile_parts
+from .tokens import token_offsets
+
+# Class named in a checkpoint's model_index.json -> what its from_pretrained is told to leave away.
+FAMILIES: dict[str, dict[str, Any]] = {
+    "StableDiffusionPipeline": {
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    },
+    "StableDiffusionXLPipeline": {"add_watermarker": False},
+}
+
+_PROBE = "a skateboarder's weathered signpost, 2 zebras"
+
+# Option -> diffusers' class and what differs from the checkpoint's own scheduler settings.
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "dpm++": ("DPMSolverMultistepScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
+    "lcm": ("LCMScheduler", {}),
+    "turbo": ("EulerAncestralDiscreteScheduler", {"timestep_spacing": "trailing"}),
+    "lightning": ("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),
+}
 
 
 @dataclass(frozen=True)
@@ -41,13 +68,19 @@ class Generator:
     """A loaded text-to-image pipeline."""
 
     def __init__(self, pipe: Any) -> None:
-        """`pipe` is a diffusers StableDiffusionPipeline; it is used as it is."""
+        """`pipe` is a diffusers pipeline of one of `FAMILIES`; it is used as it is."""
         self.pipe = pipe
+        self._own_scheduler = pipe.scheduler
+        self._scheduler = "default"
+        self._compiled = False
         pipe.set_progress_bar_config(disable=True)
 
     @property
     def tokenizer(self) -> Any:
-        """The tokenizer whose positions the attribution's columns are."""
+        """The tokenizer whose positions the attribution's columns are.
+
+        XL has two, which cut a caption alike: at each position their encoders' states stand side by side.
+        """
         return self.pipe.tokenizer
 
     def draw(
@@ -60,38 +93,93 @@ class Generator:
         """Draw one picture a caption, together; `columns[i]` are the text positions wanted for picture i.
 
         Noise comes from a CPU generator per caption, so that a picture is the same on every device and in
-        every batch up to rounding. Raises ModelError if the pipeline yields NaN, InputError if it refuses.
+        every batch up to rounding. Raises ModelError if the pipeline yields NaN or cannot be watched,
+        InputError if it refuses.
         """
-        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        with AttentionCapture(self.pipe.unet, columns) as capture:
-            try:
-                images = self.pipe(
-                    list(captions),
-                    height=options.size,
-                    width=options.size,
-                    num_inference_steps=options.steps,
-                    guidance_scale=options.guidance,
-                    generator=generators,
-                    output_type="np",
-                ).images
-            except ValueError as error:  # diffusers' answer to sizes and step counts it cannot do
-                raise InputError(f"the generator refuses: {str(error).splitlines()[0]}") from error
+        self._prepare(options)
+        height, width = options.picture
+        with (
+            AttentionCapture(self.pipe.unet, columns, **self._watching(captions, options)) as capture,
+            _refusals(),
+        ):
+            images = self.pipe(
+                list(captions),
+                height=height,
+                width=width,
+                num_inference_steps=options.steps,
+                guidance_scale=options.guidance,
+                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+                output_type="np",
+            ).images
         if not np.isfinite(images).all():
             raise ModelError(
                 f"the generator drew NaN for caption {captions[0]!r} or its batch: use dtype float32"
             )
         return Drawn((images * 255).round().astype(np.uint8), capture.maps())
 
+    def _watching(self, captions: Sequence[str], options: CollectOptions) -> dict[str, Any]:
+        """What the capture has to know beyond the columns."""
+        how = options.attribution
+        known: dict[str, Any] = {"options": how}
+        if (how.from_step, how.to_step) != (0.0, 1.0):
+            # Some schedulers call the UNet more often than they take steps.
+            with _refusals():
+                self.pipe.scheduler.set_timesteps(options.steps)
+            known["calls"] = len(self.pipe.scheduler.timesteps)
+        if how.normalisation == "words":
+            offsets = [token_offsets(self.tokenizer, caption) for caption in captions]
+            known["words"] = [[i for i, (start, end) in enumerate(o) if end > start] for o in offsets]
+        return known
+
+    def _prepare(self, options: CollectOptions) -> None:
+        """Puts the pipeline into the state that the options ask for; costs nothing when it is in it."""
+        if options.scheduler != self._scheduler:
+            self.pipe.scheduler = self._scheduler_named(options.scheduler)
+            self._scheduler = options.scheduler
+        vae = self.pipe.vae
+        for name, wanted in (("use_slicing", options.vae_slicing), ("use_tiling", options.vae_tiling)):
+            if wanted and not hasattr(vae, name):
+                raise InputError(f"{type(vae).__name__} knows no {name[4:]}: leave vae_{name[4:]} off")
+            if hasattr(vae, name):
+                setattr(vae, name, wanted)
+        if options.compile and not self._compiled:
+            compile_parts(self.pipe)
+            self._compiled = True
+
+    def _scheduler_named(self, name: str) -> Any:
+        if name == "default":
+            return self._own_scheduler
+        import diffusers
+
+        kind, changes = SCHEDULERS[name]
+        with quiet():  # settings that the other scheduler does not know
+            return getattr(diffusers, kind).from_config(self._own_scheduler.config, **changes)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """diffusers answers sizes and step counts that it cannot do with ValueError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"the generator refuses: {str(error).splitlines()[0]}") from error
+
 
 def load_generator(
-    source: ModelSource, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
+    source: ModelSource,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "float32",
+    lora: ModelSource | None = None,
 ) -> Generator:
     """Load a Stable Diffusion pipeline from the hub or a local folder; no safety checker, safetensors only.
 
-    Raises ModelError, one line, when it cannot be had.
+    Its model_index.json tells the class, which must be one of `FAMILIES`. A LoRA is merged into the weights,
+    so that it costs no time (needs `peft`). Raises ModelError, one line, when something cannot be had.
     """
     with quiet():
-        from diffusers import StableDiffusionPipeline
+        import diffusers
         from diffusers.utils import logging
 
     on = choose_device(device)
@@ -99,18 +187,43 @@ def load_generator(
     logging.disable_progress_bar()
 
     def load(place: str, **keywords: Any) -> Any:
-        return StableDiffusionPipeline.from_pretrained(
-            place,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-            use_safetensors=True,
-            **keywords,
+        name = diffusers.DiffusionPipeline.load_config(place, **keywords).get("_class_name")
+        if not isinstance(name, str) or name not in FAMILIES:
+            raise ModelError(f"is of class {name}, but must be one of {', '.join(FAMILIES)}")
+        pipe = getattr(diffusers, name).from_pretrained(
+            place, use_safetensors=True, **FAMILIES[name], **keywords
         )
+        _check_tokenizers(pipe)
+        return pipe
 
     pipe = load_weights(source, "generator", load)
+    if lora is not None:
+        _merge_lora(pipe, lora)
     with quiet():
         pipe = pipe.to(device=on, dtype=kind)
-    for part in (pipe.unet, pipe.vae, pipe.text_encoder):
-        part.eval().requires_grad_(False)
+    for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        part = getattr(pipe, name, None)
+        if part is not None:
+            part.eval().requires_grad_(False)
     return Generator(pipe)
+
+
+def _check_tokenizers(pipe: Any) -> None:
+    """Columns are found by the first tokenizer's offsets; XL's second has to cut captions alike."""
+    offsets = token_offsets(pipe.tokenizer, _PROBE)
+    second = getattr(pipe, "tokenizer_2", None)
+    if second is not None and token_offsets(second, _PROBE) != offsets:
+        raise ModelError("its two tokenizers cut a caption differently: words cannot be found")
+
+
+def _merge_lora(pipe: Any, lora: ModelSource) -> None:
+    if find_spec("peft") is None:
+        raise ModelError(f"LoRA: {lora.id} needs the package peft: pip install peft")
+
+    def load(place: str, **keywords: Any) -> None:
+        pipe.load_lora_weights(place, use_safetensors=True, **keywords)
+
+    load_weights(lora, "LoRA", load)
+    with quiet():
+        pipe.fuse_lora()
+        pipe.unload_lora_weights()  # what was merged stays

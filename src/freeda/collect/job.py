@@ -1,34 +1,38 @@
-"""`freeda.collect`: captions in, a bank directory out, resumable by shard."""
+"""`freeda.collect`: captions or words in, a bank directory out, resumable by shard."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..bank import Bank
-from ..bank.arrays import remove_arrays
-from ..bank.format import MANIFEST, SHARDS, caption_digest, read_info, shard_name, write_shard
+from ..bank.format import MANIFEST, SHARDS
 from ..bank.manifest import finish_bank
 from ..encoders import model_identity
-from ..errors import BankError
+from ..errors import InputError
 from ..files import make_folder
-from ..options import CollectOptions, to_dict
-from ..precision import choose_device, choose_dtype
+from ..options import CollectOptions
+from ..precision import choose_dtype
 from ..presets import DEFAULT, Preset, find_preset
 from ..weights import identity_id
-from .captions import Caption, to_captions
-from .progress import CaptionProgress
-from .shard import CollectModels, Picture, load_models, make_shard
+from .captions import Caption, Captions, to_captions
+from .lock import only_writer
+from .log import append_line, cut_broken_line
+from .plan import Chunks, State, deal_devices, look, reopen, settings_of, sweep
+from .progress import CaptionProgress, note
+from .prompts import word_captions
+from .runner import Job, Runner
+from .shard import CollectModels, Picture, load_models
 from .tagging import choose_tagger
+from .workers import make_in_workers
 
 
 def collect(
-    captions: str | Path | Iterable[str | Caption],
-    out: str | Path,
+    captions: str | Path | Iterable[str | Caption] | None = None,
+    out: str | Path | None = None,
     model: str | Path | Preset = DEFAULT,
     device: str | torch.device = "auto",
     limit: int | None = None,
@@ -36,177 +40,140 @@ def collect(
     options: CollectOptions | None = None,
     progress: bool = False,
     *,
+    words: str | Path | Iterable[str] | None = None,
+    column: str | None = None,
+    id_column: str | None = None,
+    workers: int | None = None,
     dtype: str | torch.dtype = "float32",
     tagger: str = "auto",
+    retry_failed: bool = False,
     models: CollectModels | None = None,
     on_picture: Picture | None = None,
 ) -> Bank:
-    """Make a bank from captions, or finish one.
+    """Make a bank from captions or words, or finish one.
 
     Shards that are there and whole are kept, if they were made from the same captions with the same models,
-    options and seed; only the missing ones are made, and the result is the same as that of an unbroken run.
-    A larger `limit` extends a bank.
+    options and seed; damaged and missing ones are made, and the result is the same as that of an unbroken
+    run. A larger `limit` extends a bank. Stopped at any moment, it leaves nothing but whole shards.
 
     Args:
-        captions: a file (one caption a line, or COCO captions JSON), or the captions themselves.
+        captions: a file (see `captions.read_captions`), or the captions themselves; None where `words` are
+            given.
         out: the bank directory; made if need be.
         model: a preset, its name, or a preset JSON file.
+        device: "auto", "cpu", "cuda", "mps"; several ("cuda:0,cuda:1") are dealt to the workers in turn.
         limit: take only the first so many captions.
         seed: other pictures for the same captions.
         options: None takes the preset's.
-        progress: show a progress bar.
+        progress: show a bar where stderr is a terminal, else now and then a line on stdout.
+        words: a file with one word a line, or the words: captions are made of them (see
+            `prompts.word_captions`).
+        column, id_column: of a caption file that has columns.
+        workers: processes, each with models of its own; None takes one for every device named, and one works
+            in this process.
+        dtype: what the models compute in, see `precision.choose_dtype`.
         tagger: how nouns are found, see `tagging.choose_tagger`.
+        retry_failed: make shards again that hold captions on which a model failed.
         models: already loaded ones of that preset; None loads them, and only if something is missing.
         on_picture: called for each newly drawn caption with picture, maps and masks (see `shard.Picture`).
 
     Raises:
         InputError: captions, options, device or the output folder cannot be used.
-        ModelError: weights cannot be had.
-        BankError: `out` holds something else, or was made with other captions, models, options or seed.
+        ModelError: weights cannot be had, or the models fail on every caption.
+        BankError: `out` holds something else, was made with other captions, models, options or seed, or is
+            being written by another run.
+        WorkerError: a worker process died.
     """
+    if out is None or not str(out):
+        raise InputError("out is missing: name the bank's directory")
     preset = find_preset(model)
     options = preset.collect if options is None else options
-    found = to_captions(captions, limit)
+    found = _captions(captions, words, options, limit, column, id_column)
+    if progress and found.repeated:
+        note(f"left out {found.repeated:,} whose text was there before")
     chunks = [found[i : i + options.shard_size] for i in range(0, len(found), options.shard_size)]
-    out = Path(out)
-    _check_folder(out)
-    on = choose_device(device)
-    kind = choose_dtype(dtype, on)
-    settings = _settings(preset, options, seed, kind, choose_tagger(tagger), models)
-    missing = [i for i, chunk in enumerate(chunks) if not _is_made(out, i, chunk, settings)]
-    _check_extent(out, len(chunks))
-    if missing:
-        make_folder(out / SHARDS)
-        _sweep(out)
-        if models is None:
-            models = load_models(preset, options, on, kind)
-        # From here on the bank is half-written until bank.json is there again.
-        with CaptionProgress(len(found), len(found) - sum(len(chunks[i]) for i in missing), progress) as bar:
-            _reopen(out)
-            for i in missing:
-                made = make_shard(
-                    chunks[i],
-                    models,
-                    options,
-                    seed=seed,
-                    tagger=settings["tagger"],
-                    on_picture=on_picture,
-                    on_progress=bar.advance,
-                )
-                write_shard(
-                    out / shard_name(i),
-                    made.pairs,
-                    {
-                        "settings": settings,
-                        "digest": _digest(chunks[i]),
-                        "captions": len(chunks[i]),
-                        "pictures": made.pictures,
-                        "rejected": made.rejected,
-                    },
-                )
-                bar.found(len(made.pairs))
-    if missing or not (out / MANIFEST).is_file():
-        finish_bank(out, len(chunks), settings)
+    devices = deal_devices(device, workers)
+    if len(devices) > 1 and (models is not None or on_picture is not None):
+        name = "models" if models is not None else "on_picture"
+        raise InputError(f"{name} belongs to this process: leave it out, or use one worker")
+    kind, out = choose_dtype(dtype, torch.device(devices[0])), Path(out)
+    tagger = choose_tagger(tagger)
+    settings = settings_of(preset.name, _models(preset, models), options, seed, kind, tagger)
+    job = Job(str(out), options, seed, tagger, settings)
+
+    state = look(out, chunks, settings, retry_failed)
+    if not state.finished:
+        make_folder(out)
+        with only_writer(out):
+            if (out / MANIFEST).exists():  # it may have been finished meanwhile
+                state = look(out, chunks, settings, retry_failed)
+            if not state.finished:
+                make_folder(out / SHARDS)
+                sweep(out)
+                cut_broken_line(out)
+                # From here on the bank is half-written until bank.json is there again.
+                reopen(out)
+                _make(job, preset, kind, devices, chunks, state, progress, models, on_picture)
+                finish_bank(out, len(chunks), settings)
     return Bank.open(out)
 
 
-def _settings(
+def _make(
+    job: Job,
     preset: Preset,
-    options: CollectOptions,
-    seed: int,
     dtype: torch.dtype,
-    tagger: str,
+    devices: list[str],
+    chunks: Chunks,
+    state: State,
+    progress: bool,
     models: CollectModels | None,
-) -> dict[str, Any]:
-    """All that the rows depend on; the batch size and the device change them by rounding only."""
-    chosen = to_dict(options)
-    del chosen["batch_size"]
+    on_picture: Picture | None,
+) -> None:
+    """Make what is missing, here or in workers, and write a line of the log for every shard."""
+    missing = [(i, chunks[i]) for i in state.missing]
+    out, total = Path(job.out), sum(map(len, chunks))
+    if not missing:
+        return
+    if len(devices) == 1 and models is None:
+        models = load_models(preset, job.options, devices[0], dtype)
+    with CaptionProgress(total, total - sum(len(chunk) for _, chunk in missing), progress) as bar:
+        if len(devices) == 1:
+            assert models is not None
+            runner = Runner(job, models, on_picture)
+            for index, chunk in missing:
+                append_line(out, runner.make(index, chunk, bar.count))
+            return
+        try:
+            name = str(dtype).removeprefix("torch.")
+            make_in_workers(
+                job, preset, name, devices, missing, bar.count, lambda line: append_line(out, line)
+            )
+        finally:
+            sweep(out)  # a worker that was stopped while writing
+
+
+def _captions(
+    captions: str | Path | Iterable[str | Caption] | None,
+    words: str | Path | Iterable[str] | None,
+    options: CollectOptions,
+    limit: int | None,
+    column: str | None,
+    id_column: str | None,
+) -> Captions:
+    if (captions is None) == (words is None):
+        raise InputError("give captions or words, one of the two")
+    if words is None:
+        assert captions is not None
+        return to_captions(captions, limit, column=column, id_column=id_column, duplicates=options.duplicates)
+    if column is not None or id_column is not None:
+        raise InputError("a list of words has no columns: leave out column and id_column")
+    return word_captions(words, options, limit)
+
+
+def _models(preset: Preset, models: CollectModels | None) -> dict[str, Any]:
+    """Which models make the rows, without loading them."""
     identity = dict(models.encoders.identity if models is not None else {}) or model_identity(preset)
     generator = {"id": identity_id(preset.generator, preset.name), "revision": preset.generator.revision}
-    return {
-        "preset": preset.name,
-        "models": {**identity, "generator": generator},
-        "options": chosen,
-        "seed": seed,
-        "tagger": tagger,
-        "dtype": str(dtype).removeprefix("torch."),
-    }
-
-
-def _check_folder(out: Path) -> None:
-    """Refuse a folder that holds something else than (part of) this bank."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise BankError(f"{out}: is a file: the bank needs a directory")
-    known = {MANIFEST, SHARDS, "keys.npy", "prototypes.npy"}
-    foreign = sorted(p.name for p in out.iterdir() if p.name not in known and not p.name.startswith("."))
-    if foreign:
-        raise BankError(f"{out}: holds '{foreign[0]}', which is no part of a bank: use an empty directory")
-
-
-def _check_extent(out: Path, n_shards: int) -> None:
-    """Refuse to make a bank smaller than it already is."""
-    expected = {Path(shard_name(i)).name for i in range(n_shards)}
-    more = sorted(p.name for p in (out / SHARDS).glob("*.parquet") if p.name not in expected)
-    if more:
-        raise BankError(_more(out, f"{SHARDS}/{more[0]}"))
-
-
-def _is_made(out: Path, index: int, chunk: list[Caption], settings: dict[str, Any]) -> bool:
-    """Whether a shard is there and whole. Raises BankError if it was made otherwise."""
-    path = out / shard_name(index)
-    if not path.exists():
-        return False
-    try:
-        info = read_info(path)
-    except BankError:
-        return False  # damaged: made again
-    other = _difference(info.settings, settings)
-    if other:
-        raise BankError(
-            f"{out}: was begun with other settings ({other}): use the same again, or another directory"
-        )
-    if info.digest == _digest(chunk):
-        return True
-    if info.captions < len(chunk) and info.digest == _digest(chunk[: info.captions]):
-        return False  # the last shard of a run with a smaller limit: made again, longer
-    if info.captions > len(chunk):
-        raise BankError(_more(out, shard_name(index)))
-    raise BankError(f"{out}: {shard_name(index)} was made from other captions: use another directory")
-
-
-def _more(out: Path, shard: str) -> str:
-    return f"{out}: {shard} holds more than the captions asked for: use the same again, or another directory"
-
-
-def _difference(a: Any, b: Any, name: str = "") -> str:
-    """The first setting in which two differ, in words; "" if they agree."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in sorted({*a, *b}):
-            found = _difference(a.get(key), b.get(key), f"{name}.{key}" if name else str(key))
-            if found:
-                return found
-        return ""
-    return "" if a == b else f"{name} was {a!r}, now {b!r}"
-
-
-def _digest(chunk: list[Caption]) -> str:
-    return caption_digest((c.id, c.text) for c in chunk)
-
-
-def _reopen(out: Path) -> None:
-    """Take away what says that the bank is whole."""
-    try:
-        (out / MANIFEST).unlink(missing_ok=True)
-        remove_arrays(out)
-    except OSError as error:
-        raise BankError(f"{out}: this bank cannot be changed ({error.strerror})") from error
-
-
-def _sweep(out: Path) -> None:
-    """Remove what a killed run left half-written."""
-    for folder in (out, out / SHARDS):
-        for temp in folder.glob(".*.tmp"):
-            with suppress(OSError):
-                temp.unlink()
+    if preset.lora is not None:
+        generator["lora"] = f"{identity_id(preset.lora, preset.name)}@{preset.lora.revision or 'main'}"
+    return {**identity, "generator": generator}

@@ -1,4 +1,4 @@
-"""Weak masks from attribution maps."""
+"""Weak masks from attribution maps: scaled, cut, and, if wanted, settled by superpixels."""
 
 from __future__ import annotations
 
@@ -10,36 +10,76 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from ..options import CollectOptions
+from ..segment.regions import RegionMap, superpixels
+
+_DEFAULT = CollectOptions()
+
 
 @dataclass(frozen=True)
 class WordMask:
     """A word's map at picture size and the mask cut from it."""
 
     map: npt.NDArray[np.float32]
-    """(H, W) in [0, 1], min-max normalised; all 0 where the attribution is flat."""
+    """(H, W) in [0, 1], scaled as `CollectOptions.map_range` says; all 0 where the attribution is flat."""
     mask: npt.NDArray[np.bool_]
-    """(H, W), true where `map` is above the threshold."""
+    """(H, W), true inside."""
     area: float
     """Share of the picture inside the mask, 0 to 1."""
     contrast: float
-    """Mean of `map` inside the mask minus its mean outside, 0 to 1: how sharply the word is located."""
+    """Mean of `map` inside the mask minus its mean outside, -1 to 1: how sharply the word is located. 0 for a
+    mask without an inside or an outside; below 0 only where superpixels overruled the map."""
+
+    @property
+    def flat(self) -> bool:
+        """Whether the attribution was the same everywhere, or not finite: it locates nothing."""
+        return not self.map.any()
 
 
-def word_mask(attribution: torch.Tensor, size: tuple[int, int], threshold: float) -> WordMask:
+def word_masks(
+    image: npt.NDArray[np.uint8],
+    attributions: Sequence[torch.Tensor],
+    options: CollectOptions = _DEFAULT,
+) -> list[WordMask]:
+    """The masks of several words of one picture (H, W, 3) RGB; its superpixels are cut once, if at all."""
+    regions = superpixels(image, options.superpixels) if options.refine != "none" and attributions else None
+    height, width = image.shape[:2]
+    return [word_mask(a, (height, width), options, regions) for a in attributions]
+
+
+def word_mask(
+    attribution: torch.Tensor,
+    size: tuple[int, int],
+    options: CollectOptions = _DEFAULT,
+    regions: RegionMap | None = None,
+) -> WordMask:
     """Mask of one word.
 
     The attribution (h, w), any non-negative scale, is up-sampled bicubically (align_corners=False) to
-    `size` = (H, W) pixels, min-max normalised there, and cut: above `threshold` is inside (DAAM's way).
+    `size` = (H, W) pixels, scaled to [0, 1] by `options.map_range` and cut by `options.threshold_rule`:
+    above is inside. Where `options.refine` asks for it, each of the `regions` (H, W), 0 to R-1, is then put
+    inside or outside as a whole. The defaults are DAAM's: min-max, cut at 0.4.
     """
     up = F.interpolate(attribution.float()[None, None], size, mode="bicubic", align_corners=False)[0, 0]
     low, high = up.min(), up.max()
     # A flat or broken map locates nothing; dividing by its range would blow rounding up to a mask.
-    spread = float(high - low)
-    if not np.isfinite(spread) or spread <= 1e-6 * max(1e-12, float(high.abs())):
-        nothing = np.zeros(size, np.float32)
-        return WordMask(nothing, nothing > 0, 0.0, 0.0)
+    least = 1e-6 * max(1e-12, float(high.abs()))
+    if not _apart(float(low), float(high), least):
+        return _nothing(size)
+    if options.map_range == "percentiles":
+        tail = options.map_tail
+        low, high = torch.tensor(np.quantile(up.cpu().numpy(), [tail, 1 - tail]), dtype=up.dtype).to(
+            up.device
+        )
+    elif options.map_range == "max":
+        low = torch.zeros_like(low)
+    if not _apart(float(low), float(high), least):
+        return _nothing(size)
     scaled = ((up - low) / (high - low)).clamp_(0, 1).cpu().numpy()
-    mask = scaled > threshold
+    cut = _cut(scaled, options)
+    mask = scaled > cut
+    if regions is not None and options.refine != "none":
+        mask = _settled(scaled, mask, cut, regions, options.refine)
     area = float(mask.mean())
     contrast = float(scaled[mask].mean() - scaled[~mask].mean()) if 0 < area < 1 else 0.0
     return WordMask(scaled, mask, area, contrast)
@@ -52,3 +92,44 @@ def word_map(token_maps: torch.Tensor, columns: Sequence[int], wanted: Sequence[
     """
     at = {column: i for i, column in enumerate(columns)}
     return token_maps[[at[c] for c in wanted]].mean(0)
+
+
+def _apart(low: float, high: float, least: float) -> bool:
+    return bool(np.isfinite(high - low)) and high - low > least
+
+
+def _nothing(size: tuple[int, int]) -> WordMask:
+    zeros = np.zeros(size, np.float32)
+    return WordMask(zeros, zeros > 0, 0.0, 0.0)
+
+
+def _cut(scaled: npt.NDArray[np.float32], options: CollectOptions) -> float:
+    """The value above which a pixel is inside; at least one always is, except by the fixed rule."""
+    if options.threshold_rule == "fixed":
+        return options.threshold
+    if options.threshold_rule == "otsu":
+        from skimage.filters import threshold_otsu
+
+        found = float(threshold_otsu(scaled))
+    else:
+        found = float(np.quantile(scaled, 1 - options.keep_share))
+    # Clipping may leave more pixels at the top than are to be kept: they are alike, so all are.
+    return min(found, float(np.nextafter(scaled.max(), np.float32(0))))
+
+
+def _settled(
+    scaled: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.bool_],
+    cut: float,
+    regions: RegionMap,
+    how: str,
+) -> npt.NDArray[np.bool_]:
+    """Every region inside or outside as a whole: by the greater part of its pixels, or by its mean value."""
+    flat = regions.ravel()
+    pixels = np.bincount(flat)
+    if how == "vote":
+        inside = 2 * np.bincount(flat, weights=mask.ravel()) > pixels
+    else:
+        inside = np.bincount(flat, weights=scaled.ravel()) > cut * pixels
+    settled: npt.NDArray[np.bool_] = inside[regions]
+    return settled

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .captions import Caption, word_spans
 from .tagging import Word, tag_words
-from .words import COLOURS, FIXED, IRREGULAR, NOT_OBJECTS, PERSONS, PLURAL_MODIFIERS, PLURAL_ONLY
+from .words import (
+    COLOURS,
+    CONTESTS,
+    FIXED,
+    GAMES,
+    IRREGULAR,
+    NOT_OBJECTS,
+    PERSONS,
+    PLURAL_MODIFIERS,
+    PLURAL_ONLY,
+    SHOWN_GAMES,
+)
 
 _LONGEST = 3  # words in one compound; longer runs are tagger mistakes far more often than nouns
 
@@ -34,14 +46,28 @@ def find_nouns(text: str, tagger: str = "auto") -> list[Noun]:
     return [Noun(lemma, tuple(spans)) for lemma, spans in found.items()]
 
 
+def nouns_of(caption: Caption, tagger: str = "auto") -> list[Noun]:
+    """The nouns to look for in a caption's picture: all of them, or only the word that is wanted of it.
+
+    A wanted word is taken as it is given, in lower case: it need be no noun of the tagger's, and a plural
+    stays one.
+    """
+    if caption.word is None:
+        return find_nouns(caption.text, tagger)
+    spans = word_spans(caption.text, caption.word)
+    return [Noun(" ".join(caption.word.lower().split()), spans)] if spans else []
+
+
 def singular(word: str) -> str:
     """The singular of a lower-case English noun, by a table of exceptions and then by its ending."""
     if word in IRREGULAR:
         return IRREGULAR[word]
     if word in PLURAL_ONLY or len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
         return word
+    if word.endswith(("ies", "oes")) and len(word) <= 4:
+        return word[:-1]
     if word.endswith("ies"):
-        return word[:-1] if len(word) <= 4 else word[:-3] + "y"
+        return word[:-3] + "y"
     if word.endswith(("sses", "ches", "shes", "xes", "zzes", "oes")):
         return word[:-2]
     if word.endswith("uses") and not word.endswith("ouses"):
@@ -62,7 +88,7 @@ def _runs(words: list[Word], text: str) -> list[list[Word]]:
             and bool(runs)
             and text[last.end : word.start].isspace()
             and (f"{last.text} {word.text}" in FIXED or last.text not in PERSONS | NOT_OBJECTS)
-            and (last.tag not in ("NNS", "NNPS") or last.text in PLURAL_MODIFIERS)
+            and (not _is_plural(last) or last.text in PLURAL_MODIFIERS)
             and len(runs[-1]) < _LONGEST
         )
         if joined:
@@ -72,8 +98,20 @@ def _runs(words: list[Word], text: str) -> list[list[Word]]:
     return runs
 
 
+def _is_plural(word: Word) -> bool:
+    """By tag and form: the tagger takes "broccoli" for a plural, which would cut "broccoli plant" in two."""
+    return word.tag in ("NNS", "NNPS") and singular(word.text) != word.text
+
+
 def _drop_not_objects(run: list[Word]) -> list[Word]:
-    """The run without words that name nothing drawable at its ends ("kitchen area" -> "kitchen")."""
+    """The run without words that name nothing drawable at its ends ("kitchen area" -> "kitchen").
+
+    Of a game nothing is left ("tennis", "baseball game"), but "tennis player" and "video game" stay.
+    """
+    if all(w.text in GAMES for w in run):
+        return []
+    if singular(run[-1].text) in CONTESTS and not (len(run) > 1 and run[-2].text in SHOWN_GAMES):
+        return []
     if " ".join(w.text for w in run[-2:]) in FIXED:  # "parking lot", though a lot is nothing by itself
         return run
     while run and _not_object(run[-1]):

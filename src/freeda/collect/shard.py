@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import io
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from ..bank import Pair
 from ..encoders import Encoders, load_encoders
+from ..errors import FreedaError, ModelError, printable
 from ..options import CollectOptions
-from ..pooling import pool_regions
 from ..presets import Preset
 from .captions import Caption
 from .generator import Generator, load_generator, picture_seed
 from .keys import NounKeys
-from .masks import WordMask, word_map, word_mask
-from .nouns import Noun, find_nouns
+from .masks import WordMask, word_map, word_masks
+from .nouns import Noun, nouns_of
+from .pairs import make_pair, small_jpeg
 from .tokens import span_columns, token_offsets, whole
 
 Picture = Callable[[Caption, npt.NDArray[np.uint8], list[tuple[Noun, WordMask]]], None]
 """Called for each drawn caption with its picture (H, W, 3) and every noun's map and mask."""
 
-_KEPT_SIDE = 256  # pixels; pictures are kept to explain a result, not to be worked on
+HOPELESS = 16
+"""Captions that must all fail, the first of a shard, for the models to be taken for broken."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,50 @@ class CollectModels:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A caption on which a model failed, also when it was tried alone."""
+
+    caption_id: str
+    error: str
+    """In one line."""
+
+
+@dataclass
+class Tally:
+    """What became of captions and their nouns: of a batch, a shard, a run."""
+
+    captions: int = 0
+    pictures: int = 0
+    """Captions drawn; those without a noun are not."""
+    pairs: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Reason (of `pairs.REASONS`) -> nouns that gave no row."""
+    failed: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Count another tally in."""
+        self.captions += other.captions
+        self.pictures += other.pictures
+        self.pairs += other.pairs
+        self.rejected += other.rejected
+        self.failed += other.failed
+
+
+@dataclass(frozen=True)
 class ShardResult:
     """The rows of a shard, in caption order, and what became of the rest."""
 
     pairs: list[Pair]
     pictures: int
-    """Captions with at least one noun; the others are not drawn."""
-    rejected: int
-    """Nouns without a usable mask or prototype, or cut off with the end of a long caption."""
+    """Captions drawn; those without a noun are not."""
+    rejected: dict[str, int]
+    """Reason (of `pairs.REASONS`) -> nouns that gave no row."""
+    failed: list[Failure]
+    """Captions on which a model failed, in caption order."""
+    error: Exception | None = None
+    """The first of their errors."""
+    retried: int = 0
+    """Batches that had to be tried again caption by caption."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +95,20 @@ class _Task:
     columns: list[int]
 
 
+@dataclass
+class _Plan:
+    tasks: list[_Task] = field(default_factory=list)
+    cut_off: Counter[str] = field(default_factory=Counter)
+    failed: list[Failure] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    image: npt.NDArray[np.uint8]
+    words: list[tuple[Noun, WordMask]]
+    rows: list[Pair | str]
+
+
 def load_models(
     preset: Preset,
     options: CollectOptions,
@@ -66,9 +117,8 @@ def load_models(
 ) -> CollectModels:
     """Load a preset's encoders and generator. Raises ModelError or InputError, one line."""
     encoders = load_encoders(preset, device, dtype)
-    return CollectModels(
-        encoders, load_generator(preset.generator, device, dtype), NounKeys(encoders.clip, options.templates)
-    )
+    generator = load_generator(preset.generator, device, dtype, preset.lora)
+    return CollectModels(encoders, generator, NounKeys(encoders.clip, options))
 
 
 def make_shard(
@@ -79,50 +129,104 @@ def make_shard(
     seed: int = 0,
     tagger: str = "auto",
     on_picture: Picture | None = None,
-    on_progress: Callable[[int], None] | None = None,
+    on_batch: Callable[[Tally], None] | None = None,
 ) -> ShardResult:
     """Draw the captions, locate their nouns, and take a key and a prototype of each (method, offline stage).
 
     The same captions, models, options and seed give the same rows; another `options.batch_size` changes
-    them by rounding only. `on_progress` is told how many more captions are done.
+    them by rounding only. A batch on which a model fails is tried again caption by caption, and what fails
+    then is left out and told. `on_batch` is told what became of every batch.
+
+    Where the first `HOPELESS` captions all fail, the models are broken, not the captions: `broken` is raised.
     """
-    tasks, cut_off = _plan(captions, models.generator.tokenizer, seed, tagger)
-    if on_progress is not None and len(captions) > len(tasks):
-        on_progress(len(captions) - len(tasks))
+    on_batch = on_batch or (lambda _: None)
+    models = replace(models, keys=models.keys.under(options))  # they may have been loaded for other options
+    plan = _plan(captions, models.generator.tokenizer, seed, tagger)
     pairs: list[Pair] = []
-    nouns = cut_off + sum(len(t.nouns) for t in tasks)
-    for start in range(0, len(tasks), options.batch_size):
-        batch = tasks[start : start + options.batch_size]
-        pairs += _draw_batch(batch, models, options, on_picture)
-        if on_progress is not None:
-            on_progress(len(batch))
-    return ShardResult(pairs, len(tasks), nouns - len(pairs))
+    rejected, failed = Counter(plan.cut_off), list(plan.failed)
+    first: Exception | None = None
+    pictures, retried = 0, 0
+    unseen = len(captions) - len(plan.tasks)
+    on_batch(Tally(unseen, 0, 0, Counter(plan.cut_off), len(plan.failed)))
+    for start in range(0, len(plan.tasks), options.batch_size):
+        batch = plan.tasks[start : start + options.batch_size]
+        told = Tally(captions=len(batch))
+        found, again = _attempt(batch, models, options)
+        retried += again
+        for task, drawn in zip(batch, found, strict=True):
+            if isinstance(drawn, Exception):
+                failed.append(Failure(task.caption.id, one_line(drawn)))
+                first = first or drawn
+                told.failed += 1
+                continue
+            if on_picture is not None:
+                on_picture(task.caption, drawn.image, drawn.words)
+            made = [row for row in drawn.rows if not isinstance(row, str)]
+            told.pictures, told.pairs = told.pictures + 1, told.pairs + len(made)
+            told.rejected.update(row for row in drawn.rows if isinstance(row, str))
+            pairs += made
+        pictures += told.pictures
+        rejected += told.rejected
+        if first is not None and not pictures and start + len(batch) >= HOPELESS:
+            raise broken(first) from first
+        on_batch(told)
+    order = {caption.id: i for i, caption in enumerate(captions)}
+    failed.sort(key=lambda failure: order[failure.caption_id])
+    return ShardResult(pairs, pictures, dict(rejected), failed, first, retried)
 
 
-def _plan(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger: str) -> tuple[list[_Task], int]:
-    """What to draw and which text positions to watch, and how many nouns the tokenizer cut off."""
-    tasks, cut_off = [], 0
+def broken(error: Exception) -> FreedaError:
+    """What to raise where every caption failed, the first with `error`."""
+    if isinstance(error, FreedaError):
+        return type(error)(str(error))
+    return ModelError(f"no caption could be drawn, the first one failed with {one_line(error)}")
+
+
+def one_line(error: Exception) -> str:
+    """An error's kind and the first line of its text, at most 300 characters."""
+    text = printable((str(error).strip().splitlines() or [""])[0])
+    return (text if isinstance(error, FreedaError) else f"{type(error).__name__}: {text}")[:300]
+
+
+def _plan(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger: str) -> _Plan:
+    """What to draw and which text positions to watch; nouns that the tokenizer cut off are counted."""
+    plan = _Plan()
     for caption in captions:
-        found = find_nouns(caption.text, tagger)
-        if not found:
+        try:
+            found = nouns_of(caption, tagger)
+            offsets = token_offsets(tokenizer, caption.text) if found else []
+        except FreedaError:  # a tokenizer or tagger that can do nothing of the kind
+            raise
+        except Exception as error:  # whatever it is, it concerns this caption
+            plan.failed.append(Failure(caption.id, one_line(error)))
             continue
-        offsets = token_offsets(tokenizer, caption.text)
         nouns = []
         for noun in found:
             columns = span_columns(offsets, [s for s in noun.spans if whole(offsets, s)])
             if columns:
                 nouns.append((noun, columns))
             else:
-                cut_off += 1
+                plan.cut_off["cut off"] += 1
         if nouns:
             watched = sorted({c for _, columns in nouns for c in columns})
-            tasks.append(_Task(caption, picture_seed(caption.id, seed), nouns, watched))
-    return tasks, cut_off
+            plan.tasks.append(_Task(caption, picture_seed(caption.id, seed), nouns, watched))
+    return plan
 
 
-def _draw_batch(
-    batch: list[_Task], models: CollectModels, options: CollectOptions, on_picture: Picture | None
-) -> list[Pair]:
+def _attempt(
+    batch: list[_Task], models: CollectModels, options: CollectOptions
+) -> tuple[Sequence[_Drawn | Exception], bool]:
+    """Each caption's picture and rows, or its error; and whether they had to be tried one by one."""
+    try:
+        return _draw_batch(batch, models, options), False
+    except Exception as error:  # models raise anything; what it was is told with the caption
+        if len(batch) == 1:
+            return [error], False
+    # Outside the handler, where nothing holds the failed batch's memory any more.
+    return [found for task in batch for found in _attempt([task], models, options)[0]], True
+
+
+def _draw_batch(batch: list[_Task], models: CollectModels, options: CollectOptions) -> list[_Drawn]:
     drawn = models.generator.draw(
         [t.caption.text for t in batch], [t.seed for t in batch], [t.columns for t in batch], options
     )
@@ -130,72 +234,20 @@ def _draw_batch(
     pixels = torch.from_numpy(drawn.images).to(encoders.device).permute(0, 3, 1, 2).float() / 255
     dense = encoders.dense.encode(pixels)
     embedded = encoders.clip.encode_image(pixels).cpu().numpy()
-    pairs: list[Pair] = []
+    out = []
     for task, image, maps, features, seen in zip(
         batch, drawn.images, drawn.maps, dense, embedded, strict=True
     ):
-        located = [
-            (noun, word_mask(word_map(maps, task.columns, columns), image.shape[:2], options.threshold))
-            for noun, columns in task.nouns
-        ]
-        if on_picture is not None:
-            on_picture(task.caption, image, located)
-        picture = _jpeg(image) if options.keep_images else None
+        words = word_masks(image, [word_map(maps, task.columns, c) for _, c in task.nouns], options)
+        located = [(noun, word) for (noun, _), word in zip(task.nouns, words, strict=True)]
+        picture = small_jpeg(image) if options.keep_images else None
+        rows: list[Pair | str] = []
         for noun, word in located:
-            pair = _pair(task, noun, word, features, seen, models.keys, options, picture)
-            if pair is not None:
-                pairs.append(pair)
+            made = make_pair(
+                task.caption, task.seed, noun, word, features, seen, models.keys, options, picture
+            )
+            rows.append(made)
+            if not isinstance(made, str):
                 picture = None  # stored once a caption
-    return pairs
-
-
-def _pair(
-    task: _Task,
-    noun: Noun,
-    word: WordMask,
-    features: torch.Tensor,
-    seen: npt.NDArray[np.float32],
-    keys: NounKeys,
-    options: CollectOptions,
-    picture: bytes | None,
-) -> Pair | None:
-    """The row of one noun, or None where its mask or vectors are of no use."""
-    if not word.mask.any() or not options.min_area <= word.area <= options.max_area:
-        return None
-    pooled, weight = pool_regions(features, np.where(word.mask, 0, -1), 1)
-    key = keys(noun.lemma)
-    if key is None or float(weight[0]) == 0:
-        return None
-    prototype = pooled[0].cpu().numpy().astype(np.float16)
-    if not np.isfinite(prototype).all() or not np.isfinite(key).all():
-        return None
-    return Pair(
-        caption_id=task.caption.id,
-        caption=task.caption.text,
-        noun=noun.lemma,
-        spans=noun.spans,
-        seed=task.seed,
-        key=key.astype(np.float16),
-        prototype=prototype,
-        area=word.area,
-        contrast=word.contrast,
-        agreement=float(seen @ key),
-        image=picture,
-        mask=_png(word.mask) if options.keep_images else None,
-    )
-
-
-def _jpeg(image: npt.NDArray[np.uint8]) -> bytes:
-    small = Image.fromarray(image)
-    small.thumbnail((_KEPT_SIDE, _KEPT_SIDE), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    small.save(out, "JPEG", quality=90)
-    return out.getvalue()
-
-
-def _png(mask: npt.NDArray[np.bool_]) -> bytes:
-    small = Image.fromarray(mask.astype(np.uint8) * 255)
-    small.thumbnail((_KEPT_SIDE, _KEPT_SIDE), Image.Resampling.NEAREST)
-    out = io.BytesIO()
-    small.convert("1").save(out, "PNG")
-    return out.getvalue()
+        out.append(_Drawn(image, located, rows))
+    return out

@@ -8,10 +8,10 @@ from typing import Any
 from ..errors import ModelError
 
 
-def token_offsets(tokenizer: Any, text: str) -> list[tuple[int, int]]:
+def token_offsets(tokenizer: Any, text: str, length: int | None = None) -> list[tuple[int, int]]:
     """Half-open character span of every text position, exactly as a pipeline tokenizes its prompt.
 
-    Padded and cut to `tokenizer.model_max_length`; special tokens have the empty span (0, 0).
+    Padded and cut to `length`, or to `tokenizer.model_max_length`; special tokens have the empty span (0, 0).
     Raises ModelError for a tokenizer that cannot tell offsets (one that is not "fast").
     """
     if not getattr(tokenizer, "is_fast", False):
@@ -20,7 +20,7 @@ def token_offsets(tokenizer: Any, text: str) -> list[tuple[int, int]]:
         text,
         padding="max_length",
         truncation=True,
-        max_length=tokenizer.model_max_length,
+        max_length=tokenizer.model_max_length if length is None else length,
         return_offsets_mapping=True,
     )
     return [(int(start), int(end)) for start, end in coded["offset_mapping"]]

@@ -44,6 +44,23 @@ NOT_OBJECTS = _set("""
 """)
 """Nouns of composition, amount, time and deed: nothing in a picture that a mask could cover."""
 
+GAMES = _set("""
+    tennis soccer hockey rugby cricket golf polo badminton lacrosse softball doubles singles mens womens
+""")
+"""Games by name, and what is said with them: nothing to cover by themselves, nor together ("mens doubles").
+Baseball, basketball, football and volleyball are balls, too.
+"""
+
+CONTESTS = _set("""
+    game match tournament competition contest race championship marathon
+""")
+"""Heads of compounds that are events, whatever stands before ("baseball game", "horse race")."""
+
+SHOWN_GAMES = _set("""
+    video board card arcade computer
+""")
+"""Games of these are things: "video game", "board game"."""
+
 ALWAYS_NOUNS = _set("""
     bear bears sink sinks monitor monitors curb curbs tracks moped mopeds sled sleds urinal urinals net nets
     platter platters ostrich ostriches cherry cherries t-shirt t-shirts tee-shirt rose roses coral blossom
@@ -144,7 +161,8 @@ PLURAL_ONLY = _set("""
     trousers pajamas pyjamas overalls goggles pliers tights leggings tweezers stairs fries cattle sheep deer
     bison series species christmas canvas gas lens atlas tennis bus plus yes has swiss news chess asparagus
     hummus cactus octopus walrus hibiscus broccoli pepperoni graffiti spaghetti doubles electronics sports
-    always across perhaps texas paris thanks mens womens
+    always across perhaps texas paris thanks mens womens starbucks mercedes adidas walgreens thames wales
+    downstairs upstairs crossroads headquarters barracks shears
 """)
 """Words that stay as they are when the singular is formed."""
 
@@ -158,6 +176,7 @@ IRREGULAR = _pairs("""
     smoothies:smoothie calories:calorie cellos:cello shoes:shoe toes:toe canoes:canoe horseshoes:horseshoe
     snowshoes:snowshoe tiptoes:tiptoe caches:cache axes:axe skis:ski taxis:taxi kiwis:kiwi bikinis:bikini
     zucchinis:zucchini paninis:panini wiis:wii skiis:ski gases:gas pizzas:pizza toothbrushes:toothbrush
+    neckties:necktie bowties:bowtie collies:collie genies:genie pixies:pixie rookies:rookie busses:bus
     headaches:headache niches:niche quiches:quiche avalanches:avalanche
 """)
 """Plurals that no suffix rule gets right."""

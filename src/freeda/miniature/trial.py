@@ -152,6 +152,12 @@ CLASS_OF: dict[str, str] = {form: c for c, forms in WORDS.items() for form in fo
 """Every word that a bank's captions use -> its class."""
 
 
+def iou(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
+    """Intersection over union of two masks; 0 where both are empty."""
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 0.0
+
+
 class AttributionJudge:
     """Scores word masks on generated pictures, which have no truth, against a classifier of pixels.
 
@@ -175,17 +181,20 @@ class AttributionJudge:
         )
         return self._model.encode(image).segment(few, local_weight=1.0).labels
 
+    def places(self, image: npt.NDArray[np.uint8], nouns: Sequence[Noun]) -> dict[str, npt.NDArray[np.bool_]]:
+        """Lemma -> where the classifier sees it (H, W); empty where fewer than two classes are named."""
+        classes = sorted({CLASS_OF[n.lemma] for n in nouns if n.lemma in CLASS_OF})
+        if len(classes) < 2:
+            return {}
+        labels = self._label(image, classes)
+        return {n.lemma: labels == classes.index(CLASS_OF[n.lemma]) for n in nouns if n.lemma in CLASS_OF}
+
     def see(self, image: npt.NDArray[np.uint8], words: Sequence[tuple[Noun, WordMask]]) -> None:
         """Compare the masks of one generated picture with the classifier's regions of the same words."""
-        known = [(CLASS_OF[n.lemma], w) for n, w in words if n.lemma in CLASS_OF]
-        classes = sorted({c for c, _ in known})
-        if len(classes) < 2:
-            return
-        labels = self._label(image, classes)
-        for c, word in known:
-            region = labels == classes.index(c)
-            union = int((region | word.mask).sum())
-            self.ious.append((c, float((region & word.mask).sum() / union) if union else 0.0))
+        places = self.places(image, [n for n, _ in words])
+        self.ious += [
+            (CLASS_OF[n.lemma], iou(places[n.lemma], w.mask)) for n, w in words if n.lemma in places
+        ]
 
     def reliability(self, scenes: Sequence[Scene]) -> float:
         """The classifier's own mean IoU against the truth of rendered scenes, told what they show."""
@@ -195,5 +204,5 @@ class AttributionJudge:
             labels = self._label(scene.image, classes)
             for i, c in enumerate(classes):
                 mine, true = labels == i, scene.labels == CLASSES.index(c)
-                found.append(float((mine & true).sum() / (mine | true).sum()))
+                found.append(iou(mine, true))
         return float(np.mean(found))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
-from .collect import CollectOptions
+from .attribution import Attribution
+from .collect import PACE, CollectOptions
 from .segment import ENCODING, VOCABULARY, SegmentOptions
-from .settings import parse_settings
+from .settings import from_dict, parse_settings, to_dict
 from .superpixels import Superpixels
 from .templates import TEMPLATES
 from .words import OTHER_WORDS
@@ -14,24 +13,14 @@ from .words import OTHER_WORDS
 __all__ = [
     "ENCODING",
     "OTHER_WORDS",
+    "PACE",
     "TEMPLATES",
     "VOCABULARY",
+    "Attribution",
     "CollectOptions",
     "SegmentOptions",
     "Superpixels",
+    "from_dict",
     "parse_settings",
     "to_dict",
 ]
-
-
-def to_dict(options: SegmentOptions | CollectOptions | Superpixels) -> dict[str, object]:
-    """The options as JSON-ready plain values (nested dataclasses become dicts, tuples lists)."""
-    out: dict[str, object] = {}
-    for f in fields(options):
-        value = getattr(options, f.name)
-        out[f.name] = (
-            to_dict(value)
-            if isinstance(value, Superpixels)
-            else (list(value) if isinstance(value, tuple) else value)
-        )
-    return out

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import types
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from functools import cache
 from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -19,6 +21,14 @@ def require(good: bool, message: str) -> None:
     """Raise InputError with that message unless `good`."""
     if not good:
         raise InputError(message)
+
+
+def unknown_option(name: str, known: Iterable[str]) -> str:
+    """The message that `name` is none of the `known` options, with the likeliest one where there is one."""
+    known = list(known)
+    near = get_close_matches(name, known, n=1)
+    said = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
+    return f"unknown option {name!r}: {said}"
 
 
 @cache
@@ -43,7 +53,7 @@ def read_text(name: str, text: str, kind: Any) -> Any:
     "none" is None where None is allowed; tuples are "a|b|c", numbers also "1,2,4", or a JSON list.
     """
     text = text.strip()
-    inner = _optional(kind)
+    inner = optional(kind)
     if inner is not None:
         return None if text.lower() == "none" else read_text(name, text, inner)
     if get_origin(kind) is tuple:
@@ -70,7 +80,7 @@ def _json_list(name: str, text: str) -> Any:
         raise InputError(f"{name} is {text!r}: not a JSON list ({error})") from error
 
 
-def _optional(kind: Any) -> Any:
+def optional(kind: Any) -> Any:
     """T where the type is T | None, else None."""
     if get_origin(kind) not in (Union, types.UnionType):
         return None
@@ -78,7 +88,7 @@ def _optional(kind: Any) -> Any:
 
 
 def _fit(name: str, value: Any, kind: Any) -> Any:
-    inner = _optional(kind)
+    inner = optional(kind)
     if inner is not None:
         return None if value is None else _fit(name, value, inner)
     said = f"{name} is {_short(value)}: it must be"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from .attribution import Attribution
 from .checks import check_types, require
-from .templates import TEMPLATES
+from .superpixels import Superpixels
+from .templates import TEMPLATES, WORD_PROMPTS, template_set
+
+PACE = ("batch_size", "compile", "vae_slicing")
+"""Fields of CollectOptions that change how fast rows are made, and the rows by rounding only."""
 
 
 @dataclass(frozen=True)
@@ -13,32 +19,135 @@ class CollectOptions:
     """The offline stage. Defaults are DAAM's and diffusers' usual values where the paper is silent."""
 
     size: int = 512
-    """Side of the generated picture, in pixels."""
+    """Height of the generated picture in pixels, a multiple of 8; its width too, unless `width` says
+    otherwise. [DAAM; Stable Diffusion 1.x]
+    """
+    width: int | None = None
+    """Width of the generated picture in pixels, a multiple of 8; none = as `size`. [diffusers]"""
     steps: int = 30
-    """Denoising steps."""
+    """Denoising steps. [DAAM]"""
     guidance: float = 7.5
-    """Classifier-free guidance scale; 1 switches guidance off."""
+    """Classifier-free guidance scale; 1 and below switch guidance off, which halves the time: for models
+    distilled to go without. [DAAM, diffusers]
+    """
+    scheduler: Literal["default", "ddim", "dpm++", "euler", "euler-a", "lcm", "turbo", "lightning"] = (
+        "default"
+    )
+    """How noise is taken away; "default" is the generator's own. "dpm++" does with 20 to 25 steps; models
+    distilled to 1 to 8 steps want their own: "lcm", "turbo" (Euler ancestral, trailing steps) or "lightning"
+    (Euler, trailing steps). [diffusers' schedulers]
+    """
+    attribution: Attribution = field(default_factory=Attribution)
+    """Which attention makes a word's map, and how it is added up. [DAAM]"""
+    map_range: Literal["min-max", "percentiles", "max"] = "min-max"
+    """What becomes 0 and 1 of a word's map at picture size: its least and greatest value; its percentiles
+    `map_tail` and 1 - `map_tail`, so that a few extreme pixels decide nothing; zero and its greatest value.
+    Values outside are clipped. [ours; DAAM: min-max]
+    """
+    map_tail: float = 0.01
+    """percentiles: share of the pixels beyond either end, above 0 and below 0.5. [ours]"""
+    threshold_rule: Literal["fixed", "otsu", "percentile"] = "fixed"
+    """Where the map is cut, above is inside: at `threshold`; where Otsu's two classes differ most (Otsu,
+    1979); so that the share `keep_share` of the picture is kept. [ours; DAAM: fixed]
+    """
     threshold: float = 0.4
-    """A word's map, min-max normalised to [0, 1], is cut here (DAAM's published optimum)."""
+    """fixed: the map, scaled to [0, 1] as `map_range` says, is cut here, above 0 and below 1. [DAAM's
+    published optimum]
+    """
+    keep_share: float = 0.25
+    """percentile: share of the picture inside the mask, above 0 and below 1. [ours]"""
+    refine: Literal["none", "vote", "mean"] = "none"
+    """Whether the picture's superpixels decide about the mask, each as a whole: "vote", inside if more than
+    half of it is; "mean", inside if the mean of the map over it is above the cut. [ours]
+    """
+    superpixels: Superpixels = field(default_factory=Superpixels)
+    """vote, mean: how the picture is cut into superpixels; the options of the online stage. [paper, online]
+    """
     min_area: float = 0.005
-    """Masks that cover less of the picture than this are rejected (share, 0 to 1)."""
+    """Masks that cover less of the picture than this are rejected: a share, 0 to 1. [ours]"""
     max_area: float = 0.95
-    """Masks that cover more than this are rejected."""
-    key: str = "template"
-    """Textual key: "template" (mean over the prompt templates filled with the noun)."""
+    """Masks that cover more of the picture than this are rejected: a share, 0 to 1. [ours]"""
+    min_contrast: float | None = None
+    """Nouns located less sharply are rejected: mean of the map inside the mask minus outside, -1 to 1; none
+    keeps all. [ours]
+    """
+    min_agreement: float | None = None
+    """Nouns that CLIP sees less of in the picture are rejected: cosine of the picture and the noun under
+    `templates`, -1 to 1; none keeps all. [ours]
+    """
+    key: Literal["template", "caption", "token"] = "template"
+    """Textual key of a noun: "template", its embedding under `templates`; "caption", that blended with the
+    caption's own embedding; "token", the states of its own tokens inside the caption, projected. [ours: the
+    paper embeds the noun in its textual context and gives no formula]
+    """
+    key_weight: float = 0.5
+    """caption: weight of the caption's embedding, 0 to 1; the noun's has the rest; both are normalised
+    before. [ours]
+    """
     templates: tuple[str, ...] = TEMPLATES["sub-imagenet-7"]
+    """Prompt templates that the noun is put into, each with one `{}`; also the name of a set: "simple",
+    "sub-imagenet-7" or "imagenet-80". [authors' code]
+    """
+    duplicates: Literal["keep", "skip"] = "keep"
+    """Captions whose text was there before, letter by letter: "keep" draws another picture of it, "skip"
+    leaves them out. [ours]
+    """
+    prompts_per_word: int = len(WORD_PROMPTS)
+    """Captions made of each word where words are given instead of captions; beyond the number of
+    `word_prompts` these come again, with other pictures. [ours]
+    """
+    word_prompts: tuple[str, ...] = WORD_PROMPTS
+    """What captions are made of words with, in this order; `{}` takes the word. [ours]"""
     batch_size: int = 4
-    """Captions drawn together; the result does not depend on it beyond float rounding."""
+    """Captions drawn together; the result does not depend on it beyond float rounding. [ours]"""
     shard_size: int = 256
-    """Captions a shard; a shard is the unit of work and of resuming."""
+    """Captions a shard; a shard is the unit of work and of resuming. [ours]"""
     keep_images: bool = False
-    """Store a small JPEG of each picture and its masks beside the pairs."""
+    """Store a small JPEG of each picture and its masks beside the pairs. [ours]"""
+    compile: bool = False
+    """Compile the generator's parts with torch.compile; pays off over hours, on an accelerator. Changes rows
+    by rounding only. [ours]
+    """
+    vae_slicing: bool = False
+    """Decode the pictures of a batch one by one: less memory, the same rows but for rounding. [diffusers]"""
+    vae_tiling: bool = False
+    """Decode large pictures in tiles: less memory, slightly other pictures. [diffusers]"""
 
     def __post_init__(self) -> None:
+        given: Any = self.templates
+        if isinstance(given, str):
+            object.__setattr__(self, "templates", template_set(given))
         check_types(self)
-        require(self.size >= 8 and self.size % 8 == 0, f"picture size {self.size} must be a multiple of 8")
+        require(
+            len(self.templates) > 0 and all(t.count("{}") == 1 for t in self.templates),
+            "every prompt template needs exactly one {} for the noun",
+        )
+        require(
+            len(self.word_prompts) > 0 and all(p.count("{}") == 1 for p in self.word_prompts),
+            "every word prompt needs exactly one {} for the word",
+        )
+        require(
+            self.prompts_per_word >= 1, f"prompts_per_word is {self.prompts_per_word}: it must be at least 1"
+        )
+        for side in self.picture:
+            require(side >= 8 and side % 8 == 0, f"picture size {side} must be a multiple of 8")
         require(self.steps >= 1, "at least 1 denoising step is needed")
-        require(0.0 < self.threshold < 1.0, f"threshold is {self.threshold}: it must lie between 0 and 1")
+        require(self.guidance >= 0, f"guidance is {self.guidance}: it must be at least 0")
+        for name, high in (("threshold", 1), ("keep_share", 1), ("map_tail", 0.5)):
+            value = getattr(self, name)
+            require(0.0 < value < high, f"{name} is {value}: it must lie between 0 and {high}")
+        for name, low in (("min_contrast", -1), ("min_agreement", -1), ("key_weight", 0)):
+            value = getattr(self, name)
+            good = value is None or low <= value <= 1
+            require(good, f"{name} is {value}: it must lie between {low} and 1")
+        require(
+            self.refine == "none" or self.superpixels.algorithm != "none",
+            f"refine is '{self.refine}', but superpixels.algorithm is 'none': there is nothing to vote",
+        )
         require(0.0 <= self.min_area < self.max_area <= 1.0, "mask areas need 0 <= min_area < max_area <= 1")
-        require(self.key in ("template",), f"key {self.key!r} is unknown: use 'template'")
         require(self.batch_size >= 1 and self.shard_size >= 1, "batch_size and shard_size must be at least 1")
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        """(height, width) of the generated picture, in pixels."""
+        return self.size, self.size if self.width is None else self.width

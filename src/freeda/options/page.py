@@ -10,7 +10,9 @@ from dataclasses import MISSING, Field, fields
 from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin
 
+from .attribution import Attribution
 from .checks import kinds
+from .collect import CollectOptions
 from .segment import SegmentOptions
 from .superpixels import Superpixels
 from .templates import TEMPLATES
@@ -20,8 +22,14 @@ _NAMED = {TEMPLATES["sub-imagenet-7"]: '"sub-imagenet-7"', OTHER_WORDS: f"{len(O
 
 
 def tables() -> str:
-    """Both tables as Markdown: one row a field with its default, its meaning and its source."""
-    return f"{_table(SegmentOptions)}\n\n### Superpixels\n\n{_table(Superpixels)}\n"
+    """All tables as Markdown: one row a field with its default, its meaning and its source."""
+    parts = (
+        ("### The online stage", SegmentOptions),
+        ("### Superpixels", Superpixels),
+        ("### The offline stage", CollectOptions),
+        ("### Attribution", Attribution),
+    )
+    return "\n\n".join(f"{heading}\n\n{_table(options)}" for heading, options in parts) + "\n"
 
 
 def field_notes(options: type) -> dict[str, tuple[str, str]]:

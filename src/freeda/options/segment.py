@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import Any, Literal
 
-from ..errors import InputError
-from .checks import check_types, require
+from .checks import check_types, require, unknown_option
 from .superpixels import Superpixels
-from .templates import TEMPLATES
+from .templates import TEMPLATES, template_set
 from .words import OTHER_WORDS
 
 ENCODING = ("superpixels", "short_side", "long_side", "window", "stride")
@@ -89,7 +86,7 @@ class SegmentOptions:
     def __post_init__(self) -> None:
         given: Any = self.templates
         if isinstance(given, str):
-            object.__setattr__(self, "templates", _template_set(given))
+            object.__setattr__(self, "templates", template_set(given))
         check_types(self)
         require(
             len(self.templates) > 0 and all(t.count("{}") == 1 for t in self.templates),
@@ -125,20 +122,3 @@ class SegmentOptions:
         for name in changes:
             require(name in known, unknown_option(name, known))
         return replace(self, **changes)
-
-
-def unknown_option(name: str, known: Iterable[str]) -> str:
-    """The message that `name` is none of the `known` options, with the likeliest one where there is one."""
-    known = list(known)
-    near = get_close_matches(name, known, n=1)
-    said = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
-    return f"unknown option {name!r}: {said}"
-
-
-def _template_set(name: str) -> tuple[str, ...]:
-    if "{}" in name:
-        return (name,)
-    if name not in TEMPLATES:
-        listed = ", ".join(map(repr, TEMPLATES))
-        raise InputError(f"templates is {name!r}: name a set ({listed}) or give templates with one {{}} each")
-    return TEMPLATES[name]

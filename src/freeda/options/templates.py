@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..errors import InputError
+
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "simple": ("a photo of a {}.",),
     # The seven that CLIP's authors found to carry most of the gain of all eighty.
@@ -99,3 +101,32 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Named prompt template sets; `{}` takes the class name or noun (method: CLIP, Radford et al. 2021)."""
+
+
+def template_set(name: str) -> tuple[str, ...]:
+    """The templates of a set, or the one template that `name` is. Raises InputError for an unknown set."""
+    if "{}" in name:
+        return (name,)
+    if name not in TEMPLATES:
+        listed = ", ".join(map(repr, TEMPLATES))
+        raise InputError(f"templates is {name!r}: name a set ({listed}) or give templates with one {{}} each")
+    return TEMPLATES[name]
+
+
+WORD_PROMPTS: tuple[str, ...] = (
+    "a photo of the {}",
+    "the {} on a sunny day",
+    "a close-up photo of the {}",
+    "the {} in a room",
+    "a person next to the {}",
+    "the {} on a street with buildings",
+    "two people looking at the {}",
+    "the {} in front of trees and grass",
+    "a photo of the {} from far away",
+    "the {} against a plain wall",
+    "the {} at night",
+    "several people around the {}",
+)
+"""Captions made of a word, in several surroundings; our choice. With "the", which things in the singular and
+plural, stuff ("the water") and names all take.
+"""

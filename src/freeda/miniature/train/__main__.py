@@ -41,7 +41,7 @@ def main(
     import torch
 
     from ...precision import choose_device
-    from . import clip, dense, unet, vae
+    from . import clip, dense, regions, unet, vae
     from .data import training_pairs
 
     if threads:
@@ -69,7 +69,8 @@ def main(
         elif name == "vae":
             vae.train(pairs, state, temporary, chosen, vae.RECIPE.paced(pace))
         elif name == "dense":
-            dense.train(pairs, state, temporary, results["vae"], chosen, dense.RECIPE.paced(pace))
+            recipes = dense.RECIPE.paced(pace), regions.RECIPE.paced(pace)
+            dense.train(pairs, state, temporary, results["vae"], chosen, *recipes)
         else:
             folders = results["clip"], results["vae"], results["dense"]
             recipes = unet.RECIPE.paced(pace), unet.ALIGNED.paced(pace)

@@ -20,9 +20,9 @@ from transformers import Dinov2Config, Dinov2Model
 
 from ...presets import IMAGENET_MEAN, IMAGENET_STD
 from ..scenes import HELD_OUT, SIZE, render
+from . import regions
 from .common import Draws, Recipe, augment, batch_of, fit, random_view, view
 from .data import Pairs
-from .regions import name_regions
 from .vae import encode
 from .words import FORMS
 
@@ -159,11 +159,17 @@ def _rarity(maps: NDArray[np.uint8], names: NDArray[np.float32]) -> Tensor:
 
 
 def train(
-    pairs: Pairs, folder: Path, out: Path, vae_folder: Path, device: torch.device, recipe: Recipe = RECIPE
+    pairs: Pairs,
+    folder: Path,
+    out: Path,
+    vae_folder: Path,
+    device: torch.device,
+    recipe: Recipe = RECIPE,
+    namer: Recipe = regions.RECIPE,
 ) -> None:
     """Trains the dense encoder and writes it to `out` (transformers' folder format)."""
     soft = softened(pairs, vae_folder, folder / "softened.npy", device)
-    region_maps, names = name_regions(pairs, folder, device)
+    region_maps, names = regions.name_regions(pairs, folder, device, namer)
     learner = _Learner(make_model()).to(device)
     rarity = _rarity(region_maps, names).to(device)
 

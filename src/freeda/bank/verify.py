@@ -1,0 +1,132 @@
+"""Looking at every byte of a bank: what `Bank.open` is too quick to see."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import BankError
+from .arrays import FILES, load_array
+from .format import MANIFEST, SCHEMA, SHARDS, OtherFormat, read_info, read_vectors
+from .manifest import ShardEntry, file_digest, read_manifest
+
+_VECTORS = ("key", "prototype")
+
+
+def find_damage(path: Path, on_file: Callable[[str], None] | None = None) -> Iterator[tuple[str, str]]:
+    """(file, what is wrong with it) for every damaged file of a bank directory, finished or not.
+
+    A shard is read whole: page checksums, columns, ids, finite vectors of one width; where bank.json lists
+    it, also its SHA-256 and size. The arrays must be what the shards hold. `on_file` is told each file's
+    name before it is read. Raises BankError where the directory holds no bank at all.
+    """
+    listed: list[ShardEntry] = []
+    damaged = False
+    if (path / MANIFEST).exists() or not path.is_dir():
+        try:
+            listed = read_manifest(path, look=False)[1]
+        except BankError as error:
+            if not path.is_dir():
+                raise
+            yield MANIFEST, _without(path, error)
+            damaged = True
+    present = sorted(f"{SHARDS}/{p.name}" for p in (path / SHARDS).glob("*.parquet"))
+    if not listed and not present and not damaged:
+        raise BankError(f"{path}: not a bank: it has neither {MANIFEST} nor shards")
+    entries = {entry.file: entry for entry in listed}
+    for file in sorted({*entries, *present}):
+        if on_file is not None:
+            on_file(file)
+        if listed and file not in entries:
+            yield file, f"is not listed in {MANIFEST}"
+            continue
+        wrong = shard_damage(path / file, entries.get(file))
+        if wrong:
+            damaged = True
+            yield file, wrong
+    if listed and not damaged:
+        yield from _array_damage(path, listed, on_file)
+
+
+def shard_damage(file: Path, entry: ShardEntry | None = None) -> str | None:
+    """What is wrong with one shard (and with `entry`, what bank.json says of it); None if nothing is.
+
+    Raises OtherFormat, a BankError, for a shard of another version of the format.
+    """
+    if not file.is_file():
+        return "is missing"
+    if entry is not None:
+        if file.stat().st_size != entry.bytes:
+            return f"has {file.stat().st_size} bytes, {MANIFEST} says {entry.bytes}"
+        if file_digest(file) != entry.sha256:
+            return f"its SHA-256 is not the one in {MANIFEST}"
+    try:
+        info = read_info(file)
+        with open(file, "rb") as start:
+            if start.read(4) != b"PAR1":
+                return "does not begin as a Parquet file"
+        table = pq.read_table(file, page_checksum_verification=True)
+    except OtherFormat:
+        raise
+    except BankError as error:
+        return _without(file, error)
+    except (OSError, pa.ArrowException) as error:
+        return f"cannot be read whole ({str(error).splitlines()[0]})"
+    if not table.schema.equals(SCHEMA):
+        return "its columns are not those of a bank's shard"
+    if entry is not None and (info.pairs, info.captions) != (entry.pairs, entry.captions):
+        return f"has {info.pairs} pairs of {info.captions} captions, {MANIFEST} says otherwise"
+    return _vector_damage(table)
+
+
+def _vector_damage(table: Any) -> str | None:
+    for name in _VECTORS:
+        column = table.column(name).combine_chunks()
+        lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+        if len(lengths) and (lengths.min() != lengths.max() or lengths[0] == 0):
+            return f"its column '{name}' is not of one width"
+        values = column.flatten().to_numpy(zero_copy_only=False)
+        if not np.isfinite(values.astype(np.float32)).all():
+            return f"its column '{name}' holds values that are not finite"
+    return None
+
+
+def _array_damage(
+    path: Path, shards: list[ShardEntry], on_file: Callable[[str], None] | None
+) -> Iterator[tuple[str, str]]:
+    widths = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["dimensions"]
+    for name in _VECTORS:
+        file, dim = FILES[name], int(widths[name])
+        if not (path / file).exists():
+            continue  # made again when the bank is next opened
+        if on_file is not None:
+            on_file(file)
+        stored = load_array(path / file, (sum(s.pairs for s in shards), dim))
+        if stored is None:
+            yield file, "is not an array of the shape that the shards give"
+            continue
+        row = 0
+        for shard in shards:
+            if shard.pairs and not _same(stored[row : row + shard.pairs], path / shard.file, name, dim):
+                yield file, f"differs from {shard.file}"
+                break
+            row += shard.pairs
+
+
+def _same(stored: Any, shard: Path, name: str, dim: int) -> bool:
+    # Compared as bytes: a NaN is then equal to itself.
+    return bool(np.array_equal(stored.view(np.uint16), read_vectors(shard, name, dim).view(np.uint16)))
+
+
+def _without(path: Path, error: BankError) -> str:
+    """An error's text without the file that it names first."""
+    text = str(error)
+    for name in (f"{path / MANIFEST}: ", f"{path}: "):
+        text = text.removeprefix(name)
+    return text

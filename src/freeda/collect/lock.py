@@ -1,0 +1,151 @@
+"""One writer a bank directory: a lock that tells who holds it and that no dead process keeps."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import BankError
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    _SYSTEM_LOCKS = True
+except ImportError:  # not a POSIX system: the signs of life below decide alone
+    _SYSTEM_LOCKS = False
+
+LOCK = ".lock"
+BEAT = 20.0
+"""Seconds between two signs of life, which are the file's time of change."""
+STALE = 120.0
+"""Seconds without a sign of life after which a holder that cannot be asked is taken for dead."""
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Be the only process that writes into a folder, which must exist, for the length of the block.
+
+    The system's own file lock falls with the process that holds it, however it dies. Only where that lock
+    does not reach (another machine on a shared disk, a file system without locks) do signs of life decide.
+    Raises BankError naming the holder: its process, machine and since when; or where the folder cannot be
+    written to.
+    """
+    path = folder / LOCK
+    handle = _acquire(path)
+    ended = threading.Event()
+    beating = threading.Thread(target=_beat, args=(path, ended), daemon=True)
+    try:
+        beating.start()
+        yield
+    finally:
+        ended.set()
+        # Removed while still held: whoever opened the file meanwhile sees that it is gone and starts again.
+        with suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _acquire(path: Path) -> int:
+    """An open, locked file that tells of this process."""
+    try:
+        while True:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                sure = _try(handle, path)
+                if _same_file(handle, path):
+                    _refuse_living(path, sure)
+                    os.ftruncate(handle, 0)
+                    os.write(handle, json.dumps(_oneself()).encode())
+                    return handle
+            except BaseException:
+                os.close(handle)
+                raise
+            os.close(handle)
+    except OSError as error:
+        raise BankError(f"{path.parent}: cannot be written to ({error.strerror})") from error
+
+
+def _try(handle: int, path: Path) -> bool:
+    """Take the system's lock; whether it can be had here at all. Raises BankError where another has it."""
+    if not _SYSTEM_LOCKS:
+        return False
+    try:
+        flock(handle, LOCK_EX | LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+            raise BankError(_held(path, _holder(path))) from error
+        return False  # a file system without locks
+    return True
+
+
+def _same_file(handle: int, path: Path) -> bool:
+    """Whether the file that was opened is still the one of that name."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(handle)
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _refuse_living(path: Path, sure: bool) -> None:
+    """Raise BankError unless the process that the file tells of is gone.
+
+    `sure`: the system's lock was had, so that no process of this machine holds it.
+    """
+    holder = _holder(path)
+    if not holder:
+        return
+    silent = time.time() - path.stat().st_mtime
+    here = holder.get("host") == socket.gethostname()
+    if here and (sure or (os.name == "posix" and not _runs(holder.get("pid")))):
+        return
+    if silent < STALE:
+        raise BankError(
+            f"{_held(path, holder)}; last sign of life {max(silent, 0):.0f} s ago: if that run is dead, wait "
+            f"{STALE:.0f} s or delete {path.name} there"
+        )
+
+
+def _runs(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError, TypeError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _holder(path: Path) -> dict[str, Any]:
+    """What the file tells of its holder; nothing where it was not written to its end."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _held(path: Path, holder: dict[str, Any]) -> str:
+    who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"
+    return f"{path.parent}: another run is writing this bank ({who if holder else 'just begun'})"
+
+
+def _oneself() -> dict[str, Any]:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+
+
+def _beat(path: Path, ended: threading.Event) -> None:
+    while not ended.wait(BEAT):
+        with suppress(OSError):
+            os.utime(path)

@@ -1,0 +1,174 @@
+"""What of a bank is there already and what is to be made; other people's folders are left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..bank.arrays import FILES, remove_arrays
+from ..bank.format import MANIFEST, SHARDS, read_info, shard_name
+from ..bank.verify import find_damage
+from ..errors import BankError, InputError
+from ..options import CollectOptions, to_dict
+from ..options.collect import PACE
+from ..precision import choose_device
+from .captions import Caption
+from .log import LOG
+from .runner import digest
+
+Chunks = Sequence[Sequence[Caption]]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a bank directory stands."""
+
+    missing: list[int]
+    """Shards that are not there, damaged, or to be made again."""
+    finished: bool
+    """Whether nothing is to be done."""
+
+
+def look(out: Path, chunks: Chunks, settings: dict[str, Any], retry_failed: bool = False) -> State:
+    """Look at all that a directory holds, reading every shard there whole; nothing is changed.
+
+    Raises BankError where it holds something else, more captions than asked for, or what was made from other
+    captions or with other settings.
+    """
+    _check_folder(out)
+    damaged: set[str] = set()
+    if (out / MANIFEST).exists() or any((out / SHARDS).glob("*.parquet")):
+        damaged = {file for file, _ in find_damage(out)}
+    missing = []
+    for i, chunk in enumerate(chunks):
+        name = shard_name(i)
+        there = (out / name).exists() and name not in damaged and _is_made(out, name, chunk, settings)
+        if not there or (retry_failed and read_info(out / name).failed):
+            missing.append(i)
+    _check_extent(out, len(chunks))
+    return State(missing, not missing and not damaged and (out / MANIFEST).is_file())
+
+
+def settings_of(
+    preset: str, models: dict[str, Any], options: CollectOptions, seed: int, dtype: torch.dtype, tagger: str
+) -> dict[str, Any]:
+    """All that the rows depend on; devices, workers and the fields of PACE change them by rounding only."""
+    chosen = {name: value for name, value in to_dict(options).items() if name not in PACE}
+    return {
+        "preset": preset,
+        "models": models,
+        "options": chosen,
+        "seed": seed,
+        "tagger": tagger,
+        "dtype": str(dtype).removeprefix("torch."),
+    }
+
+
+def deal_devices(device: str | torch.device, workers: int | None) -> list[str]:
+    """The device of each worker: those named ("cuda:0,cuda:1"), dealt in turn; all of them for "auto".
+
+    Without `workers` there is one for every device named. Raises InputError for a device that is not there,
+    and for fewer workers than devices.
+    """
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is {workers}: it must be at least 1")
+    names = [name.strip() for name in str(device).split(",") if name.strip()]
+    if names == ["auto"] and workers is not None and workers > 1 and torch.cuda.is_available():
+        names = [f"cuda:{i}" for i in range(min(workers, torch.cuda.device_count()))]
+    names = [str(choose_device(name)) for name in names or ["auto"]]
+    count = len(names) if workers is None else workers
+    if count < len(names):
+        raise InputError(f"{len(names)} devices need as many workers: workers is {count}")
+    return [names[i % len(names)] for i in range(count)]
+
+
+def reopen(out: Path) -> None:
+    """Take away what says that the bank is whole."""
+    try:
+        (out / MANIFEST).unlink(missing_ok=True)
+        remove_arrays(out)
+    except OSError as error:
+        raise BankError(f"{out}: this bank cannot be changed ({error.strerror})") from error
+
+
+def sweep(out: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for folder in (out, out / SHARDS):
+        for temp in folder.glob(".*.tmp"):
+            with suppress(OSError):
+                temp.unlink()
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder that holds something else than (part of) a bank."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise BankError(f"{out}: is a file: the bank needs a directory")
+    known = {MANIFEST, SHARDS, LOG, *FILES.values()}
+    foreign = sorted(p.name for p in out.iterdir() if p.name not in known and not p.name.startswith("."))
+    if foreign:
+        raise BankError(f"{out}: holds '{foreign[0]}', which is no part of a bank: use an empty directory")
+
+
+def _check_extent(out: Path, n_shards: int) -> None:
+    """Refuse to make a bank smaller than it already is."""
+    expected = {Path(shard_name(i)).name for i in range(n_shards)}
+    more = sorted(p.name for p in (out / SHARDS).glob("*.parquet") if p.name not in expected)
+    if more:
+        raise BankError(_more(out, f"{SHARDS}/{more[0]}"))
+
+
+def _is_made(out: Path, name: str, chunk: Sequence[Caption], settings: dict[str, Any]) -> bool:
+    """Whether a whole shard is the one wanted. Raises BankError if it was made otherwise."""
+    info = read_info(out / name)
+    other = _difference(_with_defaults(info.settings), settings)
+    if other:
+        raise BankError(
+            f"{out}: was begun with other settings ({other}): use the same again, or another directory"
+        )
+    if info.digest == digest(chunk):
+        return True
+    if info.captions < len(chunk) and info.digest == digest(chunk[: info.captions]):
+        return False  # the last shard of a run with a smaller limit: made again, longer
+    if info.captions > len(chunk):
+        raise BankError(_more(out, name))
+    raise BankError(f"{out}: {name} was made from other captions: use another directory")
+
+
+def _more(out: Path, shard: str) -> str:
+    return f"{out}: {shard} holds more than the captions asked for: use the same again, or another directory"
+
+
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """A shard's settings with the options that did not exist yet when it was made: at their defaults."""
+    if not isinstance(settings.get("options"), dict):
+        return settings
+    known = {name: value for name, value in to_dict(CollectOptions()).items() if name not in PACE}
+    return {**settings, "options": _filled(settings["options"], known)}
+
+
+def _filled(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    out = {name: value for name, value in given.items() if name not in PACE}
+    for name, value in defaults.items():
+        if name not in out:
+            out[name] = value
+        elif isinstance(value, dict) and isinstance(out[name], dict):
+            out[name] = _filled(out[name], value)
+    return out
+
+
+def _difference(a: Any, b: Any, name: str = "") -> str:
+    """The first setting in which two differ, in words; "" if they agree."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted({*a, *b}):
+            found = _difference(a.get(key), b.get(key), f"{name}.{key}" if name else str(key))
+            if found:
+                return found
+        return ""
+    return "" if a == b else f"{name} was {a!r}, now {b!r}"

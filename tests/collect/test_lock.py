@@ -1,0 +1,129 @@
+"""One writer at a time: who holds a bank, and that nobody dead does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from freeda.collect import lock
+from freeda.collect.job import collect
+from freeda.collect.lock import LOCK, only_writer
+from freeda.errors import BankError
+
+from .fakes import OPTIONS, PRESET, captions, fake_models
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from freeda.collect.lock import only_writer
+with only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def hold(folder: Path) -> subprocess.Popen[str]:
+    """Another process that holds the lock of a folder."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    return process
+
+
+def write(folder: Path, host: str, pid: int = 1, age: float = 0.0) -> Path:
+    path = folder / LOCK
+    path.write_text(json.dumps({"pid": pid, "host": host, "since": "2026-01-02T03:04:05+00:00"}))
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_two_writers_and_a_dead_one(tmp_path: Path) -> None:
+    process = hold(tmp_path)
+    try:
+        with (
+            pytest.raises(BankError, match=rf"process {process.pid} on \S+ since 20\d\d-\d\d-\d\dT") as e,
+            only_writer(tmp_path),
+        ):
+            pass
+        assert "\n" not in str(e.value) and str(tmp_path) in str(e.value)
+        with pytest.raises(BankError, match=f"another run is writing this bank .process {process.pid} on"):
+            collect(captions(3), tmp_path, PRESET, "cpu", models=fake_models(), options=OPTIONS)
+        assert not (tmp_path / "shards").exists()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert (tmp_path / LOCK).exists()  # it had no time to remove it
+    collect(captions(3), tmp_path, PRESET, "cpu", models=fake_models(), options=OPTIONS)
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_two_in_one_process(tmp_path: Path) -> None:
+    with (
+        only_writer(tmp_path),
+        pytest.raises(BankError, match=f"process {os.getpid()}"),
+        only_writer(tmp_path),
+    ):
+        pass
+    with only_writer(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_freed_by_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), only_writer(tmp_path):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_holder_elsewhere_shows_signs_of_life(tmp_path: Path) -> None:
+    path = write(tmp_path, "another-machine", age=5)
+    with pytest.raises(
+        BankError, match=r"process 1 on another-machine since 2026.*last sign of life 5 s ago"
+    ):
+        collect(captions(3), tmp_path, PRESET, "cpu", models=fake_models(), options=OPTIONS)
+    assert "another-machine" in path.read_text()
+    write(tmp_path, "another-machine", age=lock.STALE + 5)
+    with only_writer(tmp_path):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_signs_of_life_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "BEAT", 0.02)
+    with only_writer(tmp_path):
+        os.utime(tmp_path / LOCK, (0, 0))
+        until = time.monotonic() + 10
+        while (tmp_path / LOCK).stat().st_mtime == 0:
+            assert time.monotonic() < until, "no sign of life"
+            time.sleep(0.01)
+
+
+def test_without_the_system_s_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system has none, a holder on this machine is asked after by its number."""
+
+    def none(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(lock, "flock", none)
+    host = lock._oneself()["host"]
+    write(tmp_path, host, pid=os.getppid())
+    with pytest.raises(BankError, match=f"process {os.getppid()} on"), only_writer(tmp_path):
+        pass
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    write(tmp_path, host, pid=dead.pid)
+    with only_writer(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"pid": 1}'])
+def test_a_lock_that_was_not_written_to_its_end(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / LOCK).write_bytes(content)
+    os.utime(tmp_path / LOCK, (0, 0))
+    with only_writer(tmp_path):
+        pass
