@@ -1,4 +1,7 @@
-"""Write the figures of benchmark JSON files into docs/speed.md: python benchmarks/table.py FILE.json..."""
+"""Write the figures of benchmark JSON files into a page of docs: python benchmarks/table.py FILE.json...
+
+The page is docs/speed.md, or docs/bank-size.md with `--page bank-size` before the files.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 from freeda.files import atomic_path
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "speed.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
@@ -38,12 +41,16 @@ def shown(value: Any) -> str:
 
 
 def main() -> None:
-    if len(sys.argv) < 2:
+    given = sys.argv[1:]
+    name = "speed"
+    if given[:1] == ["--page"]:
+        name, given = given[1], given[2:]
+    if not given:
         sys.exit("name the JSON files that the benchmarks wrote")
-    page = PAGE.read_text()
-    before, rest = page.split(BEGIN)
-    figures = "\n\n".join(section(Path(name)) for name in sys.argv[1:])
-    with atomic_path(PAGE) as temp:
+    page = DOCS / f"{name}.md"
+    before, rest = page.read_text().split(BEGIN)
+    figures = "\n\n".join(section(Path(file)) for file in given)
+    with atomic_path(page) as temp:
         temp.write_text(f"{before}{BEGIN}\n\n{figures}\n\n{END}{rest.split(END)[1]}")
 
 

@@ -6,7 +6,9 @@ own loading code.
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait for a network
 if "FREEDA_CACHE" not in os.environ:  # nor leave anything in the user's own folder
-    _CACHE = tempfile.TemporaryDirectory(prefix="freeda-tests-")
-    os.environ["FREEDA_CACHE"] = _CACHE.name
+    os.environ["FREEDA_CACHE"] = tempfile.mkdtemp(prefix="freeda-tests-")
+    atexit.register(shutil.rmtree, os.environ["FREEDA_CACHE"], ignore_errors=True)
 
 from freeda.options import CollectOptions, SegmentOptions, Superpixels
 from freeda.presets import ModelSource, Preset

@@ -26,6 +26,7 @@ STOREYS = (
     ("encoders", "bank"),
     ("segment", "evaluate"),
     ("collect", "model"),
+    ("grow",),
     ("miniature",),
     ("demo", "app"),
     ("cli",),

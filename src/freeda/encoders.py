@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,50 +189,66 @@ def load_encoders(
     `dtype` is "float32", "bfloat16", "float16" or "auto" (see `fast_dtype`); anything but float32 concerns
     the matrix products of the image models (see `lower_precision`).
     """
-    from transformers import AutoModel, AutoTokenizer, CLIPModel
+    from transformers import AutoModel
 
     on = choose_device(device)
     kind = choose_dtype(dtype, on)
+    clip = load_clip(preset, on, kind)
+    model = load_weights(preset.dense, "dense encoder", _model_loader(AutoModel, on))
+    dense = DenseEncoder(model, preset, on, kind)
+    return Encoders(clip, dense, on, kind, _identity(preset, clip.dim, dense.dim))
 
-    def model(cls: Any) -> Any:
-        def load(place: str, **keywords: Any) -> Any:
-            loaded, info = cls.from_pretrained(
-                place,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # told here, not in a report on the terminal
-                **keywords,
-            )
-            for name, has, wants in sorted(info["mismatched_keys"])[:1]:
-                raise ModelError(
-                    f"weights and config.json do not fit: {name} is {tuple(has)}, expected {tuple(wants)}"
-                )
-            # A mask token serves training only; anything else missing would be silently random.
-            missing = sorted(k for k in info["missing_keys"] if not k.endswith("mask_token"))
-            if missing:
-                raise ModelError(f"the weights lack {missing[0]} ({len(missing)} tensors in all)")
-            return loaded.to(on).eval().requires_grad_(False)
 
-        return load
+def load_clip(
+    preset: Preset, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
+) -> ClipEncoder:
+    """Load CLIP alone, as `load_encoders` does: enough to embed words."""
+    from transformers import CLIPModel
 
-    def tokenizer(place: str, **keywords: Any) -> Any:
-        # Without its files some classes come up empty instead of failing.
-        if Path(place).is_dir() and not any(
-            (Path(place) / f).is_file() for f in ("tokenizer.json", "vocab.json")
-        ):
-            raise ModelError("the folder holds no tokenizer.json")
-        return AutoTokenizer.from_pretrained(place, **keywords)
-
-    clip = ClipEncoder(
-        load_weights(preset.clip, "CLIP", model(CLIPModel)),
-        load_weights(preset.clip, "CLIP tokenizer", tokenizer),
+    on = choose_device(device)
+    return ClipEncoder(
+        load_weights(preset.clip, "CLIP", _model_loader(CLIPModel, on)),
+        load_weights(preset.clip, "CLIP tokenizer", _load_tokenizer),
         preset,
         on,
-        kind,
+        choose_dtype(dtype, on),
     )
-    dense = DenseEncoder(load_weights(preset.dense, "dense encoder", model(AutoModel)), preset, on, kind)
-    return Encoders(clip, dense, on, kind, _identity(preset, clip.dim, dense.dim))
+
+
+def _model_loader(cls: Any, device: torch.device) -> Callable[..., Any]:
+    """What reads a model of a class from a place, in eval mode; ModelError for weights that do not fit."""
+
+    def load(place: str, **keywords: Any) -> Any:
+        loaded, info = cls.from_pretrained(
+            place,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told here, not in a report on the terminal
+            **keywords,
+        )
+        for name, has, wants in sorted(info["mismatched_keys"])[:1]:
+            raise ModelError(
+                f"weights and config.json do not fit: {name} is {tuple(has)}, expected {tuple(wants)}"
+            )
+        # A mask token serves training only; anything else missing would be silently random.
+        missing = sorted(k for k in info["missing_keys"] if not k.endswith("mask_token"))
+        if missing:
+            raise ModelError(f"the weights lack {missing[0]} ({len(missing)} tensors in all)")
+        return loaded.to(device).eval().requires_grad_(False)
+
+    return load
+
+
+def _load_tokenizer(place: str, **keywords: Any) -> Any:
+    from transformers import AutoTokenizer
+
+    # Without its files some classes come up empty instead of failing.
+    if Path(place).is_dir() and not any(
+        (Path(place) / f).is_file() for f in ("tokenizer.json", "vocab.json")
+    ):
+        raise ModelError("the folder holds no tokenizer.json")
+    return AutoTokenizer.from_pretrained(place, **keywords)
 
 
 def model_identity(preset: Preset) -> dict[str, Any]:

@@ -19,10 +19,19 @@ from .options import SegmentOptions
 from .presets import DEFAULT, ModelSource, Preset, find_preset
 from .profile import OFF, Clock
 from .segment.background import label_names
+from .segment.coverage import Coverage, coverage
 from .segment.prototypes import ReferenceBank
 from .segment.scene import Scene, encode_scene
 from .segment.stream import Outcome, Stream, recipe
-from .segment.vocabulary import Names, Vocabulary, WordEmbedder, build_vocabulary
+from .segment.vocabulary import (
+    Names,
+    Vocabulary,
+    WordEmbedder,
+    build_vocabulary,
+    embed_rows,
+    other_words,
+    parse_names,
+)
 from .sources import Images, find_images
 
 if TYPE_CHECKING:
@@ -61,6 +70,20 @@ class FreeDA:
         Raises InputError for unusable names or when there is no bank.
         """
         return self._make_vocabulary(names, self.options.with_changes(**changes))
+
+    def coverage(self, names: Names, **changes: Any) -> list[Coverage]:
+        """How well the bank knows each class, then each word behind `others` (see `Coverage`).
+
+        Raises InputError for unusable names, and where there is no bank or one whose rows have no nouns.
+        """
+        options = self.options.with_changes(**changes)
+        bank: Any = self.bank
+        if not hasattr(bank, "nouns"):
+            raise InputError("coverage needs a bank whose rows have nouns")
+        classes = parse_names(names)
+        rows = [*classes.values(), *((word,) for word in other_words(classes, options))]
+        text = embed_rows(self._embed, rows, options.templates)
+        return coverage(bank, text, [words[0] for words in rows], options.k)
 
     def encode(
         self,
@@ -145,14 +168,14 @@ class FreeDA:
         if self.bank is None:
             raise InputError(
                 f"preset '{self.preset.name}' has no bank of its own: give one (bank=DIR or --bank DIR), "
-                "made by `freeda collect`"
+                "made by `freeda collect`, or grow one (freeda.grow.grow)"
             )
         return build_vocabulary(self._embed, self.bank, names, options, self.encoders.identity, self.clock)
 
 
 def load(
     preset: str | Path | Preset = DEFAULT,
-    bank: str | Path | Bank | None = None,
+    bank: str | Path | ReferenceBank | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "float32",
     clip: str | Path | None = None,
@@ -164,7 +187,8 @@ def load(
 
     Args:
         preset: "miniature" (bundled, offline), "vit-b", "vit-l", a preset JSON file, or a `Preset`.
-        bank: a bank directory or an open `Bank`; None takes the preset's own, if it has one.
+        bank: a bank directory, or an open one (`Bank`, `GrownBank`, ...); None takes the preset's own, if
+            it has one.
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "float32", "bfloat16" or "float16", of the image encoders' matrix products; "auto" takes the
             fastest that the device multiplies natively (see docs/speed.md).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from freeda.bank import Bank, Pair
+from freeda.bank.arrays import release
 from freeda.bank.format import caption_digest, read_info, shard_name, write_shard
 from freeda.bank.manifest import finish_bank
-from freeda.errors import BankError
+from freeda.errors import BankError, InputError
 
 MODELS = {
     "clip": {"id": "openai/clip-vit-base-patch16", "revision": None},
@@ -107,7 +109,6 @@ def test_a_bank_that_cannot_be_written_to_is_read_all_the_same(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from freeda.bank import arrays
-    from freeda.errors import InputError
 
     def refuse(*args: Any) -> None:
         raise InputError("read-only")
@@ -223,3 +224,85 @@ def test_ordinary_tools_can_read_a_shard(path: Path) -> None:
     table = pq.read_table(path / shard_name(0))
     assert table.num_rows == 5 and table.column("noun").to_pylist()[:2] == ["cat", "dog"]
     assert len(table.column("prototype").to_pylist()[0]) == 3
+
+
+def test_what_is_searched_need_not_stay_in_memory(tmp_path: Path) -> None:
+    """Reading a memory-mapped array makes it resident; searching and looking up let go of it again."""
+    status = Path("/proc/self/smaps")
+    if not status.is_file():
+        pytest.skip("tells of resident pages by Linux's /proc")
+    from freeda.bank.index import FlatIndex
+
+    def resident() -> int:
+        found, ours = 0, False
+        for line in status.read_text().splitlines():
+            ours = str(tmp_path) in line if "-" in line.split(" ")[0] else ours
+            found += int(line.split()[1]) if ours and line.startswith("Rss:") else 0
+        return found
+
+    np.save(tmp_path / "keys.npy", np.ones((20_000, 64), np.float16))
+    keys = np.load(tmp_path / "keys.npy", mmap_mode="r", allow_pickle=False)
+    assert keys[::100].sum() > 0 and resident() > 1000  # kB of 2500
+    FlatIndex(keys).search(np.ones((1, 64), np.float32), 5)
+    assert resident() == 0
+    assert keys[::100].sum() > 0 and resident() > 1000
+    release(keys[3:])
+    assert resident() == 0 and keys[0, 0] == 1
+    release(np.ones(3))
+
+
+def test_equal_nouns_are_one_string(path: Path) -> None:
+    assert len({id(noun) for noun in Bank.open(path).nouns}) == 2
+
+
+def test_a_banks_identity_is_its_content(path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    identity = Bank.open(path).identity
+    copied = tmp_path_factory.mktemp("copy") / "bank"
+    shutil.copytree(path, copied)
+    (copied / "keys.npy").unlink()
+    assert Bank.open(copied).identity == identity
+    write_shard(copied / shard_name(2), [pair(i) for i in (5, 7, 6)], info(3))
+    finish_bank(copied, 3, {"models": MODELS, "preset": "vit-b"})
+    assert Bank.open(copied).identity != identity
+
+
+def test_an_approximate_index_is_made_for_large_banks_only(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from freeda.bank import bank as module
+
+    queries = Bank.open(path).keys[:4].astype(np.float32)
+    exact = Bank.open(path).search(queries, 3)
+    small = Bank.open(path, index="approximate")
+    assert np.array_equal(small.search(queries, 3)[1], exact[1]) and small.cache is None
+    assert not (path / "approximate.json").exists()
+    monkeypatch.setattr(module, "LARGE", 2)
+    for _ in range(2):
+        opened = Bank.open(path, index="approximate")
+        scores, rows = opened.search(queries, 3)
+        assert rows.shape == (4, 3) and np.abs(scores[:, 0] - exact[0][:, 0]).max() < 0.02
+        made = (path / "approximate.json").read_bytes()
+    assert opened.identity in made.decode()
+    file = next(path.glob("approximate-*.faiss"))
+    before = file.stat().st_mtime_ns
+    Bank.open(path, index="approximate").search(queries, 3)
+    assert file.stat().st_mtime_ns == before
+    write_shard(path / shard_name(2), [pair(i) for i in (7, 6, 5)], info(3))  # the bank changes under it
+    finish_bank(path, 3, {"models": MODELS, "preset": "vit-b"})
+    (path / "keys.npy").unlink()
+    changed = Bank.open(path, index="approximate")
+    changed.search(queries, 3)
+    assert changed.identity in (path / "approximate.json").read_text() and not file.exists()
+    with pytest.raises(InputError, match="index is 'fast'"):
+        Bank.open(path, index="fast")  # type: ignore[arg-type]
+
+
+def test_each_bank_and_index_keeps_prototypes_of_its_own(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from freeda.bank import bank as module
+
+    monkeypatch.setattr(module, "LARGE", 2)
+    row = np.ones(4, np.float32)
+    kinds = [Bank.open(path).cache, Bank.open(path, index="approximate").cache]
+    assert kinds[0] is not None and kinds[1] is not None
+    assert kinds[0].key(row, "") == Bank.open(path).cache.key(row, "")  # type: ignore[union-attr]
+    assert kinds[0].key(row, "") != kinds[1].key(row, "") != kinds[0].key(row, "k=3")

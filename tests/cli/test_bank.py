@@ -14,11 +14,10 @@ from commands import CAPTIONS, refused, run
 def test_bank_info(bank: Path) -> None:
     done = run("bank", "info", bank)
     assert done.exit_code == 0, done.output
-    assert (
-        "pairs" in done.output
-        and "key 20, prototype 24" in done.output
-        and "options.threshold" in done.output
-    )
+    assert "pairs" in done.output and "key 20, prototype 24" in done.output
+    # What the small preset changes is said, what it leaves as it is only when asked.
+    assert "options.size" in done.output and "options.threshold" not in done.output
+    assert "options.threshold" in run("bank", "info", bank, "--all").output
 
 
 @pytest.mark.parametrize("command", ["segment", "info"])

@@ -157,7 +157,7 @@ def test_weights_that_are_not_there(tmp_path: Path, photo: Path, bank: Path, tin
 
 
 def test_no_bank_given(tmp_path: Path, photo: Path, model: Path) -> None:
-    done = run("segment", photo, "--classes", "cat", "--model", model, "--out", tmp_path / "out")
+    done = run("segment", photo, "--classes", "cat", "--model", model, "--out", tmp_path / "out", "--no-grow")
     refused(done, "no bank", "freeda collect")
     assert not (tmp_path / "out").exists()
 

@@ -116,6 +116,7 @@ def test_words_kept_in_a_file(segment: Any, folder: Path, tmp_path: Path, model:
     assert "was there already" in segment(folder / "a.png", words="cat=puss, tree").output
     refused(run("segment", folder / "a.png", *places, "--classes", "cat"), "once")
     refused(run("segment", folder / "a.png", *places, "--k", 3), "'k' was settled")
+    refused(run("segment", folder / "a.png", *places, "--grow"), "--grow needs the words")
     refused(run("segment", folder / "a.png", "--vocabulary", kept), "made with CLIP", "miniature/clip")
     refused(run("segment", folder / "a.png", "--vocabulary", folder / "a.png"), "a.png", "vocabulary")
     refused(run("segment", folder / "a.png", "--vocabulary", tmp_path / "no.npz"), "no such file")

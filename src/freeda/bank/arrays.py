@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
+from ..errors import BankError, InputError
 from ..files import atomic_path
 from .format import read_vectors
 
@@ -31,14 +33,15 @@ def open_array(path: Path, name: str, shards: Sequence[Shard], dim: int) -> npt.
     """The "key" or "prototype" array of a bank, (N, dim) float16, memory-mapped read-only.
 
     A missing, damaged or wrongly shaped file is rebuilt from the shards, in memory only where the
-    directory cannot be written to.
+    directory cannot be written to. Where a writer has appended rows since bank.json was read, the array is
+    longer, and its beginning is what is asked for.
     """
     shape = (sum(s.pairs for s in shards), dim)
-    found = load_array(path / FILES[name], shape)
+    found = load_array(path / FILES[name], shape, longer=True)
     if found is None:
         with suppress(InputError):
             _write(path, name, shards, dim)
-        found = load_array(path / FILES[name], shape)
+        found = load_array(path / FILES[name], shape, longer=True)
     if found is None:
         found = np.concatenate([read_vectors(path / s.file, name, dim) for s in shards if s.pairs])
         found.flags.writeable = False
@@ -66,13 +69,83 @@ def _write(path: Path, name: str, shards: Sequence[Shard], dim: int) -> None:
                 out.write(read_vectors(path / shard.file, name, dim).astype("<f2").tobytes())
 
 
-def load_array(file: Path, shape: tuple[int, int]) -> npt.NDArray[np.float16] | None:
-    """An array of a bank, memory-mapped; None where it is missing, damaged or of another shape."""
+def load_array(file: Path, shape: tuple[int, int], longer: bool = False) -> npt.NDArray[np.float16] | None:
+    """An array of a bank, memory-mapped; None where it is missing, damaged or of another shape.
+
+    With `longer` the file may hold more rows, and the first are returned.
+    """
     try:
-        found = np.load(file, mmap_mode="r", allow_pickle=False)
+        found = _mapped(file)
     except (OSError, ValueError, EOFError):
         return None
-    return found if found.shape == shape and found.dtype == np.float16 else None
+    if found.shape[1:] != shape[1:]:
+        return None
+    if len(found) == shape[0]:
+        return found
+    return found[: shape[0]] if longer and len(found) > shape[0] else None
+
+
+class _Source:
+    """An open file, closed when nothing reads it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self.handle = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        with suppress(AttributeError, OSError):
+            os.close(self.handle)
+
+
+class _Stored(np.memmap):
+    """A memory-mapped array that knows the file behind it, whatever has taken that file's name since."""
+
+    source: _Source | None = None
+    origin = 0
+    """Address at which the file's first byte lies."""
+
+    def __array_finalize__(self, obj: Any) -> None:
+        super().__array_finalize__(obj)
+        if getattr(self, "_mmap", None) is not None:  # not so for what was computed from one
+            self.source, self.origin = getattr(obj, "source", None), getattr(obj, "origin", 0)
+
+
+def _mapped(file: Path) -> npt.NDArray[np.float16]:
+    """An .npy file of float16 rows, memory-mapped. Raises OSError, ValueError for anything else."""
+    with open(file, "rb") as stream:
+        source = _Source(file)
+        if not os.path.samestat(os.fstat(stream.fileno()), os.fstat(source.handle)):
+            raise ValueError("it was replaced just now")
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError("not written as a bank's arrays are")
+        shape, by_columns, kind = np.lib.format.read_array_header_1_0(stream)
+        if by_columns or kind != np.float16 or len(shape) != 2 or min(shape) < 1:
+            raise ValueError("not an array of a bank")
+        start = stream.tell()
+        found = _Stored(stream, kind, "r", start, shape)
+        found.source, found.origin = source, found.ctypes.data - start
+    return found
+
+
+def take(array: npt.NDArray[np.float16], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+    """Rows (n,), numbered from 0, of an array (N, D) as a new (n, D) array.
+
+    Those of a memory-mapped array are read from its file: to look at them in the mapping would make some
+    64 KB resident for each, and take thrice as long. Raises IndexError for a row that is not there.
+    """
+    source = getattr(array, "source", None)
+    if source is None or not hasattr(os, "pread") or not array.flags.c_contiguous or not len(rows):
+        found = np.asarray(array[rows])
+        release(array)
+        return found
+    if rows.min() < 0 or rows.max() >= len(array):
+        raise IndexError(f"row beyond the {len(array)} there are")
+    size = array.shape[1] * array.itemsize
+    starts = rows * size + (array.ctypes.data - array.origin)  # type: ignore[attr-defined]
+    parts = map(os.pread, repeat(source.handle), repeat(size), starts.tolist())
+    data = bytearray().join(parts)
+    if len(data) != len(rows) * size:
+        raise BankError("a bank's array was cut short while it was read: open the bank again")
+    return np.frombuffer(data, array.dtype).reshape(len(rows), array.shape[1])
 
 
 def release(array: npt.NDArray[np.generic]) -> None:

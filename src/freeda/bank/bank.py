@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BankError
+from ..errors import BankError, InputError
+from ..files import cache_folder
 from ..identity import difference
 from . import format as files
+from .approximate import ApproximateIndex
 from .arrays import open_array
+from .cache import Cache
 from .index import FlatIndex
 from .manifest import ShardEntry, read_manifest
+
+Kind = Literal["exact", "approximate"]
+LARGE = 100_000
+"""Pairs from which an approximate index is worth its making, and class prototypes are worth keeping: a
+smaller bank is searched exactly in some tenths of a second."""
 
 
 class Bank:
     """A bank directory, opened with `Bank.open`. Nothing in it is ever changed by reading."""
 
-    def __init__(self, path: Path, meta: dict[str, Any], shards: list[ShardEntry]) -> None:
+    def __init__(
+        self, path: Path, meta: dict[str, Any], shards: list[ShardEntry], index: Kind = "exact"
+    ) -> None:
         self.path = path
         """The bank's directory."""
         self.meta = meta
         """The content of bank.json."""
-        self._shards = shards
+        self._shards, self._kind = shards, index
         self._starts = np.cumsum([0] + [s.pairs for s in shards])
 
     @classmethod
-    def open(cls, path: str | Path) -> Bank:
+    def open(cls, path: str | Path, index: Kind = "exact") -> Bank:
         """Open a bank directory and check that it is whole.
 
+        `index` says how it is searched: "exact", or "approximate" (see `ApproximateIndex`), which is much
+        faster from some hundred thousand pairs on. The first approximate search of a bank makes its index,
+        in minutes for millions of pairs; a bank of less than `LARGE` pairs is searched exactly all the same.
+
         Raises BankError, one line, when the directory or its bank.json is missing (half-written), when a
-        shard is missing, cut short or has another number of rows than bank.json says.
+        shard is missing, cut short or has another number of rows than bank.json says; InputError
+        for another `index`.
         """
+        if index not in get_args(Kind):
+            raise InputError(f"index is {index!r}: it must be one of {', '.join(get_args(Kind))}")
         meta, shards = read_manifest(Path(path))
-        return cls(Path(path), meta, shards)
+        return cls(Path(path), meta, shards, index)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -56,21 +75,43 @@ class Bank:
 
     @cached_property
     def nouns(self) -> list[str]:
-        """The noun of every row."""
-        return [
-            noun for s in self._shards for noun in files.read_column(self.path / s.file, "noun").to_pylist()
-        ]
+        """The noun of every row; equal ones are one string in memory."""
+        found: list[str] = []
+        known: dict[str, str] = {}
+        for shard in self._shards:
+            column = files.read_column(self.path / shard.file, "noun").dictionary_encode()
+            here = [known.setdefault(noun, noun) for noun in column.dictionary.to_pylist()]
+            found.extend(here[i] for i in column.indices.to_pylist())
+        return found
 
     @cached_property
-    def _index(self) -> FlatIndex:
-        return FlatIndex(self.keys)
+    def identity(self) -> str:
+        """A digest of what the bank holds, made of its shards' own; another order is another bank."""
+        shards = [[s.pairs, s.sha256] for s in self._shards]
+        told = json.dumps([files.VERSION, self.meta["dimensions"], shards], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    @property
+    def cache(self) -> Cache | None:
+        """Where class prototypes of this bank are kept for the next time; None for a small bank."""
+        if len(self) < LARGE:
+            return None
+        return Cache(cache_folder() / "prototypes", f"{self.identity} {self._kind}")
+
+    @cached_property
+    def _index(self) -> FlatIndex | ApproximateIndex:
+        if self._kind == "exact" or len(self) < LARGE:
+            return FlatIndex(self.keys)
+        found = ApproximateIndex.open(self.path, self.identity)
+        return ApproximateIndex.build(self.keys, self.path, self.identity) if found is None else found
 
     def search(
         self,
         queries: npt.NDArray[np.float32],
         k: int,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """The k' = min(k, N) keys of highest inner product with each query, exactly.
+        """The k' = min(k, N) keys of highest inner product with each query; most of them where `open` was
+        asked for an approximate index.
 
         `queries` is (Q, dk) float32, L2-normalised. Returns scores (Q, k') float32, descending, and rows
         (Q, k') int64. Raises InputError for another width, NaN or k < 1.

@@ -1,13 +1,16 @@
-"""Exact nearest-key search; whatever index a bank uses stands behind `FlatIndex`'s one method."""
+"""Exact nearest-key search; whatever index a bank uses has `FlatIndex`'s one method."""
 
 from __future__ import annotations
+
+import warnings
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from .arrays import release
 
-_BLOCK = 4096
+_BLOCK = 8192
 """Keys widened to float32 at a time: bounds memory whatever the bank's size, and stays in the caches."""
 
 Scores = npt.NDArray[np.float32]
@@ -18,7 +21,7 @@ class FlatIndex:
     """Inner product of queries with every key, in blocks."""
 
     def __init__(self, keys: npt.NDArray[np.float16] | npt.NDArray[np.float32]) -> None:
-        """`keys` is (N, dk), in memory or memory-mapped; it is never copied as a whole."""
+        """`keys` is (N, dk), in memory or memory-mapped; never copied nor kept resident as a whole."""
         self._keys = keys
 
     def search(
@@ -32,15 +35,7 @@ class FlatIndex:
         int64; equal scores come in row order, and a key that is not finite comes last, with score -inf.
         Raises InputError for another width, a query that is not finite, or k < 1.
         """
-        queries = np.ascontiguousarray(queries, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self._keys.shape[1]:
-            raise InputError(
-                f"queries have shape {queries.shape}: this bank's keys need (Q, {self._keys.shape[1]})"
-            )
-        if k < 1:
-            raise InputError(f"k is {k}: at least 1 key must be retrieved")
-        if not np.isfinite(queries).all():
-            raise InputError("a query holds NaN or infinity")
+        queries = checked(queries, self._keys.shape[1], k)
         n = len(self._keys)
         k = min(k, n)
         if k == 0 or len(queries) == 0:
@@ -66,8 +61,25 @@ class FlatIndex:
             if held >= rows.size or stop == n:
                 scores, rows = _merge(scores, rows, waiting, k)
                 limit, waiting, held = scores.min(axis=1, keepdims=True), [], 0
-        order = np.argsort(-scores, axis=1, kind="stable")
-        return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+        return best_first(scores, rows)
+
+
+def checked(queries: Scores, width: int, k: int) -> Scores:
+    """Queries as (Q, width) float32. Raises InputError for another width, one not finite, or k < 1."""
+    queries = np.ascontiguousarray(queries, np.float32)
+    if queries.ndim != 2 or queries.shape[1] != width:
+        raise InputError(f"queries have shape {queries.shape}: this bank's keys need (Q, {width})")
+    if k < 1:
+        raise InputError(f"k is {k}: at least 1 key must be retrieved")
+    if not np.isfinite(queries).all():
+        raise InputError("a query holds NaN or infinity")
+    return queries
+
+
+def best_first(scores: Scores, rows: Rows) -> tuple[Scores, Rows]:
+    """Both (Q, k), each line by descending score; of equal scores the lower row comes first."""
+    order = np.lexsort((rows, -scores), axis=1)
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
 
 
 class _Products:
@@ -78,17 +90,19 @@ class _Products:
     ) -> None:
         import torch  # its products and its widening of float16 run on all cores; loaded only for a search
 
-        self._multiply, self._keys, self._queries = torch.matmul, keys, torch.from_numpy(queries)
-        self._copy = np.empty((min(block, _BLOCK), keys.shape[1]), keys.dtype)
-        self._raw, self._wide = torch.from_numpy(self._copy), torch.empty(self._copy.shape)
+        self._multiply, self._keys = torch.matmul, keys
+        with warnings.catch_warnings():  # of arrays that cannot be written to, which nothing here does
+            warnings.simplefilter("ignore", UserWarning)
+            self._stored, self._queries = torch.from_numpy(keys), torch.from_numpy(queries)
+        self._wide = torch.empty(min(block, _BLOCK), keys.shape[1])
         self._out = torch.empty(len(queries), block)
 
     def __call__(self, start: int, stop: int) -> Scores:
         """(Q, stop - start) float32, valid until the next call; not finite for a key that is not."""
         for at in range(start, stop, _BLOCK):
             size = min(_BLOCK, stop - at)
-            self._copy[:size] = self._keys[at : at + size]
-            wide = self._wide[:size].copy_(self._raw[:size])
+            wide = self._wide[:size].copy_(self._stored[at : at + size])
+            release(self._keys)
             self._multiply(self._queries, wide.T, out=self._out[:, at - start : at - start + size])
         out: Scores = self._out[:, : stop - start].numpy()
         return out

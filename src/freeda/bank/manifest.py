@@ -24,7 +24,6 @@ from .format import (
     shard_name,
 )
 
-
 LARGEST = 2**28
 """Bytes of bank.json, at most: some 800,000 shards."""
 

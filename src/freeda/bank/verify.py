@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,13 @@ from .format import MANIFEST, SCHEMA, SHARDS, OtherFormat, read_info, read_vecto
 from .manifest import ShardEntry, file_digest, read_manifest
 
 _VECTORS = ("key", "prototype")
+# What bank.json says of how it was made, the last step first.
+_MAKERS = {
+    "cleaned": "freeda bank clean",
+    "merged": "freeda bank merge",
+    "imported": "freeda bank import",
+    "references": "freeda bank add-images",
+}
 
 
 def find_damage(path: Path, on_file: Callable[[str], None] | None = None) -> Iterator[tuple[str, str]]:
@@ -85,6 +92,21 @@ def shard_damage(file: Path, entry: ShardEntry | None = None) -> str | None:
     return _vector_damage(table)
 
 
+def advice(path: Path, damaged: Sequence[str]) -> str:
+    """What to do about the damaged files of a bank, by how it was made."""
+    if all(file in FILES.values() for file in damaged):
+        n = "it is" if len(damaged) == 1 else "they are"
+        return f"delete {' and '.join(damaged)} there: {n} made again from the shards at the next opening"
+    try:
+        meta = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        meta = {}
+    for said, command in _MAKERS.items():
+        if isinstance(meta, dict) and said in meta:
+            return f"make it again in a new directory, with the same `{command}`, or pull it again"
+    return "the `freeda collect` that made the bank, run again, mends it; a shared one must be pulled again"
+
+
 def _vector_damage(table: Any) -> str | None:
     for name in _VECTORS:
         column = table.column(name).combine_chunks()
@@ -107,7 +129,9 @@ def _array_damage(
             continue  # made again when the bank is next opened
         if on_file is not None:
             on_file(file)
-        stored = load_array(path / file, (sum(s.pairs for s in shards), dim))
+        stored = load_array(
+            path / file, (sum(s.pairs for s in shards), dim), longer=True
+        )  # as opening takes it
         if stored is None:
             yield file, "is not an array of the shape that the shards give"
             continue

@@ -12,15 +12,27 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import BankError, printable
+from .add_images import add_images
+from .bank_make import clean, export, import_, merge
+from .bank_search import search
+from .bank_share import pull, push
 from .base import OneLineErrors
+from .grow import coverage, grow
+from .index import index
 
-app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, help="Look into a bank directory.")
+app = typer.Typer(
+    cls=OneLineErrors, no_args_is_help=True, help="Look into a bank, mend it, make another of it, share it."
+)
 
 
 @app.command("info")
-def info(path: Annotated[Path, typer.Argument(help="Bank directory.", show_default=False)]) -> None:
+def info(
+    path: Annotated[Path, typer.Argument(help="Bank directory.", show_default=False)],
+    every: Annotated[bool, typer.Option("--all", help="Also options that are as by default.")] = False,
+) -> None:
     """Say what a bank holds, which models made it, and with which options."""
     from ..bank import Bank
+    from ..options import CollectOptions, to_dict
 
     opened = Bank.open(path)
     table = Table(show_header=False, title=Text(printable(f"bank {path}")), title_justify="left")
@@ -29,8 +41,12 @@ def info(path: Annotated[Path, typer.Argument(help="Bank directory.", show_defau
     table.add_row("dimensions", f"key {opened.keys.shape[1]}, prototype {opened.prototypes.shape[1]}")
     table.add_row("shards", f"{len(opened.meta['shards']):,}")
     said = ("pairs", "captions", "dimensions", "shards")
-    for key, value in flat({key: value for key, value in opened.meta.items() if key not in said}):
-        table.add_row(Text(key), Text(value))
+    usual = set() if every else set(flat({"options": to_dict(CollectOptions())}))
+    for pair in flat({key: value for key, value in opened.meta.items() if key not in said}):
+        if pair not in usual:
+            table.add_row(*map(Text, pair))
+    if not every:
+        table.add_row("other options", "as by default (--all lists them)")
     Console().print(table)
 
 
@@ -41,7 +57,7 @@ def verify(path: Annotated[Path, typer.Argument(help="Bank directory.", show_def
     Exit code: 0 all is whole; 2 something is damaged, or the bank is not finished.
     """
     from ..bank.format import MANIFEST
-    from ..bank.verify import find_damage
+    from ..bank.verify import advice, find_damage
 
     said = Console(stderr=True)
     with said.status("reading") as status:
@@ -50,7 +66,7 @@ def verify(path: Annotated[Path, typer.Argument(help="Bank directory.", show_def
         said.print(Text(printable(f"{file}: {wrong}"), style="red"), soft_wrap=True)
     if found:
         n = "1 file is" if len(found) == 1 else f"{len(found):,} files are"
-        raise BankError(f"{path}: {n} damaged: the `freeda collect` that made the bank, run again, mends it")
+        raise BankError(f"{path}: {n} damaged: {advice(path, [file for file, _ in found])}")
     if not (path / MANIFEST).is_file():
         raise BankError(
             f"{path}: its shards are whole, but the bank is not finished: run its `freeda collect` again"
@@ -71,3 +87,12 @@ def _most_frequent(nouns: Sequence[str], n: int = 8) -> str:
     from collections import Counter
 
     return ", ".join(f"{noun} {count}" for noun, count in Counter(nouns).most_common(n))
+
+
+for command in (search, merge, clean, export, push, pull):
+    app.command()(command)
+app.command("import")(import_)
+app.command("add-images")(add_images)
+app.command("grow")(grow)
+app.command("coverage")(coverage)
+app.command("index")(index)

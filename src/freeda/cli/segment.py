@@ -17,6 +17,7 @@ from ..presets import DEFAULT, find_preset
 from ..profile import Clock
 from ..sources import find_images
 from .base import Device, Model, change, say_error
+from .growing import Growing, Images, Prompts, Yes, ready_model
 from .show import ROWS, Bars, found, profile_table, table_of
 from .words import read_names
 
@@ -45,7 +46,20 @@ def segment(
         str | None, typer.Option(help='Name of an extra label for all the rest: "everything else".')
     ] = None,
     model: Model = DEFAULT,
-    bank: Annotated[Path | None, typer.Option(help="Bank directory; default: the preset's own.")] = None,
+    bank: Annotated[
+        Path | None,
+        typer.Option(help="Bank directory; default: the preset's own, else one grown for your words."),
+    ] = None,
+    grow: Annotated[
+        bool | None,
+        typer.Option(
+            "--grow/--no-grow",
+            help="Draw references for words that the bank hardly knows; draw nothing, even without a bank.",
+        ),
+    ] = None,
+    yes: Yes = False,
+    images_per_word: Images = None,
+    prompts: Prompts = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
     device: Device = "auto",
     dtype: Annotated[
@@ -70,6 +84,9 @@ def segment(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Windows encoded together (default: what suits the device).")
     ] = None,
+    index: Annotated[
+        str, typer.Option(help="exact or approximate: how a bank of more than 100,000 pairs is searched.")
+    ] = "exact",
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
 ) -> None:
     """Label every pixel of photographs with one of your words.
@@ -85,6 +102,8 @@ def segment(
         raise InputError("name the photographs: files, folders or patterns such as 'photos/*.jpg'")
     if vocabulary is not None and (classes is not None or classes_file is not None):
         raise InputError("give the words once: --vocabulary, --classes or --classes-file")
+    if vocabulary is not None and grow:
+        raise InputError("--grow needs the words themselves: a kept vocabulary has its references already")
     names = None if vocabulary is not None else read_names(classes, classes_file)
     paths = find_images(images, recursive) if images else []
     preset = find_preset(model)
@@ -100,8 +119,13 @@ def segment(
     with clock("load"):
         known = _words(names, vocabulary, preset.segment, options)
         from ..model import load
+        from ..segment.vocabulary import Vocabulary
 
-        loaded = load(replace(preset, segment=options), bank=bank, device=device, dtype=dtype, clock=clock)
+        growing = Growing(replace(preset, segment=options), bank, grow, yes, images_per_word, prompts, index)
+        base = growing.open_base()
+        loaded = load(growing.preset, bank=base, device=device, dtype=dtype, clock=clock)
+    if not isinstance(known, Vocabulary):
+        loaded = ready_model(loaded, base, known, growing)
     ready = loaded.ready(known)
     if save_vocabulary is not None:
         kept = ready.save(save_vocabulary)

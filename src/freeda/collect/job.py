@@ -98,7 +98,7 @@ def collect(
         raise InputError(f"{name} belongs to this process: leave it out, or use one worker")
     kind, out = choose_dtype(dtype, torch.device(devices[0])), Path(out)
     tagger = choose_tagger(tagger)
-    settings = settings_of(preset.name, _models(preset, models), options, seed, kind, tagger)
+    settings = settings_of(preset.name, models_of(preset, models), options, seed, kind, tagger)
     job = Job(str(out), options, seed, tagger, settings)
 
     state = look(out, chunks, settings, retry_failed)
@@ -170,7 +170,7 @@ def _captions(
     return word_captions(words, options, limit)
 
 
-def _models(preset: Preset, models: CollectModels | None) -> dict[str, Any]:
+def models_of(preset: Preset, models: CollectModels | None = None) -> dict[str, Any]:
     """Which models make the rows, without loading them."""
     identity = dict(models.encoders.identity if models is not None else {}) or model_identity(preset)
     generator = {"id": identity_id(preset.generator, preset.name), "revision": preset.generator.revision}

@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..bank.arrays import take
 from ..errors import BankError
 from ..options import SegmentOptions
 from .pieces import Floats
 
 ITERATIONS = 25
 """Rounds of k-means, at most."""
+_DECISIVE = ("k", "min_similarity", "prototypes", "clusters", "spherical")
+"""Options that decide what prototypes a text embedding gets."""
 
 
 class ReferenceBank(Protocol):
@@ -42,31 +45,55 @@ def class_prototypes(
     The owners are None where every row has exactly one prototype.
 
     `words` names the rows in errors: BankError for an empty bank and a row without any finite prototype.
+
+    A bank that has a `cache` (see `freeda.bank.cache`) is only asked for the rows that are not in it.
     """
     if len(bank) == 0:
         raise BankError("the bank holds no pairs: collect some captions first")
-    similarity, found = bank.search(text, min(options.k, len(bank)))
-
-    def group(word: str, scores: Floats, rows: npt.NDArray[np.int64]) -> Floats:
-        there = (rows >= 0) & np.isfinite(scores)
-        raw = _looked_up(bank.prototypes, rows[there])
-        good = np.isfinite(raw).all(axis=1)
-        if not good.any():
-            raise BankError(f"class {word[:60]!r}: none of the {len(rows)} retrieved prototypes is finite")
-        if options.min_similarity is not None:
-            near = scores[there]
-            good &= near >= min(options.min_similarity, near[good].max())
-        return _condense(raw if good.all() else raw[good], options)
-
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        kept = list(pool.map(group, words, similarity, found))
+    cache = getattr(bank, "cache", None)
+    if cache is None:
+        kept = _retrieved(bank, text, words, options)
+    else:
+        recipe = " ".join(f"{name}={getattr(options, name)!r}" for name in _DECISIVE)
+        keys = [cache.key(row, recipe) for row in text]
+        known = {key: found for key in keys if (found := cache.get(key)) is not None}
+        new = [i for i, key in enumerate(keys) if key not in known]
+        if new:
+            made = _retrieved(bank, text[new], [words[i] for i in new], options)
+            for i, prototypes in zip(new, made, strict=True):
+                known[keys[i]] = prototypes
+                cache.put(keys[i], prototypes)
+        kept = [known[key] for key in keys]
     owner = np.repeat(np.arange(len(kept)), [len(rows) for rows in kept])
     return np.concatenate(kept), owner if len(owner) > len(kept) else None
 
 
-def _looked_up(stored: Any, rows: npt.NDArray[np.int64]) -> Floats:
-    found: Floats = torch.from_numpy(np.asarray(stored[rows])).float().numpy()  # numpy widens float16 slowly
-    return found
+def _retrieved(
+    bank: ReferenceBank, text: Floats, words: Sequence[str], options: SegmentOptions
+) -> list[Floats]:
+    """Per row of text its prototypes, each (p, D) float32."""
+    similarity, found = bank.search(text, min(options.k, len(bank)))
+
+    def group(word: str, near: Floats, stored: npt.NDArray[np.float16]) -> Floats:
+        raw: Floats = torch.from_numpy(stored).float().numpy()  # numpy widens float16 slowly
+        good = np.isfinite(raw).all(axis=1)
+        if not good.any():
+            raise BankError(
+                f"class {word[:60]!r}: none of the {found.shape[1]} retrieved prototypes is finite"
+            )
+        if options.min_similarity is not None:
+            good &= near >= min(options.min_similarity, near[good].max())
+        return _condense(raw if good.all() else raw[good], options)
+
+    there = (found >= 0) & np.isfinite(similarity)
+    near = (scores[here] for scores, here in zip(similarity, there, strict=True))
+    stored = (_looked_up(bank.prototypes, rows[here]) for rows, here in zip(found, there, strict=True))
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # this thread reads, the others compute
+        return list(pool.map(group, words, near, stored))
+
+
+def _looked_up(stored: Any, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+    return take(stored, rows) if isinstance(stored, np.ndarray) else np.asarray(stored[rows])
 
 
 def _condense(rows: Floats, options: SegmentOptions) -> Floats:

@@ -130,11 +130,8 @@ def build_vocabulary(
     classes = parse_names(names)
     spare = other_words(classes, options)
     rows = [*classes.values(), *((word,) for word in spare)]
-    flat = [word for words in rows for word in words]
     with clock("text"):
-        embedded = embed(flat, options.templates).split([len(words) for words in rows])
-        mean = torch.stack([rows.mean(dim=0) for rows in embedded])
-        text = torch.nn.functional.normalize(mean, dim=-1).numpy()
+        text = embed_rows(embed, rows, options.templates)
     with clock("retrieval"):
         prototypes, owner = class_prototypes(bank, text, [words[0] for words in rows], options)
     labels, words, label = tuple(classes), tuple(classes.values()), None
@@ -143,6 +140,15 @@ def build_vocabulary(
         labels, words = (*labels, _tidy(options.others)), (*words, spare)
         label = np.minimum(np.arange(len(rows)), len(classes))
     return Vocabulary(labels, text, prototypes, words, options, models, owner, label)
+
+
+def embed_rows(embed: WordEmbedder, rows: Sequence[Sequence[str]], templates: tuple[str, ...]) -> Floats:
+    """(T, K) float32, L2-normalised: the mean embedding of each row's words."""
+    flat = [word for words in rows for word in words]
+    embedded = embed(flat, templates).split([len(words) for words in rows])
+    mean = torch.stack([found.mean(dim=0) for found in embedded])
+    text: Floats = torch.nn.functional.normalize(mean, dim=-1).numpy()
+    return text
 
 
 def other_words(classes: Mapping[str, Sequence[str]], options: SegmentOptions) -> tuple[str, ...]:

@@ -1,0 +1,138 @@
+"""Several banks read as one: a bank and the layers that lie beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BankError
+from ..files import cache_folder
+from .arrays import take
+from .bank import Bank
+from .cache import Cache
+from .index import Rows, Scores, best_first
+
+SAME = 0.01
+"""Keys whose similarity to a query is within this of the best one's are of the same word. Embeddings of one
+word differ by the rounding of float16 (under 0.001); those of CLIP's different words by more, as a rule."""
+
+
+NEAR = 0.9
+"""Cosine from which a key counts as near a word. Our choice, measured on the miniature only: its synonyms lie
+at 0.98 to 1, words it never saw beside a bank's own at 0.81 to 0.99, different words below 0.5, and words
+of no meaning to it at 0.6 to 0.85."""
+
+
+class LayeredBank:
+    """Banks made with the same models, read as one: rows are numbered one bank after another.
+
+    Has what the online stage asks of a bank: `len`, `search`, `prototypes[rows]`, `nouns`, `check_models`.
+    """
+
+    def __init__(self, banks: Sequence[Bank]) -> None:
+        """Raises BankError for no bank, and where one was made with other models than the first."""
+        if not banks:
+            raise BankError("there is no bank to read: name at least one")
+        self.banks = tuple(banks)
+        """The banks, in the order of their rows."""
+        for other in self.banks[1:]:
+            other.check_models(self.banks[0].meta["models"])
+        self.starts: npt.NDArray[np.int64] = np.cumsum([0] + [len(bank) for bank in self.banks])
+        """(banks + 1,) the row that each bank begins at, then the number of all."""
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.banks))})"
+
+    @cached_property
+    def prototypes(self) -> StackedRows:
+        """(N, dp) raw prototypes of all rows; only what is asked for is read."""
+        return StackedRows([bank.prototypes for bank in self.banks])
+
+    @cached_property
+    def nouns(self) -> list[str]:
+        """The noun of every row."""
+        return [noun for bank in self.banks for noun in bank.nouns]
+
+    @property
+    def cache(self) -> Cache | None:
+        """Where class prototypes are kept for the next time, if any of the banks keeps its own."""
+        if all(bank.cache is None for bank in self.banks):
+            return None
+        parts = " ".join(f"{bank.identity} {bank._kind}" for bank in self.banks)
+        return Cache(cache_folder() / "prototypes", f"{type(self).__name__} {SAME} {parts}")
+
+    def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
+        """The k' = min(k, N) best keys of all banks, as `Bank.search`; equal scores come in row order."""
+        found = [bank.search(queries, k) for bank in self.banks]
+        scores = np.concatenate([part for part, _ in found], axis=1)
+        rows = np.concatenate(
+            [np.where(r < 0, -1, r + start) for (_, r), start in zip(found, self.starts, strict=False)],
+            axis=1,
+        )
+        scores, rows = best_first(scores, rows)
+        return scores[:, :k], rows[:, :k]
+
+    def check_models(self, identity: dict[str, Any]) -> None:
+        """Raise BankError unless the banks were built with the models of `identity`."""
+        for bank in self.banks:
+            bank.check_models(identity)
+
+
+class GrownBank(LayeredBank):
+    """A bank and a layer grown for certain words, or such a layer alone.
+
+    A grown word has few references, far fewer than the k that are taken of a bank of millions. So where a row
+    of the layer is among the keys nearest to a query (within `SAME` of the best, and `NEAR` it), only these
+    nearest keys answer it. All other queries are answered as by a `LayeredBank`.
+    """
+
+    def __init__(self, base: Bank | None, layer: Bank) -> None:
+        """`base` is None where there is nothing but the layer."""
+        super().__init__([layer] if base is None else [base, layer])
+        self.layer = layer
+
+    def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
+        """As `LayeredBank.search`; the places left over by a grown word hold score -inf and row -1."""
+        scores, rows = super().search(queries, k)
+        if scores.size == 0:
+            return scores, rows
+        near = scores >= scores[:, :1] - SAME
+        grown = (near & (scores >= NEAR) & (rows >= self.starts[-2])).any(axis=1, keepdims=True)
+        answers = near | ~grown
+        return np.where(answers, scores, np.float32(-np.inf)), np.where(answers, rows, -1)
+
+
+class StackedRows:
+    """Arrays of one width under one another, without a copy; read by arrays of row numbers."""
+
+    def __init__(self, parts: Sequence[npt.NDArray[np.float16]]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0] + [len(part) for part in parts])
+        self.shape = (int(self._starts[-1]), parts[0].shape[1])
+        """(N, D)."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> npt.NDArray[np.float16]:
+        """`rows` is a row number, an array of them or a slice; IndexError beyond the last row."""
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        rows = np.asarray(rows, np.int64)
+        if rows.size and not (-len(self) <= rows.min() and rows.max() < len(self)):
+            raise IndexError(f"row beyond the {len(self)} there are")
+        rows = rows % max(len(self), 1)
+        out = np.empty((*rows.shape, self.shape[1]), np.float16)
+        of = np.searchsorted(self._starts, rows, side="right") - 1
+        for i, part in enumerate(self._parts):
+            here = of == i
+            if np.any(here):
+                out[here] = take(part, rows[here] - self._starts[i])
+        return out

@@ -1,0 +1,137 @@
+"""Several banks made with the same models, as one: every pair once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BankError, InputError
+from ..identity import difference
+from .bank import Bank
+from .format import ShardInfo, read_info, shard_name
+from .fresh import fresh_bank
+from .manifest import finish_bank
+from .rows import Kept, copy_rows, read_rows
+
+_NAMED = ("caption_id", "caption", "noun", "spans", "seed")
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of several banks."""
+
+    bank: Bank
+    pairs: list[int]
+    """Pairs that each bank gave."""
+    duplicates: list[int]
+    """Pairs of each that were there before, from a bank ahead of it or from itself."""
+
+
+def merge(
+    banks: Sequence[str | Path], out: str | Path, on_shard: Callable[[int, int], None] | None = None
+) -> Merged:
+    """Make a new bank of all pairs of several, in the order given; the banks stay as they are.
+
+    Two pairs are one where caption id and text, noun, its spans, the picture's seed and the generator agree;
+    the first stays. (Ids alone do not tell: two caption files may both begin at 0.) One shard is in memory
+    at a time, and 16 bytes a pair. `on_shard(done, in_all)` is called after each.
+
+    Raises InputError for no bank; BankError for banks that other models made, one that is damaged, and an
+    `out` that is there already.
+    """
+    if not banks:
+        raise InputError("name the banks to merge")
+    opened = [Bank.open(path) for path in banks]
+    refuse_mixed(opened)
+    shards = [
+        (i, bank.path / entry["file"]) for i, bank in enumerate(opened) for entry in bank.meta["shards"]
+    ]
+    given, dropped = [0] * len(opened), [0] * len(opened)
+    seen: set[bytes] = set()
+    with fresh_bank(Path(out)) as temp:
+        written = 0
+        for done, (i, file) in enumerate(shards):
+            kept = _new(file, read_info(file), opened[i].meta["models"], seen)
+            given[i] += int(kept.sum())
+            dropped[i] += int((~kept).sum())
+            if kept.any() or not len(kept):
+                copy_rows(file, temp / shard_name(written), kept)
+                written += 1
+            if on_shard is not None:
+                on_shard(done + 1, len(shards))
+        finish_bank(temp, written, _about(opened, given, dropped))
+    return Merged(Bank.open(out), given, dropped)
+
+
+def refuse_mixed(banks: Sequence[Bank]) -> None:
+    """Raise BankError where two banks were made with other encoders: their rows cannot be compared."""
+    first = banks[0]
+    for other in banks[1:]:
+        mine, theirs = first.meta["models"], other.meta["models"]
+        for part, width, what in (("clip", "clip_dim", "CLIP"), ("dense", "dense_dim", "dense encoder")):
+            changed = {**mine, part: theirs.get(part), width: theirs.get(width)}
+            if mine != changed and difference(mine, changed) is not None:
+                raise BankError(
+                    f"{other.path}: made with {what} {_name(theirs, part, width)}, but {first.path} with "
+                    f"{_name(mine, part, width)}: only banks of the same models can be merged"
+                )
+
+
+def _name(models: dict[str, Any], part: str, width: str) -> str:
+    said = models.get(part)
+    name = said.get("id") if isinstance(said, dict) else said
+    revision = said.get("revision") if isinstance(said, dict) else None
+    return f"{name}{f' at {revision}' if revision else ''} ({models.get(width)} wide)"
+
+
+def _new(file: Path, info: ShardInfo, models: dict[str, Any], seen: set[bytes]) -> Kept:
+    """Which rows of a shard were not seen yet, (n,); they are from now on."""
+    made = info.settings.get("models", models)
+    generator = json.dumps(made.get("generator") if isinstance(made, dict) else None, sort_keys=True)
+    table = read_rows(file, list(_NAMED))
+    kept = np.zeros(len(table), bool)
+    columns = [table.column(name).to_pylist() for name in _NAMED]
+    for i, row in enumerate(zip(*columns, strict=True)):
+        told = json.dumps([generator, *row], ensure_ascii=True).encode()
+        digest = hashlib.blake2b(told, digest_size=16).digest()
+        kept[i] = digest not in seen
+        seen.add(digest)
+    return kept
+
+
+def _about(banks: Sequence[Bank], given: Sequence[int], dropped: Sequence[int]) -> dict[str, Any]:
+    """bank.json of the merged: the first bank's models, and of each what it gave and was made with."""
+    counted = {
+        "format",
+        "version",
+        "dimensions",
+        "captions",
+        "pictures",
+        "rejected",
+        "failed",
+        "pairs",
+        "shards",
+    }
+    merged = [
+        {
+            "name": bank.path.resolve().name,
+            "identity": bank.identity,
+            "pairs": pairs,
+            "duplicates": duplicates,
+            "made": {key: value for key, value in bank.meta.items() if key not in counted},
+        }
+        for bank, pairs, duplicates in zip(banks, given, dropped, strict=True)
+    ]
+    first = banks[0].meta
+    same = {
+        key: value
+        for key, value in first.items()
+        if key not in counted and all(bank.meta.get(key) == value for bank in banks)
+    }
+    return {"preset": first.get("preset"), "models": first["models"], **same, "merged": merged}

@@ -1,0 +1,102 @@
+"""`freeda bank grow` and `freeda bank coverage`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ..errors import InputError
+from ..options import parse_settings
+from ..presets import DEFAULT, find_preset
+from .base import Device, Model, change
+from .growing import Growing, Images, Prompts, Yes, coverage_table, perform, say, tell_poor
+from .words import read_names
+
+Base = Annotated[Path | None, typer.Option("--bank", help="Bank directory; default: the preset's own.")]
+
+
+def grow(
+    words: Annotated[list[str], typer.Argument(help='Words: okapi "fire engine".', show_default=False)],
+    bank: Annotated[
+        Path | None,
+        typer.Option(help="Bank directory to grow beside, into DIR.grown; default: your cache folder."),
+    ] = None,
+    model: Model = DEFAULT,
+    images: Images = None,
+    prompts: Prompts = None,
+    yes: Yes = False,
+    device: Device = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16 or auto: what the models compute in.")
+    ] = "float32",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other option of collecting: --set steps=20.")
+    ] = None,
+) -> None:
+    """Draw references for exactly these words into a layer beside a bank; pictures drawn before are kept.
+
+    `freeda segment` uses the layer of its bank by itself wherever one of its words was grown.
+
+    Exit code: 0 every word has its pictures; 2 it stopped for the reason told.
+    """
+    preset = find_preset(model)
+    preset = replace(preset, collect=parse_settings(settings or [], preset.collect))
+    from ..bank import Bank
+    from ..encoders import load_encoders
+    from ..grow import growth_options, plan_growth
+
+    base = None if bank is None else Bank.open(bank)
+    how = Growing(preset, bank, True, yes, images, prompts)
+    plan = plan_growth(words, how.layer, growth_options(preset), images, prompts)
+    encoders = load_encoders(preset, device, dtype)
+    if base is not None:
+        base.check_models(encoders.identity)
+    grown = perform(plan, how, encoders)
+    tell_poor(grown, False)
+    for word, count in grown.references.items():
+        say(f"{word}: {count:,} references from {grown.pictures[word]:,} pictures")
+    say(f"in {grown.layer.path}", "green")
+    if not any(grown.references.values()):
+        raise InputError("none of these words was found in its pictures")
+
+
+def coverage(
+    classes: Annotated[
+        str | None, typer.Option(help='Words, separated by commas: "cat, sofa=couch, wooden floor".')
+    ] = None,
+    classes_file: Annotated[Path | None, typer.Option(help="A text file with one word a line.")] = None,
+    bank: Base = None,
+    model: Model = DEFAULT,
+    layer: Annotated[
+        bool, typer.Option("--layer/--no-layer", help="With what was grown beside the bank, or without.")
+    ] = True,
+    k: Annotated[int | None, typer.Option(help="Prototypes taken per word; default: the preset's.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Say how well a bank knows words: what lies behind the prototype that each would get.
+
+    nearest and mean: cosine of the word and the keys retrieved. near: how many of them are at least 0.9.
+    nouns: distinct nouns behind them. agreement: 1 where all their prototypes point the same way. A word is
+    poorly covered where too few keys are near it.
+    """
+    names = read_names(classes, classes_file)
+    preset = find_preset(model)
+    how = Growing(preset, bank)
+    base = how.open_base()
+    from ..encoders import load_encoders
+    from ..grow import open_layer, with_layer
+    from ..model import FreeDA
+
+    read = with_layer(base, open_layer(how.layer) if layer else None)
+    if read is None:
+        raise InputError(f"preset '{preset.name}' has no bank of its own: give one (--bank DIR)")
+    loaded = FreeDA(replace(preset, segment=change(preset.segment, k=k)), load_encoders(preset, device), read)
+    found = loaded.coverage(names)
+    Console().print(coverage_table(found))
+    poor = [c.word for c in found if c.poor]
+    if poor:
+        say(f"poorly covered: {', '.join(poor)}", "yellow")

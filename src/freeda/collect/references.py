@@ -1,0 +1,264 @@
+"""`freeda bank add-images`: references from annotated pictures, in a bank of their own or added to one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..bank import Bank
+from ..bank.arrays import FILES
+from ..bank.format import MANIFEST, SHARDS, caption_digest, read_column, read_info, shard_name, write_shard
+from ..bank.manifest import finish_bank
+from ..bank.verify import shard_damage
+from ..encoders import Encoders, load_encoders, model_identity
+from ..errors import BankError, InputError
+from ..files import make_folder
+from ..options import CollectOptions, to_dict
+from ..precision import choose_device
+from ..presets import DEFAULT, Preset, find_preset
+from .choosing import ID_PREFIX, Choice, Chosen, choose
+from .layouts import open_folder
+from .lock import only_writer
+from .log import LOG
+from .plan import sweep
+from .taking import Taker
+
+OPTIONS = ("templates", "min_area", "max_area", "min_agreement", "keep_images", "batch_size", "shard_size")
+"""Fields of CollectOptions that act on references from pictures; a key is always the "template" one."""
+_ROWS = ("templates", "min_area", "max_area", "min_agreement", "keep_images")  # what the rows depend on
+_VIEW = ("short_side", "long_side", "window", "stride")
+_COUNTED = (
+    "format",
+    "version",
+    "dimensions",
+    "captions",
+    "pictures",
+    "rejected",
+    "failed",
+    "pairs",
+    "shards",
+)
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of an annotated folder."""
+
+    bank: Bank
+    """The bank, references included."""
+    taken: dict[str, int]
+    """Class -> references taken in this run."""
+    pictures: int
+    """Pictures that gave them."""
+    there: int
+    """References left out because the bank held them already."""
+    rejected: dict[str, int]
+    """Reason -> masks that gave none."""
+    without_mask: int
+    """Pictures without any mask."""
+    without_image: int
+    """Masks without a picture."""
+
+
+def reference_options(options: CollectOptions) -> CollectOptions:
+    """The options of references: a true mask may fill its picture, and there is no caption for a key."""
+    return replace(options, max_area=1.0, key="template", min_contrast=None)
+
+
+def add_images(
+    folder: str | Path,
+    out: str | Path,
+    model: str | Path | Preset = DEFAULT,
+    device: str | torch.device = "auto",
+    *,
+    names: str | Path | None = None,
+    images: str | Path | None = None,
+    masks: str | Path | None = None,
+    ignore: Iterable[int] = (),
+    shots: int | None = None,
+    seed: int = 0,
+    options: CollectOptions | None = None,
+    dtype: str | torch.dtype = "float32",
+    encoders: Encoders | None = None,
+    on_start: Callable[[str, int], None] | None = None,
+    on_done: Callable[[], None] | None = None,
+) -> Added:
+    """Take a reference of every class in every picture of an annotated folder.
+
+    All masks are looked at before a model is loaded. A run that was stopped goes on where it was; the same
+    picture and class is never added twice, wherever the picture lies.
+
+    Args:
+        folder, names, images, masks, ignore: see `layouts.open_folder`.
+        out: the bank directory. A new one is made; one made with the same models gets the references added
+            behind its own rows, which stay as they are.
+        model: a preset, its name, or a preset JSON file; its generator is not needed.
+        shots: references a class, at most; those that the bank holds already are counted in.
+        seed: which pictures, where `shots` leaves some out.
+        options: `OPTIONS` act; None takes the preset's as `reference_options` has them.
+        dtype: what the encoders compute in, see `precision.choose_dtype`.
+        encoders: already loaded ones of that preset.
+        on_start, on_done: called with "reading masks" or "taking references" and the number of pictures to
+            come, then after each.
+
+    Raises:
+        InputError: folder, masks, names or options cannot be used, or nothing can be taken of them.
+        ModelError: weights cannot be had.
+        BankError: `out` holds something else, was made with other models or is being written by another run.
+    """
+    preset, out = find_preset(model), Path(out)
+    options = reference_options(preset.collect) if options is None else options
+    found = open_folder(folder, names, images, masks, ignore)
+    on_start, on_done = on_start or (lambda _, __: None), on_done or (lambda: None)
+    bank = _open_bank(out)
+    identity = encoders.identity if encoders is not None else model_identity(preset)
+    if bank is not None:
+        bank.check_models(identity)
+    there, held = _held(bank)
+    on_start("reading masks", len(found.pictures))
+    choice = choose(found, options, shots=shots, seed=seed, there=there, held=held, on_picture=on_done)
+    if not choice.chosen:
+        if bank is not None and held:
+            said = choice.there, dict(choice.rejected), found.without_mask, found.without_image
+            return Added(bank, {}, 0, *said)
+        raise InputError(f"{folder}: gives no reference{_counts(choice.rejected)}")
+    if encoders is None:
+        encoders = load_encoders(preset, choose_device(device), dtype)
+    settings = {
+        "preset": preset.name,
+        "models": identity,
+        "source": "images",
+        "options": {name: value for name, value in to_dict(options).items() if name in _ROWS},
+        "view": {name: getattr(preset.segment, name) for name in _VIEW},
+        "dtype": str(encoders.dtype).removeprefix("torch."),
+    }
+    make_folder(out)
+    with only_writer(out):
+        now = _open_bank(out)  # another run may have added to it meanwhile
+        if (len(now) if now else 0) != (len(bank) if bank else 0):
+            raise BankError(f"{out}: another run has just added to this bank: run the same again")
+        sweep(out)
+        make_folder(out / SHARDS)
+        on_start("taking references", len(choice.chosen))
+        taker = Taker(found, encoders, options, preset.segment)
+        taken, rejected = _add(taker, choice, out, bank, settings, options.shard_size, on_done)
+    rejected += choice.rejected
+    if not taken and bank is None:
+        raise InputError(f"{folder}: gives no reference{_counts(rejected)}")
+    return Added(
+        Bank.open(out),
+        dict(taken),
+        len(choice.chosen) if taken else 0,
+        choice.there,
+        dict(rejected),
+        found.without_mask,
+        found.without_image,
+    )
+
+
+def _add(
+    taker: Taker,
+    choice: Choice,
+    out: Path,
+    bank: Bank | None,
+    settings: dict[str, Any],
+    size: int,
+    on_done: Callable[[], None],
+) -> tuple[Counter[str], Counter[str]]:
+    """Make the missing shards behind those of the bank, and finish it; what was taken and what was not."""
+    first = len(bank.meta["shards"]) if bank is not None else 0
+    taken, rejected = Counter[str](), Counter[str]()
+    chunks = [choice.chosen[i : i + size] for i in range(0, len(choice.chosen), size)]
+    for word in dict.fromkeys(word for chosen in choice.chosen for word in chosen.words):
+        taker.key(word)  # a name that cannot be read should be told before anything is written
+    for index, chunk in enumerate(chunks, first):
+        name, digest = shard_name(index), _digest(chunk)
+        if _is_made(out / name, settings, digest):
+            for _ in chunk:
+                on_done()
+        else:
+            told, pairs = Counter[str](), []
+            for chosen in chunk:
+                pairs += taker.rows(chosen, told)
+                on_done()
+            about = {"settings": settings, "digest": digest, "captions": len(chunk), "pictures": len(chunk)}
+            write_shard(out / name, pairs, {**about, "rejected": dict(told), "failed": []})
+        rejected.update(read_info(out / name).rejected)
+        taken.update(read_column(out / name, "noun").to_pylist())
+    n_shards = first + (len(chunks) if taken else 0)
+    wanted = {shard_name(i) for i in range(n_shards)}
+    for file in (out / SHARDS).glob("*.parquet"):  # such as a stopped run with more pictures left
+        if f"{SHARDS}/{file.name}" not in wanted:
+            file.unlink()
+    if taken:
+        finish_bank(out, n_shards, _about(bank, settings, len(choice.chosen), taken.total()))
+    return taken, rejected
+
+
+def _about(bank: Bank | None, settings: dict[str, Any], pictures: int, pairs: int) -> dict[str, Any]:
+    """bank.json, what is counted aside: that of the bank, and how many references from pictures it holds."""
+    about = dict(settings) if bank is None else {k: v for k, v in bank.meta.items() if k not in _COUNTED}
+    before = about.get("references")
+    held = before if isinstance(before, dict) else {}
+    about["references"] = {
+        "pictures": int(held.get("pictures", 0)) + pictures,
+        "pairs": int(held.get("pairs", 0)) + pairs,
+    }
+    return about
+
+
+def _is_made(file: Path, settings: dict[str, Any], digest: str) -> bool:
+    if shard_damage(file) is not None:
+        return False
+    info = read_info(file)
+    return info.settings == settings and info.digest == digest
+
+
+def _digest(chunk: Sequence[Chosen]) -> str:
+    """A digest of pictures, their masks and the classes taken of them."""
+    return caption_digest((c.picture.name, "\n".join([c.picture.digest_of_all(), *c.words])) for c in chunk)
+
+
+def _open_bank(out: Path) -> Bank | None:
+    """The bank there; None for a new directory, or one that a stopped run left.
+
+    Raises BankError for anything else.
+    """
+    if (out / MANIFEST).exists() or (out.exists() and not out.is_dir()):
+        return Bank.open(out)
+    if not out.exists():
+        return None
+    known = {SHARDS, LOG, *FILES.values()}
+    foreign = sorted(p.name for p in out.iterdir() if p.name not in known and not p.name.startswith("."))
+    if foreign:
+        raise BankError(f"{out}: holds '{foreign[0]}', which is no part of a bank: use an empty directory")
+    for file in sorted((out / SHARDS).glob("*.parquet")):
+        if read_info(file).settings.get("source") != "images":
+            raise BankError(
+                f"{out}: half-written bank: run its `freeda collect` again first, or use another directory"
+            )
+    return None
+
+
+def _held(bank: Bank | None) -> tuple[set[str], Counter[str]]:
+    """The references from pictures that a bank holds: their ids, and how many a class."""
+    there, held = set[str](), Counter[str]()
+    for entry in bank.meta["shards"] if bank is not None else ():
+        assert bank is not None
+        file = bank.path / entry["file"]
+        ids = read_column(file, "caption_id").to_pylist()
+        if any(i.startswith(ID_PREFIX) for i in ids):
+            nouns = read_column(file, "noun").to_pylist()
+            there.update(i for i in ids if i.startswith(ID_PREFIX))
+            held.update(n for i, n in zip(ids, nouns, strict=True) if i.startswith(ID_PREFIX))
+    return there, held
+
+
+def _counts(rejected: Counter[str]) -> str:
+    told = ", ".join(f"{n:,} {reason}" for reason, n in rejected.most_common())
+    return f": of its masks {told}" if told else ": its masks hold no class"

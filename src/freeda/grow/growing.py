@@ -1,0 +1,259 @@
+"""Growing: references drawn for exactly the words that a bank lacks, into a layer: a bank of its own.
+
+A layer lies beside the bank that it helps (`bank.grown`), or in the cache folder where there is none of the
+user's own. It only ever gets longer: a word's pictures depend on the word alone, and are drawn once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..bank import Bank
+from ..bank.format import SHARDS, shard_name, write_shard
+from ..collect.captions import Caption
+from ..collect.generator import load_generator
+from ..collect.job import models_of
+from ..collect.keys import NounKeys
+from ..collect.lock import only_writer
+from ..collect.plan import settings_of, sweep
+from ..collect.progress import CaptionProgress
+from ..collect.prompting import prompts_for
+from ..collect.runner import digest
+from ..collect.shard import CollectModels, broken, load_models, make_shard
+from ..encoders import Encoders
+from ..errors import InputError
+from ..files import make_folder
+from ..options import CollectOptions
+from ..presets import DEFAULT, Preset, find_preset
+from .layer import (
+    GROWN,
+    drawn,
+    finish_layer,
+    growth_options,
+    open_layer,
+    personal_layer,
+    refuse_other_banks,
+    shards_of,
+)
+
+_FEW_STEPS, _TRIES = (2, 4), 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What growing has to draw."""
+
+    layer: Path
+    """The layer's directory; it need not be there yet."""
+    captions: Mapping[str, Sequence[Caption]]
+    """Word -> what is to be drawn for it; nothing for a word that has its pictures."""
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures are to be drawn."""
+        return sum(map(len, self.captions.values()))
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What became of the words."""
+
+    layer: Bank
+    references: dict[str, int]
+    """Word -> its references in the layer, those drawn earlier too."""
+    pictures: dict[str, int]
+    """Word -> pictures drawn for it, those drawn earlier too."""
+    rejected: dict[str, dict[str, int]]
+    """Word -> reason -> pictures in which it was not found well enough."""
+
+
+def plan_growth(
+    words: Iterable[str],
+    layer: str | Path,
+    options: CollectOptions,
+    images: int | None = None,
+    captions: str | Path | None = None,
+) -> Plan:
+    """What is missing for `images` pictures of each word (None: `options.prompts_per_word`).
+
+    Prompts are captions of the file `captions` that contain the word, else and for the rest
+    `options.word_prompts`. Raises InputError for what is no word, `images` below 1, and an unusable file;
+    BankError for a damaged layer.
+    """
+    images = options.prompts_per_word if images is None else images
+    if images < 1:
+        raise InputError(f"{images} pictures a word: at least 1 must be drawn")
+    layer = Path(layer)
+    open_layer(layer)
+    there = drawn(info for _, info in shards_of(layer))
+    tidy = list(dict.fromkeys(" ".join(word.split()).lower() for word in words))
+    lacking = {word: images - len(there.get(word, ())) for word in tidy}
+    found = prompts_for([w for w in tidy if lacking[w] > 0], images, there, options, captions)
+    return Plan(layer, {w: found[w][: lacking[w]] if lacking[w] > 0 else [] for w in tidy})
+
+
+def models_with(encoders: Encoders, preset: Preset, options: CollectOptions) -> CollectModels:
+    """Load the generator beside encoders that are loaded. Raises ModelError, one line."""
+    generator = load_generator(preset.generator, encoders.device, encoders.dtype, preset.lora)
+    return CollectModels(encoders, generator, NounKeys(encoders.clip, options))
+
+
+def seconds_a_picture(models: CollectModels, options: CollectOptions) -> float:
+    """How long one picture will take here with all that is made of it: two are made in a few steps, or one.
+
+    Raises ModelError or InputError where none can be made.
+    """
+    size = 1 if models.encoders.device.type == "cpu" else options.batch_size
+    trial = [Caption(f"trial/{i}", "a photo of the thing", "thing") for i in range(size)]
+
+    def draw(steps: int) -> float:
+        start = time.perf_counter()
+        made = make_shard(trial, models, replace(options, steps=steps), tagger="pattern")
+        if made.error is not None and not made.pictures:
+            raise broken(made.error) from made.error
+        return (time.perf_counter() - start) / size
+
+    def least(steps: int) -> float:
+        """Of several where a picture takes no time to speak of: other work on the machine comes and goes."""
+        found = [draw(steps)]
+        while len(found) < _TRIES and sum(found) < 1.0:
+            found.append(draw(steps))
+        return min(found)
+
+    few, more = _FEW_STEPS
+    draw(1 if options.steps == 1 else few)  # the first picture takes longer
+    if options.steps <= more:
+        return least(options.steps)
+    first, second = least(few), least(more)
+    return max(second, first + (second - first) / (more - few) * (options.steps - few))
+
+
+def draw_plan(
+    plan: Plan,
+    preset: Preset,
+    models: CollectModels,
+    options: CollectOptions,
+    seed: int = 0,
+    progress: bool = False,
+) -> Grown:
+    """Draw what a plan says into its layer; stopped at any moment, all but the last batch is kept.
+
+    Raises BankError where the layer was made with other models, is being written by another run, or where
+    none of all its words was found in its pictures; ModelError where the models fail; InputError where the
+    folder cannot be written to.
+    """
+    layer, dtype = plan.layer, models.encoders.dtype
+    settings = settings_of(preset.name, models_of(preset, models), options, seed, dtype, "none")
+    make_folder(layer / SHARDS)
+    with only_writer(layer):
+        sweep(layer)
+        before = open_layer(layer)
+        if before is not None:
+            before.check_models(settings["models"])
+        refuse_other_banks(layer)
+        shards = list(shards_of(layer))
+        there = drawn(info for _, info in shards)
+        todo = [c for cs in plan.captions.values() for c in cs if c.id not in there.get(c.word or "", ())]
+        works = len(shards) > 0
+        with CaptionProgress(len(todo), 0, progress) as bar:
+            for index, batch in enumerate(_batches(todo, options.batch_size), len(shards)):
+                made = make_shard(batch, models, options, seed=seed, tagger="pattern", on_batch=bar.count)
+                if made.error is not None and not made.pictures and not works:
+                    raise broken(made.error) from made.error
+                works = works or made.pictures > 0
+                about = {
+                    "settings": {**settings, "source": GROWN, "word": batch[0].word, "ids": _ids(batch)},
+                    "digest": digest(batch),
+                    "captions": len(batch),
+                    "pictures": made.pictures,
+                    "rejected": made.rejected,
+                    "failed": [{"caption_id": f.caption_id, "error": f.error} for f in made.failed],
+                }
+                write_shard(layer / shard_name(index), made.pairs, about)
+        finish_layer(layer)
+    return look(plan, Bank.open(layer))
+
+
+def grow(
+    words: Iterable[str],
+    layer: str | Path | None = None,
+    model: str | Path | Preset = DEFAULT,
+    device: str = "auto",
+    *,
+    images: int | None = None,
+    captions: str | Path | None = None,
+    options: CollectOptions | None = None,
+    dtype: str = "float32",
+    seed: int = 0,
+    models: CollectModels | None = None,
+    progress: bool = False,
+) -> Grown:
+    """Draw references for words into a layer, unless they are there.
+
+    Args:
+        words: single words or groups of words ("fire engine").
+        layer: the layer's directory (`layer_beside(bank)`); None takes the personal one in the cache folder.
+        model, device, dtype, seed, models, progress: as `freeda.collect` has them.
+        images: pictures a word; None: `options.prompts_per_word`.
+        captions: a caption file whose captions are drawn where they contain a word.
+        options: None takes the preset's (`growth_options`).
+
+    Raises as `plan_growth` and `draw_plan` do.
+    """
+    preset = find_preset(model)
+    options = growth_options(preset) if options is None else options
+    plan = plan_growth(words, personal_layer(preset) if layer is None else layer, options, images, captions)
+    if not plan.captions:
+        raise InputError("no words were given")
+    if not plan.pictures:
+        return settle(plan)
+    models = load_models(preset, options, device, dtype) if models is None else models
+    return draw_plan(plan, preset, models, options, seed, progress)
+
+
+def settle(plan: Plan) -> Grown:
+    """What a layer holds for words that all have their pictures; what a stopped run left is made use of.
+
+    Raises BankError where no word was found in any picture.
+    """
+    there = open_layer(plan.layer)
+    if there is None or len(list(shards_of(plan.layer))) > len(there.meta["shards"]):
+        with only_writer(plan.layer):
+            finish_layer(plan.layer)
+    return look(plan, Bank.open(plan.layer))
+
+
+def look(plan: Plan, layer: Bank) -> Grown:
+    """What a layer holds for the words of a plan."""
+    references, pictures = Counter(layer.nouns), Counter[str]()
+    rejected: dict[str, Counter[str]] = {}
+    for _, info in shards_of(layer.path):
+        word = str(info.settings.get("word"))
+        pictures[word] += info.captions
+        rejected.setdefault(word, Counter()).update(info.rejected)
+        rejected[word]["failed"] += len(info.failed)
+    words = list(plan.captions)
+    return Grown(
+        layer,
+        {word: references[word] for word in words},
+        {word: pictures[word] for word in words},
+        {word: dict(+rejected.get(word, Counter())) for word in words},
+    )
+
+
+def _batches(captions: Sequence[Caption], size: int) -> Iterator[list[Caption]]:
+    """Captions of one word each, at most `size` together."""
+    of: dict[str | None, list[Caption]] = {}
+    for caption in captions:
+        of.setdefault(caption.word, []).append(caption)
+    for wanted in of.values():
+        for start in range(0, len(wanted), size):
+            yield wanted[start : start + size]
+
+
+def _ids(batch: Sequence[Caption]) -> list[str]:
+    return [caption.id for caption in batch]

@@ -1,0 +1,245 @@
+"""`python -m freeda.miniature.references`: references from real pictures against generated ones.
+
+The real pictures of this world are the renderer's, with its own label maps: `freeda bank add-images` takes
+its references from a folder of them, as it would from anyone's. They, the scenes that the result is measured
+on and those that the bundled bank's captions describe are all different scenes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from ..bank import Bank
+from ..bank.index import FlatIndex
+from ..collect.references import add_images
+from ..encoders import Encoders, load_encoders
+from ..evaluate.metric import Confusion
+from ..files import atomic_write_bytes, atomic_write_json
+from ..model import FreeDA
+from ..presets import PRESETS, Preset
+from ..segment.scene import Scene as EncodedScene
+from . import trial
+from .ablation import between_marks
+from .captions import WORDS
+from .scenes import CLASSES, HELD_OUT, Scene, render
+
+MARK = "<!-- begin: python -m freeda.miniature.references -->"
+PRESET = PRESETS["miniature"]
+OWN = 0.99
+"""`min_similarity` that keeps a class to the references of its very word."""
+_ANNOTATED = trial.SPAN // 2
+"""Where the annotated scenes of a seed begin among its held-out ones: beyond those that are measured."""
+
+
+class Rows:
+    """Rows of a bank in memory, as the online stage asks for one (`ReferenceBank`)."""
+
+    def __init__(
+        self, keys: npt.NDArray[np.float16], prototypes: npt.NDArray[np.float16], nouns: Sequence[str]
+    ) -> None:
+        self.keys, self.prototypes, self.nouns = keys, prototypes, np.asarray(nouns)
+        self.search = FlatIndex(keys).search
+
+    def __len__(self) -> int:
+        return len(self.prototypes)
+
+    @classmethod
+    def of(cls, bank: Bank) -> Rows:
+        """All rows of a bank."""
+        return cls(np.array(bank.keys), np.array(bank.prototypes), bank.nouns)
+
+    def only(self, nouns: Sequence[str], there: bool = True) -> Rows:
+        """The rows of these nouns, or with `there` False those of all others."""
+        kept = np.isin(self.nouns, list(nouns)) == there
+        return Rows(self.keys[kept], self.prototypes[kept], self.nouns[kept].tolist())
+
+    def __add__(self, other: Rows) -> Rows:
+        return Rows(
+            np.concatenate([self.keys, other.keys]),
+            np.concatenate([self.prototypes, other.prototypes]),
+            [*self.nouns, *other.nouns],
+        )
+
+
+@dataclass
+class Row:
+    """One line of a table: what its bank reached at the preset's retrieval and with own words only."""
+
+    references: str
+    usual: list[float] = field(default_factory=list)
+    """One entry a seed."""
+    own: list[float] = field(default_factory=list)
+
+
+def write_folder(folder: Path, scenes: Sequence[Scene]) -> None:
+    """An annotated folder of scenes: pictures, label maps and names.json."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for i, scene in enumerate(scenes):
+        Image.fromarray(scene.image).save(folder / "images" / f"{i:05d}.png")
+        Image.fromarray(scene.labels).save(folder / "masks" / f"{i:05d}.png")
+    atomic_write_json(folder / "names.json", {str(i): name for i, name in enumerate(CLASSES)})
+
+
+def shots_of(
+    scenes: Sequence[Scene], shots: Sequence[int], seed: int, encoders: Encoders, preset: Preset = PRESET
+) -> dict[int, Rows]:
+    """Shots -> the bank that `add_images` makes of these scenes with so many references a class."""
+    out = {}
+    with tempfile.TemporaryDirectory() as temp:
+        write_folder(Path(temp) / "annotated", scenes)
+        for n in shots:
+            added = add_images(
+                Path(temp) / "annotated",
+                Path(temp) / str(n),
+                preset,
+                shots=n,
+                seed=seed,
+                encoders=encoders,
+            )
+            out[n] = Rows.of(added.bank)
+    return out
+
+
+def ious(
+    model: FreeDA,
+    scenes: Sequence[Scene],
+    encoded: Sequence[EncodedScene],
+    min_similarity: float | None,
+) -> npt.NDArray[np.float64]:
+    """(classes,) IoU of the scenes labelled with all class names."""
+    vocabulary, count = (
+        model.vocabulary(list(CLASSES), min_similarity=min_similarity),
+        Confusion(len(CLASSES)),
+    )
+    for truth, scene in zip(scenes, encoded, strict=True):
+        count.update(scene.segment(vocabulary).labels, truth.labels)
+    return count.per_class_iou()
+
+
+def measure(
+    seeds: Sequence[int],
+    scenes: int,
+    pictures: int,
+    shots: Sequence[int],
+    generated: Rows,
+    preset: Preset = PRESET,
+) -> tuple[list[Row], list[Row]]:
+    """The table of whole banks (mIoU), and that of a class which the generated bank lacks (its own IoU).
+
+    The second leaves every class out of the generated bank in turn, and gives it references from pictures
+    instead; it is the mean over the classes. A seed changes annotated and measured scenes.
+    """
+    console = Console(stderr=True)
+    encoders = load_encoders(preset, "cpu")
+    rows: dict[str, Row] = {}
+    lacking: dict[str, Row] = {}
+
+    def note(table: dict[str, Row], name: str, usual: float, own: float) -> None:
+        row = table.setdefault(name, Row(name))
+        row.usual.append(usual)
+        row.own.append(own)
+
+    for seed in seeds:
+        measured = trial.held_out(seed, scenes)
+        annotated = [render(HELD_OUT, seed * trial.SPAN + _ANNOTATED + i) for i in range(pictures)]
+        real = shots_of(annotated, shots, seed, encoders, preset)
+        model = FreeDA(preset, encoders, generated)
+        encoded = [
+            model.encode(s.image) for s in track(measured, f"seed {seed}: encoding scenes", console=console)
+        ]
+
+        def both(
+            bank: Rows, encoded: list[EncodedScene] = encoded, measured: list[Scene] = measured
+        ) -> list[npt.NDArray[np.float64]]:
+            model = FreeDA(preset, encoders, bank)
+            return [ious(model, measured, encoded, least) for least in (None, OWN)]
+
+        banks = {"generated": generated}
+        # Of equal keys the first rows are taken, so where a word has many it matters which bank comes first.
+        banks |= {f"{n} real": real[n] for n in shots}
+        banks |= {f"generated, then {n} real": generated + real[n] for n in shots}
+        banks |= {f"{n} real, then generated": real[n] + generated for n in shots}
+        for name, bank in track(banks.items(), f"seed {seed}: banks", len(banks), console=console):
+            usual, own = both(bank)
+            note(rows, name, float(np.nanmean(usual)), float(np.nanmean(own)))
+        found: dict[str, list[list[float]]] = {}
+        for i, word in enumerate(track(CLASSES, f"seed {seed}: classes left out", console=console)):
+            rest = generated.only(WORDS[word], there=False)
+            for name, bank in {
+                "none": rest,
+                **{f"{n} real": rest + real[n].only([word]) for n in shots},
+            }.items():
+                found.setdefault(name, []).append([float(iou[i]) for iou in both(bank)])
+        usual, own = both(generated)
+        found["generated"] = [[float(a), float(b)] for a, b in zip(usual, own, strict=True)]
+        for name, values in found.items():
+            mean = np.nanmean(values, axis=0)
+            note(lacking, name, float(mean[0]), float(mean[1]))
+    return list(rows.values()), list(lacking.values())
+
+
+def table(rows: Sequence[Row], first: str, what: str, k: int) -> str:
+    """Markdown: means over the seeds, with their least and greatest."""
+    lines = [f"| {first} | {what}, `k` {k} | {what}, `min_similarity={OWN}` |", "|---|---|---|"]
+    for row in rows:
+        cells = []
+        for values in (row.usual, row.own):
+            told = f"{np.mean(values):.3f}"
+            if len(values) > 1:
+                told += f" ({min(values):.3f} to {max(values):.3f})"
+            cells.append(told)
+        lines.append(f"| {row.references} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(
+    scenes: Annotated[int, typer.Option(min=1, help="Held-out scenes that are measured.")] = 100,
+    pictures: Annotated[int, typer.Option(min=1, help="Annotated pictures to choose from.")] = 300,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds, from 0.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="12 scenes, 60 pictures, one seed.")] = False,
+    bank: Annotated[Path | None, typer.Option(help="The generated bank; default: the bundled one.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Put the tables between the marks of this Markdown page, too.")
+    ] = None,
+) -> None:
+    """Measure 1, 5 and 20 references a class from real pictures against the bundled, generated bank."""
+    if quick:
+        scenes, pictures, seeds = 12, 60, 1
+    place = PRESET.bank if bank is None else bank
+    assert place is not None
+    generated = Rows.of(Bank.open(place))
+    rows, lacking = measure(range(seeds), scenes, pictures, (1, 5, 20), generated)
+    command = "python -m freeda.miniature.references" + (
+        " --quick" if quick else f" --scenes {scenes} --pictures {pictures} --seeds {seeds}"
+    )
+    command += "" if bank is None else " --bank BANK"
+    k = PRESET.segment.k
+    text = (
+        f"`{command}`: {scenes} held-out scenes, "
+        f"{'seed 0' if seeds == 1 else f'mean of seeds 0 to {seeds - 1}, least to greatest'}; references a "
+        f"class from real pictures with true masks, and {'the bundled' if bank is None else 'a'} bank of "
+        "generated ones.\n\n"
+        f"{table(rows, 'Bank', 'mIoU', k)}\n\n"
+        "One class at a time left out of the generated bank (all its words), and given references from real "
+        "pictures instead; IoU of that class, mean over the classes:\n\n"
+        f"{table(lacking, 'References of the class', 'IoU', k)}"
+    )
+    print(text)
+    if page is not None:
+        atomic_write_bytes(page, between_marks(page.read_text("utf-8"), text, MARK).encode())
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,93 @@
+"""How well a bank knows the words of a vocabulary: what lies behind every class prototype."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bank.layers import NEAR
+from .pieces import Floats
+from .prototypes import ReferenceBank
+
+ENOUGH = 8
+"""Near keys below which a word is poorly covered, where so many are retrieved at all. Our choice."""
+_NAMED = 3
+
+
+class NamedBank(ReferenceBank, Protocol):
+    """A bank that knows the noun of every row."""
+
+    @property
+    def nouns(self) -> Sequence[str]:
+        """N nouns."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What was retrieved for one word."""
+
+    word: str
+    nearest: float
+    """Cosine of the word and the nearest key, -1 to 1."""
+    mean: float
+    """Mean cosine of the word and the retrieved keys, -1 to 1."""
+    retrieved: int
+    """Keys retrieved: `k`, or fewer where the bank has no more or a grown word's own are all that answer."""
+    near: int
+    """Those of them whose cosine is at least `NEAR`."""
+    nouns: int
+    """Distinct nouns behind the retrieved keys."""
+    most: tuple[tuple[str, int], ...]
+    """The most frequent of these nouns, with their number of keys."""
+    agreement: float
+    """Length of the mean of the retrieved prototypes, each brought to length 1: 1 where all point the same
+    way, about 1 / sqrt(retrieved) where they have nothing in common. NaN where none is finite."""
+
+    @property
+    def poor(self) -> bool:
+        """Whether too few of the retrieved keys are near the word for its prototype to be its own."""
+        return self.near < min(ENOUGH, self.retrieved) or self.retrieved == 0
+
+
+def coverage(bank: NamedBank, text: Floats, words: Sequence[str], k: int) -> list[Coverage]:
+    """The coverage of words with text embeddings (T, K) float32, L2-normalised, at `k` retrieved keys.
+
+    Raises InputError as the bank's `search` does.
+    """
+    if len(bank) == 0:
+        return [Coverage(word, float("nan"), float("nan"), 0, 0, 0, (), float("nan")) for word in words]
+    scores, rows = bank.search(text, min(k, len(bank)))
+    return [_one(bank, word, s, r) for word, s, r in zip(words, scores, rows, strict=True)]
+
+
+def _one(bank: NamedBank, word: str, scores: Floats, rows: npt.NDArray[np.int64]) -> Coverage:
+    there = (rows >= 0) & np.isfinite(scores)
+    scores, rows = scores[there], rows[there]
+    if len(rows) == 0:
+        return Coverage(word, float("nan"), float("nan"), 0, 0, 0, (), float("nan"))
+    nouns = Counter(bank.nouns[row] for row in rows)
+    return Coverage(
+        word,
+        float(scores[0]),
+        float(scores.mean(dtype=np.float64)),
+        len(rows),
+        int((scores >= NEAR).sum()),
+        len(nouns),
+        tuple(sorted(nouns.items(), key=lambda pair: (-pair[1], pair[0]))[:_NAMED]),
+        _agreement(np.asarray(bank.prototypes[rows], np.float64)),
+    )
+
+
+def _agreement(prototypes: npt.NDArray[Any]) -> float:
+    """Mean resultant length of rows (n, D); rows that are zero or not finite are left out."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        length = np.linalg.norm(prototypes, axis=1)
+    good = np.isfinite(length) & (length > 0)
+    if not good.any():
+        return float("nan")
+    return float(np.linalg.norm((prototypes[good] / length[good, None]).mean(axis=0)))

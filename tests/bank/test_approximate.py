@@ -1,0 +1,170 @@
+"""The approximate index against sorting all inner products; stale, damaged and foreign files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from freeda.bank import approximate, bank
+from freeda.bank.approximate import ABOUT, ApproximateIndex
+from freeda.bank.inverted import ByteCode, lists_for
+from freeda.errors import BankError, InputError
+
+
+def clustered(n: int, dim: int = 16) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, dim))[rng.integers(40, size=n)] + 0.5 * rng.normal(size=(n, dim))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float16)
+
+
+def sorted_all(keys: np.ndarray, queries: np.ndarray, k: int) -> list[list[int]]:
+    out = []
+    for query in queries:
+        products = [sum(float(a) * float(b) for a, b in zip(query, key, strict=True)) for key in keys]
+        out.append(sorted(range(len(keys)), key=lambda j: -products[j])[:k])
+    return out
+
+
+@pytest.mark.parametrize(("n", "k", "recall"), [(3000, 20, 0.95), (3000, 20, 0.5), (700, 350, 0.9)])
+def test_finds_what_it_says_it_finds(
+    n: int, k: int, recall: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(approximate, "_NEIGHBOURS", k)
+    drawn = clustered(n + 30)
+    keys, queries = drawn[:n], drawn[n:].astype(np.float32)
+    index = ApproximateIndex.build(keys, tmp_path, "a" * 64, recall)
+    about = index.about
+    assert recall <= about.recall <= 1 and about.worst <= about.recall and about.neighbours == k
+    scores, rows = index.search(queries, k)
+    assert scores.shape == rows.shape == (30, k) and scores.dtype == np.float32 and rows.dtype == np.int64
+    assert (np.diff(scores, axis=1) <= 0).all() and all(len(set(line)) == k for line in rows.tolist())
+    found = [
+        len(set(a) & set(b)) / k for a, b in zip(rows.tolist(), sorted_all(keys, queries, k), strict=True)
+    ]
+    assert np.mean(found) >= recall - 0.1
+    exact = np.einsum("qd,qkd->qk", queries, keys.astype(np.float32)[rows])
+    assert np.abs(exact - scores).max() <= 2 * about.error + 1e-6 < 0.05
+
+
+def test_fewer_lists_are_looked_into_when_less_is_asked(tmp_path: Path) -> None:
+    keys = clustered(4000)
+    few = ApproximateIndex.build(keys, tmp_path / "a", "a" * 64, 0.3).about
+    many = ApproximateIndex.build(keys, tmp_path / "b", "a" * 64, 0.99).about
+    assert few.probes < many.probes <= many.lists == lists_for(4000) and few.recall < many.recall
+
+
+def test_all_rows_can_be_had(tmp_path: Path) -> None:
+    """k may exceed what the lists of the usual probes hold."""
+    keys = clustered(2000)
+    index = ApproximateIndex.build(keys, tmp_path, "a" * 64, 0.1)
+    scores, rows = index.search(keys[:3].astype(np.float32), 5000)
+    assert scores.shape == (3, 2000) and np.isfinite(scores).all()
+    assert all(np.array_equal(np.sort(line), np.arange(2000)) for line in rows)
+
+
+@pytest.mark.parametrize("n", [1, 2, 31, 64])
+def test_very_few_rows(n: int, tmp_path: Path) -> None:
+    keys = clustered(n)
+    index = ApproximateIndex.build(keys, tmp_path, "a" * 64)
+    rows = index.search(keys.astype(np.float32), 1)[1]
+    best = keys.astype(np.float32) @ keys.astype(np.float32).T
+    assert (best[np.arange(n), rows[:, 0]] >= best.max(axis=1) - 0.02).mean() >= 0.9
+    assert index.search(np.zeros((0, 16), np.float32), 3)[0].shape == (0, min(3, n))
+
+
+def test_equal_keys_come_in_row_order(tmp_path: Path) -> None:
+    keys = np.repeat(clustered(10), 30, axis=0)
+    rows = ApproximateIndex.build(keys, tmp_path, "a" * 64).search(keys[:1].astype(np.float32), 30)[1]
+    assert rows[0].tolist() == list(range(30))
+
+
+def test_opened_only_for_the_bank_it_was_made_from(tmp_path: Path) -> None:
+    assert ApproximateIndex.open(tmp_path, "a" * 64) is None
+    keys = clustered(500)
+    queries = keys[:5].astype(np.float32)
+    made = ApproximateIndex.build(keys, tmp_path, "a" * 64)
+    again = ApproximateIndex.open(tmp_path, "a" * 64)
+    assert again is not None and again.about == made.about
+    for one, other in zip(made.search(queries, 7), again.search(queries, 7), strict=True):
+        assert np.array_equal(one, other)
+    assert ApproximateIndex.open(tmp_path, "b" * 64) is None
+    ApproximateIndex.build(keys, tmp_path, "b" * 64)
+    assert ApproximateIndex.open(tmp_path, "b" * 64) is not None
+    assert [p.name for p in tmp_path.glob("*.faiss")] == [f"approximate-{'b' * 16}.faiss"]
+
+
+def test_damage_is_no_index(tmp_path: Path) -> None:
+    ApproximateIndex.build(clustered(500), tmp_path, "a" * 64)
+    file = next(tmp_path.glob("*.faiss"))
+    whole, about = file.read_bytes(), json.loads((tmp_path / ABOUT).read_text())
+
+    def opens() -> bool:
+        return ApproximateIndex.open(tmp_path, "a" * 64) is not None
+
+    assert opens()
+    file.write_bytes(whole[:-1])
+    assert not opens()
+    file.write_bytes(b"x" * len(whole))
+    assert not opens()
+    file.unlink()
+    assert not opens()
+    file.write_bytes(whole)
+    for change in (
+        {"file": "../elsewhere.faiss"},
+        {"bytes": -1},
+        {"probes": "3"},
+        {"lists": None},
+        {"version": 3},
+        {"more": 1},
+    ):
+        (tmp_path / ABOUT).write_text(json.dumps({**about, **change}))
+        assert not opens(), change
+    for text in ("", "[]", "{", "null"):
+        (tmp_path / ABOUT).write_text(text)
+        assert not opens()
+    (tmp_path / ABOUT).write_text(json.dumps(about))
+    assert opens()
+
+
+def test_what_cannot_be_indexed(tmp_path: Path) -> None:
+    keys = clustered(200)
+    with pytest.raises(BankError, match="holds no pairs"):
+        ApproximateIndex.build(keys[:0], tmp_path, "a" * 64)
+    for bad in (np.nan, np.inf, 2.0):
+        broken = keys.copy()
+        broken[150, 3] = bad
+        with pytest.raises(BankError, match="not finite or not of length 1"):
+            ApproximateIndex.build(broken, tmp_path, "a" * 64)
+    assert list(tmp_path.iterdir()) == []
+    index = ApproximateIndex.build(keys, tmp_path, "a" * 64)
+    for queries, k, says in ((np.zeros((1, 2)), 1, "shape"), (np.zeros((1, 16)), 0, "k is 0")):
+        with pytest.raises(InputError, match=says):
+            index.search(queries.astype(np.float32), k)
+
+
+def test_number_of_lists() -> None:
+    assert [lists_for(n) for n in (1, 63, 1000, 100_000, 2_166_945)] == [1, 2, 32, 1024, 4096]
+    assert bank.LARGE / lists_for(bank.LARGE) > 32
+
+
+@pytest.mark.parametrize("outlier", [0.0, 5.0])
+def test_bytes_keep_products(outlier: float) -> None:
+    """One scale does even where a dimension is far wider than the others, as in CLIP's embeddings."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 48))
+    x[:, 5] = outlier * (1 + 0.1 * x[:, 5])
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    keys, queries = x[:390], x[390:] * 3
+    code = ByteCode.of(keys)
+    assert 1 / code.scale < 0.01
+    coded, asked = code(keys), code(x[390:])
+    assert coded.min() >= 0 and coded.max() <= 255 and np.array_equal(coded, np.rint(coded))
+    for i in range(10):
+        for j in range(0, 390, 13):
+            distance = sum((float(a) - float(b)) ** 2 for a, b in zip(asked[i], coded[j], strict=True))
+            found = code.product(np.array([[distance]], np.float32), x[390 + i : 391 + i])
+            error = abs(float(found[0, 0]) - float(queries[i] @ keys[j]) / 3)
+            assert error < 5 * (1 / code.scale) / 6**0.5  # five deviations of two vectors' rounding

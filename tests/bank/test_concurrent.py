@@ -1,0 +1,110 @@
+"""Many readers while one process appends; processes killed while they merge, clean or import."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from freeda.bank import Bank
+from freeda.bank.clean import Rules, clean
+from freeda.bank.merge import merge
+from freeda.bank.released import export_release, import_release
+from freeda.bank.verify import find_damage
+from small_banks import make_bank, make_pair, tree
+
+SCRIPT = Path(__file__).with_name("appending.py")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SCRIPT.parent.parent), "OMP_NUM_THREADS": "1"}
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_readers_see_a_whole_state_while_one_appends(tmp_path: Path) -> None:
+    folder = tmp_path / "bank"
+    make_bank(folder, [[make_pair(i) for i in range(3)]])
+    readers = [start("read", folder) for _ in range(2)]
+    try:
+        writer = start("write", folder, 60)
+        _, said = writer.communicate(timeout=200)
+        assert writer.returncode == 0, said
+    finally:
+        (tmp_path / "stop").write_text("")
+    told = []
+    for reader in readers:
+        out, said = reader.communicate(timeout=60)
+        assert reader.returncode == 0, said[-2000:]
+        told.append(json.loads(out))
+    assert min(t["states"] for t in told) > 5, f"the readers saw next to nothing of it: {told}"
+    assert len(Bank.open(folder)) == 3 + 60 * 3 and not list(find_damage(folder))
+
+
+def test_an_open_bank_stays_as_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / "bank"
+    early = make_bank(folder, [[make_pair(i) for i in range(3)]])
+    done = start("write", folder, 2)
+    assert done.communicate(timeout=60) and done.returncode == 0
+    written = tree(folder)
+    # Opened before and first read after: the arrays on disk are longer than what it knows of.
+    assert len(early) == 3 and early.keys.shape[0] == early.prototypes.shape[0] == len(early.nouns) == 3
+    assert tree(folder) == written, "a reader must not cut the writer's arrays back"
+    late = Bank.open(folder)
+    assert len(late) == 9 and late.keys.shape[0] == 9
+
+
+KINDS: dict[str, Callable[[Path, Path, Path], object]] = {
+    "merge": lambda a, release, out: merge([a, a], out),
+    "clean": lambda a, release, out: clean(a, out, Rules(per_noun=200, outliers=3.0)),
+    "import": lambda a, release, out: import_release(release, out),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_any_moment_there_is_all_or_nothing(tmp_path: Path, kind: str) -> None:
+    a, out, release = tmp_path / "a", tmp_path / "banks" / "out", tmp_path / "release"
+    make_bank(a, [[make_pair(i) for i in range(s, s + 40)] for s in range(0, 1200, 40)])
+    if kind == "import":
+        pytest.importorskip("faiss")
+        export_release(a, release)
+    before = tree(a)
+    run = KINDS[kind]
+    run(a, release, tmp_path / "whole")
+    whole = tree(tmp_path / "whole")
+    began = time.monotonic()
+    run(a, release, tmp_path / "timed")
+    usual = time.monotonic() - began
+    killed, finished = 0, 0
+    for at in range(12):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                run(a, release, out)
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        time.sleep(usual * (at + 0.5) / 10)
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        if out.exists():
+            finished += 1
+            assert tree(out) == whole
+            break
+        assert status == signal.SIGKILL, "it failed by itself"
+        killed += 1
+        assert len(list(out.parent.glob(".out.*"))) <= 1, "each run sweeps what the one before left"
+    assert killed >= 3, "it was never killed in the middle"
+    if not finished:
+        run(a, release, out)
+    assert tree(out.parent) == {f"out/{name}": data for name, data in whole.items()} and tree(a) == before

@@ -1,0 +1,77 @@
+"""`freeda bank add-images`, and segmenting with what it made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from commands import refused, run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        for name in ("images", "masks"):
+            (tmp_path / "own" / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 64, 3), dtype=np.uint8)).save(
+            tmp_path / "own" / "images" / f"{i}.jpg"
+        )
+        values = np.repeat(np.array([[1, 2]], np.uint8), 32, axis=1).repeat(40, axis=0)
+        Image.fromarray(values).save(tmp_path / "own" / "masks" / f"{i}.png")
+    (tmp_path / "own" / "names.json").write_text(json.dumps({"1": "okapi", "2": "zamboni"}))
+    return tmp_path / "own"
+
+
+def test_references_then_a_photograph(tmp_path: Path, folder: Path, model: Path, photo: Path) -> None:
+    out = tmp_path / "refs"
+    done = run("bank", "add-images", folder, "--out", out, "--model", model, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert "okapi" in done.stdout and "4 references from 2 pictures" in done.stdout
+    assert "bank of 4 pairs" in done.stdout and "min_similarity=0.99" in done.stdout
+    again = run("bank", "add-images", folder, "--out", out, "--model", model, "--device", "cpu")
+    assert again.exit_code == 0 and "0 references from 0 pictures, 4 there already" in again.stdout
+    assert run("bank", "verify", out).exit_code == 0 and run("bank", "info", out).exit_code == 0
+    done = run(
+        *("segment", photo, "--classes", "okapi, zamboni", "--model", model, "--bank", out),
+        *("--out", tmp_path / "out", "--set", "min_similarity=0.99"),
+    )
+    assert done.exit_code == 0, done.output
+
+
+def test_added_to_a_collected_bank(tmp_path: Path, folder: Path, model: Path, bank: Path) -> None:
+    import shutil
+
+    mine = tmp_path / "mine"
+    shutil.copytree(bank, mine)
+    done = run("bank", "add-images", folder, "--out", mine, "--model", model, "--shots", 1, "--keep-images")
+    assert done.exit_code == 0 and "2 references" in done.stdout, done.output
+    assert run("bank", "verify", mine).exit_code == 0
+
+
+def test_refusals(tmp_path: Path, folder: Path, model: Path) -> None:
+    def use(*more: object, source: Path = folder) -> None:
+        nonlocal done
+        done = run("bank", "add-images", source, "--out", tmp_path / "refs", "--model", model, *more)
+
+    done = run("--version")
+    use("--set", "steps=3")
+    refused(done, "'steps' means nothing to pictures with masks", "min_area")
+    use("--set", "min_area=2")
+    refused(done, "min_area")
+    use(source=tmp_path / "none")
+    refused(done, "none", "no such folder")
+    use("--names", tmp_path / "none.json")
+    refused(done, "none.json", "no such names file")
+    use("--shots", 0)
+    refused(done, "shots is 0")
+    use("--ignore", 1, "--ignore", 2)
+    refused(done, "own: gives no reference: its masks hold no class")
+    (folder / "names.json").write_text(json.dumps({"1": "okapi"}))
+    use()
+    refused(done, "0.png: holds value 2", "--ignore 2")
+    assert not (tmp_path / "refs").exists()

@@ -1,0 +1,165 @@
+"""`freeda segment` without a bank, `--grow`, `freeda bank grow` and `coverage`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import refused, run
+from freeda.cli import growing
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FREEDA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a CLIP of random weights all words may lie close together: only a word itself counts as near."""
+    from freeda.bank import layers
+    from freeda.segment import coverage
+
+    monkeypatch.setattr(coverage, "NEAR", 0.9995)
+    monkeypatch.setattr(layers, "SAME", 0.0005)
+
+
+@pytest.fixture
+def lenient(model: Path, tmp_path: Path) -> Path:
+    """The tiny preset with random models that reject no mask."""
+    preset = json.loads(model.read_text())
+    preset["collect"] |= {"min_area": 0.0, "max_area": 1.0, "prompts_per_word": 2}
+    path = tmp_path / "lenient" / model.name  # a bank's models go by the preset's name
+    path.parent.mkdir()
+    path.write_text(json.dumps(preset))
+    return path
+
+
+def segment(photo: Path, model: Path, words: str, *more: Any) -> Any:
+    out = photo.parent / "out"
+    return run("segment", photo, "--classes", words, "--model", model, "--out", out, "--device", "cpu", *more)
+
+
+def test_no_bank_grows_one_and_keeps_it(photo: Path, lenient: Path, cache: Path, tmp_path: Path) -> None:
+    refused(segment(photo, lenient, "cat, stop sign", "--no-grow"), "no bank", "4 pictures", "freeda collect")
+    assert not cache.exists()
+    done = segment(photo, lenient, "cat, stop sign")
+    assert done.exit_code == 0, done.output
+    assert "4 pictures (cat 2, stop sign 2)" in done.output and " on cpu (" in done.output
+    (layer,) = (cache / "grown").iterdir()
+    assert str(layer) in done.output
+    record = json.loads((tmp_path / "out" / "photo.json").read_text())
+
+    again = segment(photo, lenient, "cat, stop sign", "--again", "--no-grow")
+    assert again.exit_code == 0 and "drawing" not in again.output, again.output
+    assert json.loads((tmp_path / "out" / "photo.json").read_text())["classes"] == record["classes"]
+
+    more = segment(photo, lenient, "cat=puss, stop sign, tree", "--images-per-word", 2, "--yes")
+    assert more.exit_code == 0 and "2 pictures (tree 2)" in more.output, more.output
+    assert list((cache / "grown").iterdir()) == [layer]
+    table = run("bank", "info", layer).output
+    assert "6 from 6 captions" in table
+
+
+def test_a_terminal_is_asked(
+    photo: Path, lenient: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Terminal:
+        stdin = type("In", (), {"isatty": staticmethod(lambda: True)})
+
+    monkeypatch.setattr(growing, "sys", Terminal)
+    monkeypatch.setattr(growing.typer, "confirm", lambda text, **_: bool(asked.append(text)))
+    refused(segment(photo, lenient, "cat"), "nothing was drawn")
+    assert asked == ["go on?"] and not list(cache.rglob("*.parquet"))
+    done = segment(photo, lenient, "cat", "--yes")
+    assert done.exit_code == 0 and len(asked) == 1
+
+
+@pytest.mark.usefixtures("strict")
+def test_grow_beside_a_bank(photo: Path, lenient: Path, bank: Path, cache: Path, tmp_path: Path) -> None:
+    import shutil
+
+    mine = tmp_path / "mine"
+    shutil.copytree(bank, mine)
+    before = {p: p.read_bytes() for p in mine.rglob("*") if p.is_file()}
+    plain = segment(photo, lenient, "zamboni, cat", "--bank", mine)
+    assert plain.exit_code == 0 and "poorly covered by the bank: " in plain.output, plain.output
+    assert "zamboni" in plain.output and not (tmp_path / "mine.grown").exists()
+    grown = segment(photo, lenient, "zamboni, cat", "--bank", mine, "--grow")
+    assert grown.exit_code == 0 and "zamboni 2" in grown.output, grown.output
+    assert "with references grown for" in grown.output and (tmp_path / "mine.grown" / "bank.json").is_file()
+    # From now on it is used unasked, and nothing is drawn any more.
+    again = segment(photo, lenient, "zamboni, cat", "--bank", mine)
+    assert "was there already" in again.output and "with references grown for" in again.output
+    third = segment(photo, lenient, "zamboni, cat", "--bank", mine, "--grow")
+    assert "drawing" not in third.output
+    assert {p: p.read_bytes() for p in mine.rglob("*") if p.is_file()} == before
+    assert not cache.exists()
+    assert run("bank", "verify", tmp_path / "mine.grown").exit_code == 0
+
+
+@pytest.mark.usefixtures("strict")
+def test_bank_grow_and_coverage(lenient: Path, bank: Path, tmp_path: Path) -> None:
+    import shutil
+
+    mine = tmp_path / "mine"
+    shutil.copytree(bank, mine)
+    places = ("--bank", mine, "--model", lenient, "--device", "cpu")
+    before = run("bank", "coverage", "--classes", "okapi", *places)
+    assert before.exit_code == 0 and "poorly covered: okapi" in before.output, before.output
+    done = run("bank", "grow", "okapi", "fire engine", *places, "--images-per-word", 3)
+    assert done.exit_code == 0 and "okapi: 3 references from 3 pictures" in done.output, done.output
+    after = run("bank", "coverage", "--classes", "okapi", *places)
+    assert "3 of 3" in after.output and "poor" not in after.output, after.output
+    without = run("bank", "coverage", "--classes", "okapi", *places, "--no-layer")
+    assert "poorly covered: okapi" in without.output
+    again = run("bank", "grow", "okapi", *places, "--images-per-word", 3)
+    assert again.exit_code == 0 and "drawing" not in again.output
+
+
+def test_prompts_from_a_file(lenient: Path, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "c.txt").write_text("a cat in a video game\na dog\n")
+    done = run("bank", "grow", "cat", "--model", lenient, "--prompts", tmp_path / "c.txt", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    from freeda.bank import Bank
+
+    (layer,) = (cache / "grown").iterdir()
+    found = {Bank.open(layer).row(i)["caption"] for i in range(2)}
+    assert found == {"a cat in a video game", "a photo of the cat"}
+
+
+def test_words_that_cannot_be_found(photo: Path, model: Path, tmp_path: Path, cache: Path) -> None:
+    preset = json.loads(model.read_text())
+    preset["collect"] |= {"min_area": 0.999999, "max_area": 1.0, "prompts_per_word": 2}
+    path = tmp_path / "strict.json"
+    path.write_text(json.dumps(preset))
+    refused(segment(photo, path, "cat"), "no word was found in its 2 pictures", "too small")
+    refused(run("bank", "grow", "cat", "--model", path, "--device", "cpu"), "no word was found")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["grow", "..."], "no word"),
+        (["grow", "cat", "--images-per-word", "0"], "at least 1"),
+        (["grow", "cat", "--prompts", "no.txt"], "no.txt"),
+        (["grow", "cat", "--bank", "no/bank"], "no/bank"),
+        (["grow", "cat", "--set", "colour=3"], "colour"),
+        (["coverage", "--classes", "cat", "--bank", "no/bank"], "no/bank"),
+        (["coverage", "--classes", "cat,cat"], "twice"),
+        (["coverage"], "--classes"),
+    ],
+)
+def test_bad_input(arguments: list[str], says: str, cache: Path) -> None:
+    refused(run("bank", *arguments, "--device", "cpu"), says)
+    assert not cache.exists()
+
+
+def test_coverage_without_any_bank(lenient: Path) -> None:
+    refused(run("bank", "coverage", "--classes", "cat", "--model", lenient), "no bank")

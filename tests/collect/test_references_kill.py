@@ -1,0 +1,38 @@
+"""A process killed while it adds references leaves the bank as it was, or as it should be."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from freeda.bank.verify import find_damage
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+
+def files(place: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(place)): p.read_bytes() for p in place.rglob("*") if p.is_file()}
+
+
+def test_fifteen_kills_at_random_moments(tmp_path: Path) -> None:
+
+    script = Path(__file__).with_name("killing_references.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), "0", "15"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["kills"] >= 15
+    assert len(set(told["shards_at_kill"])) > 2, "all kills came at the same place: they prove little"
+    expected = files(tmp_path / "whole")
+    for i in range(told["rounds"]):
+        assert files(tmp_path / str(i)) == expected  # no temporary file is left either
+    assert not list(find_damage(tmp_path / "whole"))
