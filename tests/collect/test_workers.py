@@ -119,6 +119,16 @@ def test_stopped_with_workers(
     assert len(bank.meta["shards"]) == made and not list(out.rglob("*.tmp"))
 
 
+def test_workers_tell_what_was_rejected(tmp_path: Path, tiny_preset: Preset) -> None:
+    long = "a cat and " + "very " * 80 + "old dog"  # the dog stands beyond what the text encoder reads
+    captions = ["a cat", long, "a tree and a house"] * 3
+    tiny = replace(tiny_preset.collect, shard_size=3, min_area=0.0, max_area=1.0)
+    one, two = (
+        collect(captions, tmp_path / str(n), tiny_preset, "cpu", options=tiny, workers=n) for n in (1, 2)
+    )
+    assert one.meta["rejected"]["cut off"] == 3 and two.meta["rejected"] == one.meta["rejected"]
+
+
 def test_a_worker_s_error_is_the_error(tmp_path: Path, tiny_preset: Preset) -> None:
     preset = replace(tiny_preset, generator=ModelSource(str(tmp_path / "none")))
     with pytest.raises(ModelError, match="generator: there is no folder") as error:

@@ -15,7 +15,6 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from .. import errors
@@ -71,7 +70,8 @@ def _work(orders: queue.Queue[Order], answer: Callable[..., None]) -> None:
     while True:
         make = orders.get()["make"]
         captions = [Caption(**caption) for caption in make["captions"]]
-        answer(made=runner.make(make["index"], captions, lambda tally: answer(batch=asdict(tally))))
+        # Not asdict, which makes a Counter anew from its items, and so counts those.
+        answer(made=runner.make(make["index"], captions, lambda tally: answer(batch=vars(tally))))
 
 
 def error_of(told: dict[str, Any], worker: str) -> FreedaError:
