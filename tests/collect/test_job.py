@@ -275,3 +275,15 @@ def test_coco_captions_by_file(tmp_path: Path, tiny_preset: Preset, tiny_models:
     bank = collect(file, tmp_path / "b", tiny_preset, "cpu", limit=50, options=options, models=tiny_models)
     assert bank.meta["captions"] == 50 and bank.meta["pictures"] >= 48 and len(bank) > 40
     assert len(bank.meta["shards"]) == 3 and np.isfinite(np.array(bank.prototypes, np.float32)).all()
+
+
+def test_an_index_beside_the_bank_is_no_obstacle(
+    tmp_path: Path, tiny_preset: Preset, captions: list[str]
+) -> None:
+    collect(captions, tmp_path / "b", tiny_preset, "cpu", limit=2)
+    (tmp_path / "b" / "approximate.json").write_text("{}")
+    (tmp_path / "b" / "approximate-0123456789abcdef.faiss").write_bytes(b"x")
+    assert collect(captions, tmp_path / "b", tiny_preset, "cpu", limit=3).meta["captions"] == 3
+    (tmp_path / "b" / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(BankError, match=r"holiday\.jpg"):
+        collect(captions, tmp_path / "b", tiny_preset, "cpu", limit=4)

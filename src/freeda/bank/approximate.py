@@ -51,6 +51,11 @@ class About:
     version: int = _VERSION
 
 
+def is_index_file(name: str) -> bool:
+    """Whether a file of a bank's directory belongs to its approximate index, by its name."""
+    return name == ABOUT or (name.startswith("approximate-") and name.endswith(".faiss"))
+
+
 class ApproximateIndex:
     """Most of the nearest keys of a query, in a fraction of the time; beside a bank, made anew when stale."""
 

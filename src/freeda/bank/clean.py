@@ -17,7 +17,7 @@ from .arrays import release
 from .bank import Bank
 from .format import shard_name
 from .fresh import fresh_bank
-from .manifest import finish_bank
+from .manifest import finish_bank, made_with
 from .rows import Kept, copy_rows, read_rows
 
 REPORT = "clean.json"
@@ -130,8 +130,7 @@ def clean(
             kept = why[row : row + entry["pairs"]] == ""
             copy_rows(opened.path / entry["file"], temp / shard_name(i), kept)
             row += entry["pairs"]
-        counted = ("format", "version", "dimensions", "captions", "pictures", "rejected", "failed", "shards")
-        about = {k: v for k, v in opened.meta.items() if k not in (*counted, "pairs")}
+        about = made_with(opened.meta)
         told = {
             "bank": opened.path.resolve().name,
             "identity": opened.identity,

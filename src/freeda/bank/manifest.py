@@ -100,6 +100,17 @@ def read_manifest(path: Path, look: bool = True) -> tuple[dict[str, Any], list[S
     return meta, shards
 
 
+_COUNTED = (
+    *("format", "version", "dimensions"),
+    *("captions", "pictures", "rejected", "failed", "pairs", "shards"),
+)
+
+
+def made_with(meta: dict[str, Any]) -> dict[str, Any]:
+    """What bank.json says of how a bank was made: all that `finish_bank` does not count by itself."""
+    return {key: value for key, value in meta.items() if key not in _COUNTED}
+
+
 def finish_bank(path: Path, n_shards: int, about: dict[str, Any]) -> None:
     """Turn shards 0 .. n_shards - 1 of a directory into a bank: the arrays, then bank.json.
 

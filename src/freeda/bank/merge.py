@@ -16,7 +16,7 @@ from ..identity import difference
 from .bank import Bank
 from .format import ShardInfo, read_info, shard_name
 from .fresh import fresh_bank
-from .manifest import finish_bank
+from .manifest import finish_bank, made_with
 from .rows import Kept, copy_rows, read_rows
 
 _NAMED = ("caption_id", "caption", "noun", "spans", "seed")
@@ -107,31 +107,20 @@ def _new(file: Path, info: ShardInfo, models: dict[str, Any], seen: set[bytes]) 
 
 def _about(banks: Sequence[Bank], given: Sequence[int], dropped: Sequence[int]) -> dict[str, Any]:
     """bank.json of the merged: the first bank's models, and of each what it gave and was made with."""
-    counted = {
-        "format",
-        "version",
-        "dimensions",
-        "captions",
-        "pictures",
-        "rejected",
-        "failed",
-        "pairs",
-        "shards",
-    }
     merged = [
         {
             "name": bank.path.resolve().name,
             "identity": bank.identity,
             "pairs": pairs,
             "duplicates": duplicates,
-            "made": {key: value for key, value in bank.meta.items() if key not in counted},
+            "made": made_with(bank.meta),
         }
         for bank, pairs, duplicates in zip(banks, given, dropped, strict=True)
     ]
     first = banks[0].meta
     same = {
         key: value
-        for key, value in first.items()
-        if key not in counted and all(bank.meta.get(key) == value for bank in banks)
+        for key, value in made_with(first).items()
+        if all(bank.meta.get(key) == value for bank in banks)
     }
     return {"preset": first.get("preset"), "models": first["models"], **same, "merged": merged}

@@ -27,7 +27,7 @@ from .bank import Bank
 from .format import SCHEMA, caption_digest, shard_name, write_rows
 from .fresh import fresh_bank
 from .graph import index_vectors
-from .manifest import finish_bank
+from .manifest import finish_bank, made_with
 from .npy import NpyReader, write_npy
 from .rows import read_rows
 
@@ -164,8 +164,7 @@ def export_release(bank: str | Path, out: str | Path, kind: str = "flat", on_don
             for entry in opened.meta["shards"]:
                 columns = [name for name in _TOLD if name not in ("image", "mask")]
                 writer.write_table(read_rows(opened.path / entry["file"], columns).cast(_told_schema()))
-        counted = ("format", "version", "dimensions", "shards")
-        atomic_write_json(temp / ABOUT, {k: v for k, v in opened.meta.items() if k not in counted})
+        atomic_write_json(temp / ABOUT, made_with(opened.meta))
     return Path(out)
 
 
@@ -185,12 +184,9 @@ def _npy_names(folder: Path) -> list[str]:
 
 
 def _read_about(path: Path) -> dict[str, Any]:
-    """What `export_release` wrote of the bank, what is counted again aside."""
+    """What `export_release` wrote of how the bank was made."""
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            k: v for k, v in about.items() if k not in ("captions", "pictures", "rejected", "failed", "pairs")
-        }
+        return made_with(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: damaged or unreadable") from error
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..bank.approximate import is_index_file
 from ..bank.arrays import FILES, remove_arrays
 from ..bank.format import MANIFEST, SHARDS, read_info, shard_name
 from ..bank.verify import find_damage
@@ -40,7 +41,7 @@ def look(out: Path, chunks: Chunks, settings: dict[str, Any], retry_failed: bool
     Raises BankError where it holds something else, more captions than asked for, or what was made from other
     captions or with other settings.
     """
-    _check_folder(out)
+    refuse_foreign(out)
     damaged: set[str] = set()
     if (out / MANIFEST).exists() or any((out / SHARDS).glob("*.parquet")):
         damaged = {file for file, _ in find_damage(out)}
@@ -104,14 +105,15 @@ def sweep(out: Path) -> None:
                 temp.unlink()
 
 
-def _check_folder(out: Path) -> None:
-    """Refuse a folder that holds something else than (part of) a bank."""
+def refuse_foreign(out: Path) -> None:
+    """Raise BankError for a folder that holds something else than (part of) a bank; one not there is fine."""
     if not out.exists():
         return
     if not out.is_dir():
         raise BankError(f"{out}: is a file: the bank needs a directory")
     known = {MANIFEST, SHARDS, LOG, *FILES.values()}
-    foreign = sorted(p.name for p in out.iterdir() if p.name not in known and not p.name.startswith("."))
+    names = sorted(p.name for p in out.iterdir() if p.name not in known and not p.name.startswith("."))
+    foreign = [name for name in names if not is_index_file(name)]
     if foreign:
         raise BankError(f"{out}: holds '{foreign[0]}', which is no part of a bank: use an empty directory")
 

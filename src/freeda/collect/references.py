@@ -11,9 +11,8 @@ from typing import Any
 import torch
 
 from ..bank import Bank
-from ..bank.arrays import FILES
 from ..bank.format import MANIFEST, SHARDS, caption_digest, read_column, read_info, shard_name, write_shard
-from ..bank.manifest import finish_bank
+from ..bank.manifest import finish_bank, made_with
 from ..bank.verify import shard_damage
 from ..encoders import Encoders, load_encoders, model_identity
 from ..errors import BankError, InputError
@@ -24,25 +23,13 @@ from ..presets import DEFAULT, Preset, find_preset
 from .choosing import ID_PREFIX, Choice, Chosen, choose
 from .layouts import open_folder
 from .lock import only_writer
-from .log import LOG
-from .plan import sweep
+from .plan import refuse_foreign, sweep
 from .taking import Taker
 
 OPTIONS = ("templates", "min_area", "max_area", "min_agreement", "keep_images", "batch_size", "shard_size")
 """Fields of CollectOptions that act on references from pictures; a key is always the "template" one."""
 _ROWS = ("templates", "min_area", "max_area", "min_agreement", "keep_images")  # what the rows depend on
 _VIEW = ("short_side", "long_side", "window", "stride")
-_COUNTED = (
-    "format",
-    "version",
-    "dimensions",
-    "captions",
-    "pictures",
-    "rejected",
-    "failed",
-    "pairs",
-    "shards",
-)
 
 
 @dataclass(frozen=True)
@@ -202,7 +189,7 @@ def _add(
 
 def _about(bank: Bank | None, settings: dict[str, Any], pictures: int, pairs: int) -> dict[str, Any]:
     """bank.json, what is counted aside: that of the bank, and how many references from pictures it holds."""
-    about = dict(settings) if bank is None else {k: v for k, v in bank.meta.items() if k not in _COUNTED}
+    about = dict(settings) if bank is None else made_with(bank.meta)
     before = about.get("references")
     held = before if isinstance(before, dict) else {}
     about["references"] = {
@@ -231,12 +218,7 @@ def _open_bank(out: Path) -> Bank | None:
     """
     if (out / MANIFEST).exists() or (out.exists() and not out.is_dir()):
         return Bank.open(out)
-    if not out.exists():
-        return None
-    known = {SHARDS, LOG, *FILES.values()}
-    foreign = sorted(p.name for p in out.iterdir() if p.name not in known and not p.name.startswith("."))
-    if foreign:
-        raise BankError(f"{out}: holds '{foreign[0]}', which is no part of a bank: use an empty directory")
+    refuse_foreign(out)
     for file in sorted((out / SHARDS).glob("*.parquet")):
         if read_info(file).settings.get("source") != "images":
             raise BankError(
