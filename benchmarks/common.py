@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from freeda.encoders import ClipEncoder, DenseEncoder, Encoders
+from freeda.evaluate.table import DATASETS
 from freeda.files import atomic_path
 from freeda.precision import choose_device, choose_dtype
 from freeda.presets import PRESETS
@@ -31,16 +32,7 @@ CLIP_SHAPES = {
     "vit-l": ((1024, 24, 16, 14), (768, 768, 12, 12)),
 }
 DENSE_SHAPES = {"vit-b": (768, 12, 12), "vit-l": (1024, 24, 16)}
-CONTEXT_59 = re.findall(
-    r"\w+",
-    """
-    aeroplane bag bed bedclothes bench bicycle bird boat book bottle building bus cabinet car cat
-    ceiling chair cloth computer cow cup curtain dog door fence floor flower food grass ground horse
-    keyboard light motorbike mountain mouse person plate platform pottedplant road rock sheep
-    shelves sidewalk sign sky snow sofa table track train tree truck tvmonitor wall water window
-    wood
-    """,
-)
+CONTEXT_59 = DATASETS["context59"].classes
 """Pascal Context's 59 class names."""
 
 

@@ -210,6 +210,24 @@ def test_the_expected_time_grows_with_the_steps(monkeypatch: pytest.MonkeyPatch)
         assert seconds_a_picture(made, replace(OPTIONS, steps=steps)) == pytest.approx(3.0 + 0.5 * steps)
 
 
+def test_other_work_on_the_machine_is_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, now, asked = models(), [0.0], []
+    real = made.generator.draw
+
+    def draw(texts: Any, seeds: Any, columns: Any, options: Any) -> Any:
+        asked.append(options.steps)
+        now[0] += each * options.steps * (2 if options.steps == 4 else 1)  # others work, just then
+        return real(texts, seeds, columns, options)
+
+    monkeypatch.setattr(made.generator, "draw", draw)
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    each = 1.0
+    assert seconds_a_picture(made, replace(OPTIONS, steps=30)) == pytest.approx(60)  # not 86
+    each = 0.1  # quick: measured as it will be drawn
+    assert seconds_a_picture(made, replace(OPTIONS, steps=30)) == pytest.approx(3)
+    assert asked[-1] == 30
+
+
 def test_keys_are_the_words_own(tmp_path: Path) -> None:
     made = models()
     grown = run(tmp_path / "l", ["cat", "dog"], made)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from forks import run_script
 from freeda.bank import Bank
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -19,17 +17,7 @@ KILLS, WORDS = 15, 12
 
 
 def test_fifteen_kills_at_random_moments(tmp_path: Path) -> None:
-    script = Path(__file__).with_name("killing_growth.py")
-    paths = [str(script.parent), str(script.parent / "collect")]
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), "0", str(KILLS)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert len(told["shards_at_kill"]) >= KILLS
+    told = run_script(Path(__file__).with_name("killing_growth.py"), tmp_path, seed=0, kills=KILLS)
     assert len(set(told["shards_at_kill"])) > 3, "all kills came at the same place: they prove little"
     whole = Bank.open(tmp_path / "whole")
     assert len(whole) == 3 * WORDS

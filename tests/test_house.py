@@ -20,13 +20,13 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # Imports run downwards: a room imports from rooms below its own storey, and from itself.
 STOREYS = (
     ("errors", "identity", "profile"),
-    ("options", "files", "images", "sources"),
-    ("presets",),
+    ("options", "files", "images", "sources", "lock", "verb"),
+    ("presets", "remote"),
     ("weights", "precision", "pooling", "show"),
-    ("encoders", "bank"),
-    ("segment", "evaluate"),
+    ("encoders", "bank", "engines"),
+    ("segment",),
     ("collect", "model"),
-    ("grow",),
+    ("grow", "evaluate"),
     ("miniature",),
     ("demo", "app"),
     ("cli",),

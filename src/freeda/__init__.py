@@ -17,6 +17,7 @@ from .errors import FreedaError
 if TYPE_CHECKING:
     from .bank import Bank
     from .collect.job import collect
+    from .evaluate.job import evaluate
     from .model import FreeDA, load
     from .segment import Scene, Segmentation, Vocabulary
 
@@ -31,6 +32,7 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "collect",
+    "evaluate",
     "load",
 ]
 
@@ -38,6 +40,7 @@ _HOMES = {
     "load": "freeda.model",
     "FreeDA": "freeda.model",
     "collect": "freeda.collect.job",
+    "evaluate": "freeda.evaluate.job",
     "Bank": "freeda.bank",
     "Vocabulary": "freeda.segment",
     "Scene": "freeda.segment",

@@ -40,4 +40,4 @@ class BankError(FreedaError, RuntimeError):
 
 
 class WorkerError(FreedaError, RuntimeError):
-    """A worker process of `freeda collect` that died or failed in a way nobody foresaw."""
+    """A worker process that died or failed in a way nobody foresaw."""

@@ -85,14 +85,17 @@ def atomic_write_json(path: str | Path, value: Any) -> Path:
     return atomic_write_text(path, text)
 
 
-def to_json(value: Any) -> str:
-    """`value` as indented JSON. Raises InputError for what JSON lacks: NaN, infinities, sets, bytes, ...
+def to_json(value: Any, indent: int | None = 2) -> str:
+    """`value` as JSON, indented or (None) in one line.
+
+    Raises InputError for what JSON lacks: NaN, infinities, sets, bytes, ...
 
     The text always has a UTF-8 form: a lone surrogate, as in file names that are not UTF-8, is written as its
     JSON escape and read back as itself.
     """
     try:
-        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        marks = (",", ":") if indent is None else None
+        text = json.dumps(value, indent=indent, separators=marks, ensure_ascii=False, allow_nan=False) + "\n"
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
     except (TypeError, ValueError) as error:
         raise InputError(f"this value has no JSON form ({error})") from error

@@ -26,6 +26,22 @@ def difference(made: Mapping[str, Any], loaded: Mapping[str, Any]) -> str | None
     return None
 
 
+def first_difference(a: Any, b: Any, name: str = "") -> str:
+    """The first setting in which JSON values differ, as "options.k was 8, now 9"; "" where they agree."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted({*a, *b}):
+            found = first_difference(a.get(key), b.get(key), f"{name}.{key}" if name else str(key))
+            if found:
+                return found
+        return ""
+    return "" if a == b else f"{name} was {_short(a)}, now {_short(b)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def _name(model: Any) -> str:
     if not isinstance(model, Mapping):
         return json.dumps(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from .encoders import Encoders, load_encoders
 from .errors import InputError
 from .identity import difference
 from .images import to_image
-from .options import SegmentOptions
+from .options import SegmentOptions, export_kinds
 from .presets import DEFAULT, ModelSource, Preset, find_preset
 from .profile import OFF, Clock
 from .segment.background import label_names
@@ -103,7 +103,15 @@ class FreeDA:
         with self.clock("read"):
             pixels = to_image(image)
         return encode_scene(
-            self.encoders, pixels, options, source, self._make_vocabulary, batch_size, on_done, self.clock
+            self.encoders,
+            pixels,
+            options,
+            source,
+            self._make_vocabulary,
+            batch_size,
+            on_done,
+            self.clock,
+            self.bank,
         )
 
     def segment(self, image: Any, classes: Vocabulary | Names, **changes: Any) -> Segmentation:
@@ -125,6 +133,7 @@ class FreeDA:
         strict: bool = False,
         again: bool = False,
         npz: bool = False,
+        exports: str | Sequence[str] = (),
         batch_size: int | None = None,
         on_start: Callable[[Path], None] | None = None,
         on_done: Callable[[int, int], None] | None = None,
@@ -140,6 +149,7 @@ class FreeDA:
             strict: raise at the first photograph that cannot be read instead of telling it in its `Outcome`.
             again: label anew what `out` already holds as these same words, options and models made it.
             npz: write `Segmentation.save_npz` too, as STEM.npz.
+            exports: other files to write, as in `Segmentation.export`.
             on_start, on_done: called with a photograph's path before it is read, and as in `encode`.
             changes: fields of SegmentOptions.
 
@@ -149,7 +159,8 @@ class FreeDA:
         paths, known = find_images(images, recursive), self.ready(classes, **changes)
         made_by = recipe(self.options.with_changes(**changes), self.encoders.identity, self.encoders.dtype)
         encode = partial(self.encode, batch_size=batch_size, on_done=on_done, **changes)
-        return Stream(encode, known, made_by, out, strict, again, npz, on_start).run(paths)
+        kinds = export_kinds([*export_kinds(exports), *(["npz"] if npz else [])])
+        return Stream(encode, known, made_by, out, strict, again, kinds, on_start).run(paths)
 
     def ready(self, classes: Vocabulary | Names, **changes: Any) -> Vocabulary:
         """`classes` as a vocabulary of this model: class names are made ready, a vocabulary is checked.

@@ -15,34 +15,27 @@ from freeda.collect import runner
 from freeda.collect.generator import Generator
 
 
-def test_collect_twice_is_collect_once(tmp_path: Path, model: Path) -> None:
+def usual(tmp_path: Path, model: Path) -> tuple[object, ...]:
+    return ("--out", tmp_path / "bank", "--model", model, "--device", "cpu", "--steps", 1)
+
+
+def collected(tmp_path: Path, model: Path, *more: object) -> Result:
     (tmp_path / "captions.txt").write_text(CAPTIONS)
-    arguments = (
-        "collect",
-        tmp_path / "captions.txt",
-        "--out",
-        tmp_path / "bank",
-        "--model",
-        model,
-        "--device",
-        "cpu",
-        "--steps",
-        1,
-        "--limit",
-        2,
-        "--shard-size",
-        1,
-        "--batch-size",
-        1,
-        "--keep-images",
-    )
-    assert run(*arguments).exit_code == 0
-    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "bank").rglob("*.parquet")}
+    given = (tmp_path / "captions.txt", *usual(tmp_path, model), "--shard-size", 1)
+    return run("collect", *given, *more)
+
+
+def test_collect_twice_is_collect_once(tmp_path: Path, model: Path) -> None:
+    def shards() -> dict[Path, tuple[bytes, int]]:
+        found = (tmp_path / "bank").rglob("*.parquet")
+        return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in found}
+
+    more = ("--limit", 2, "--batch-size", 1, "--keep-images")
+    assert collected(tmp_path, model, *more).exit_code == 0
+    before = shards()
     assert len(before) == 2
-    assert run(*arguments).exit_code == 0
-    assert before == {
-        p: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "bank").rglob("*.parquet")
-    }
+    assert collected(tmp_path, model, *more).exit_code == 0
+    assert before == shards()
 
 
 @pytest.mark.parametrize("command", ["segment", "collect"])
@@ -57,31 +50,16 @@ def test_unknown_preset(tmp_path: Path, photo: Path, command: str) -> None:
 def test_no_space_while_collecting_then_continued(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "captions.txt").write_text(CAPTIONS)
-    arguments = (
-        "collect",
-        tmp_path / "captions.txt",
-        "--out",
-        tmp_path / "bank",
-        "--model",
-        model,
-        "--device",
-        "cpu",
-        "--steps",
-        1,
-        "--shard-size",
-        1,
-    )
     with monkeypatch.context() as patch:
         fill_the_disk(patch, after=2)
-        refused(run(*arguments), "No space left on device")
+        refused(collected(tmp_path, model), "No space left on device")
     assert sorted(p.name for p in (tmp_path / "bank").rglob("*") if p.is_file()) == [
         "00000.parquet",
         "00001.parquet",
         "log.jsonl",
     ]
     refused(run("bank", "info", tmp_path / "bank"), "half-written")
-    assert run(*arguments).exit_code == 0
+    assert collected(tmp_path, model).exit_code == 0
     assert run("bank", "info", tmp_path / "bank").exit_code == 0
 
 
@@ -92,17 +70,9 @@ def test_no_space_while_collecting_then_continued(
 def test_unusable_captions(tmp_path: Path, model: Path, content: str | None, says: str) -> None:
     if content is not None:
         (tmp_path / "captions.txt").write_text(content)
-    done = run(
-        "collect", tmp_path / "captions.txt", "--out", tmp_path / "bank", "--model", model, "--device", "cpu"
-    )
+    done = run("collect", tmp_path / "captions.txt", *usual(tmp_path, model))
     refused(done, says)
     assert not (tmp_path / "bank").exists()
-
-
-def collected(tmp_path: Path, model: Path, *more: object) -> Result:
-    (tmp_path / "captions.txt").write_text(CAPTIONS)
-    usual = ("--out", tmp_path / "bank", "--model", model, "--device", "cpu", "--steps", 1, "--shard-size", 1)
-    return run("collect", tmp_path / "captions.txt", *usual, *more)
 
 
 def test_any_option_can_be_set(tmp_path: Path, model: Path) -> None:
@@ -120,19 +90,21 @@ def test_any_option_can_be_set(tmp_path: Path, model: Path) -> None:
 
 def test_words_instead_of_captions(tmp_path: Path, model: Path) -> None:
     (tmp_path / "words.txt").write_text("stop sign\ncat\n")
-    usual = ("--out", tmp_path / "bank", "--model", model, "--device", "cpu", "--steps", 1)
-    done = run("collect", "--words", tmp_path / "words.txt", *usual, "--set", "prompts_per_word=2")
+    done = run(
+        "collect", "--words", tmp_path / "words.txt", *usual(tmp_path, model), "--set", "prompts_per_word=2"
+    )
     assert done.exit_code == 0, done.output
     assert set(Bank.open(tmp_path / "bank").nouns) <= {"stop sign", "cat"}
     assert Bank.open(tmp_path / "bank").meta["captions"] == 4
-    refused(run("collect", *usual), "give captions or words")
+    refused(run("collect", *usual(tmp_path, model)), "give captions or words")
     refused(collected(tmp_path, model, "--words", tmp_path / "words.txt"), "give captions or words")
 
 
 def test_captions_in_a_column(tmp_path: Path, model: Path) -> None:
     (tmp_path / "c.csv").write_text("key,words\nx,a cat on a table\ny,a dog\n")
-    usual = ("--out", tmp_path / "bank", "--model", model, "--device", "cpu", "--steps", 1)
-    done = run("collect", tmp_path / "c.csv", *usual, "--column", "words", "--id-column", "key")
+    done = run(
+        "collect", tmp_path / "c.csv", *usual(tmp_path, model), "--column", "words", "--id-column", "key"
+    )
     assert done.exit_code == 0, done.output
     bank = Bank.open(tmp_path / "bank")
     assert {bank.row(i)["caption_id"] for i in range(len(bank))} <= {"x", "y"}

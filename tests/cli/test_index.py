@@ -29,6 +29,30 @@ def test_an_index_is_made_measured_and_used(
     assert file.stat().st_mtime_ns == made
 
 
+def test_an_index_that_is_missing_is_made_and_told(
+    bank: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(bank, tmp_path / "bank")
+    monkeypatch.setattr(module, "LARGE", 1)
+    search = (
+        "bank",
+        "search",
+        tmp_path / "bank",
+        "cat",
+        "--model",
+        model,
+        "--device",
+        "cpu",
+        "--approximate",
+    )
+    done = run(*search)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.splitlines() == [
+        f"making the approximate index of {tmp_path / 'bank'}, once; minutes for millions of pairs"
+    ]
+    assert run(*search).stderr == ""
+
+
 def test_refused(tmp_path: Path) -> None:
     refused(run("bank", "index", tmp_path / "none"), "no such bank directory")
     assert run("bank", "index", tmp_path, "--recall", "2").exit_code == 2

@@ -10,28 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import Result
 
 from commands import fill_the_disk, refused, run, write_preset
 from freeda.presets import Preset
 
 
+def segmented(photo: Path, model: Path, bank: Path, out: Path, *more: object) -> Result:
+    return run("segment", photo, "--model", model, "--bank", bank, "--out", out, "--device", "cpu", *more)
+
+
 def test_segment_writes_and_prints(tmp_path: Path, photo: Path, model: Path, bank: Path) -> None:
-    done = run(
-        "segment",
-        photo,
-        "--classes",
-        "cat, wooden table,tree",
-        "--model",
-        model,
-        "--bank",
-        bank,
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
-        "--k",
-        3,
-    )
+    words = ("--classes", "cat, wooden table,tree", "--k", 3)
+    done = segmented(photo, model, bank, tmp_path / "out", *words)
     assert done.exit_code == 0, done.output
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "photo.json",
@@ -57,23 +48,8 @@ def test_classes_from_a_file_and_many_photographs(
     words.write_text("\ufeff# my words\ncat\n\n  wooden table \n", encoding="utf-8")
     (tmp_path / "b").mkdir()
     Image.new("L", (50, 70)).save(tmp_path / "b" / "photo.png")
-    done = run(
-        "segment",
-        photo,
-        tmp_path / "b" / "photo.png",
-        "--classes-file",
-        words,
-        "--model",
-        model,
-        "--bank",
-        bank,
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
-        "--background",
-        "constant",
-    )
+    more = (tmp_path / "b" / "photo.png", "--classes-file", words, "--background", "constant")
+    done = segmented(photo, model, bank, tmp_path / "out", *more)
     assert done.exit_code == 0, done.output
     assert {p.name for p in (tmp_path / "out").glob("*.json")} == {"photo.json", "photo-2.json"}
     record = json.loads((tmp_path / "out" / "photo-2.json").read_text())
@@ -94,20 +70,7 @@ def test_unusable_photographs(
     bad = tmp_path / "bad.jpg"
     data = photo.read_bytes()
     bad.write_bytes(data[: len(data) // 2] if content is None else content)
-    done = run(
-        "segment",
-        bad,
-        "--classes",
-        "cat",
-        "--model",
-        model,
-        "--bank",
-        bank,
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
-    )
+    done = segmented(bad, model, bank, tmp_path / "out", "--classes", "cat")
     refused(done, "bad.jpg", says)
     assert not (tmp_path / "out").exists()
 
@@ -181,18 +144,7 @@ def test_bank_of_another_preset(
     )
     Dinov2Model(config).save_pretrained(tmp_path / "other-dense")
     other = replace(tiny_preset, dense=replace(tiny_preset.dense, id=str(tmp_path / "other-dense")))
-    done = run(
-        "segment",
-        photo,
-        "--classes",
-        "cat",
-        "--model",
-        write_preset(tmp_path, other),
-        "--bank",
-        bank,
-        "--out",
-        tmp_path / "out",
-    )
+    done = segmented(photo, write_preset(tmp_path, other), bank, tmp_path / "out", "--classes", "cat")
     refused(done, str(bank), "built with", "other-dense")
     assert not (tmp_path / "out").exists()
 
@@ -202,37 +154,11 @@ def test_no_space_while_segmenting(
     tmp_path: Path, photo: Path, model: Path, bank: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill_the_disk(monkeypatch, after)
-    done = run(
-        "segment",
-        photo,
-        "--classes",
-        "cat, dog",
-        "--model",
-        model,
-        "--bank",
-        bank,
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
-    )
+    done = segmented(photo, model, bank, tmp_path / "out", "--classes", "cat, dog")
     refused(done, "photo", "No space left on device")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_output_folder_that_is_a_file(tmp_path: Path, photo: Path, model: Path, bank: Path) -> None:
-    done = run(
-        "segment",
-        photo,
-        "--classes",
-        "cat",
-        "--model",
-        model,
-        "--bank",
-        bank,
-        "--out",
-        photo,
-        "--device",
-        "cpu",
-    )
+    done = segmented(photo, model, bank, photo, "--classes", "cat")
     refused(done, "photo.jpg")

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from freeda.collect import lock
+from freeda import lock
 from freeda.collect.job import collect
-from freeda.collect.lock import LOCK, only_writer
 from freeda.errors import BankError
+from freeda.lock import LOCK, only_writer
 
 from .fakes import OPTIONS, PRESET, captions, fake_models
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from freeda.collect.lock import only_writer
+from freeda.lock import only_writer
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

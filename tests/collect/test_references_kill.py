@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from forks import run_script
 from freeda.bank.verify import find_damage
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -20,17 +18,7 @@ def files(place: Path) -> dict[str, bytes]:
 
 
 def test_fifteen_kills_at_random_moments(tmp_path: Path) -> None:
-
-    script = Path(__file__).with_name("killing_references.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), "0", "15"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["kills"] >= 15
+    told = run_script(Path(__file__).with_name("killing_references.py"), tmp_path, seed=0, kills=15)
     assert len(set(told["shards_at_kill"])) > 2, "all kills came at the same place: they prove little"
     expected = files(tmp_path / "whole")
     for i in range(told["rounds"]):

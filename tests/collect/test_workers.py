@@ -17,10 +17,10 @@ import pytest
 
 from commands import write_preset
 from freeda.bank import Bank
-from freeda.collect import workers
 from freeda.collect.job import collect
-from freeda.collect.plan import deal_devices
 from freeda.collect.shard import CollectModels
+from freeda.engines import processes
+from freeda.engines.processes import deal_devices
 from freeda.errors import InputError, ModelError, WorkerError
 from freeda.presets import ModelSource, Preset
 
@@ -157,8 +157,8 @@ def test_a_worker_s_error_is_the_error(tmp_path: Path, tiny_preset: Preset) -> N
 def test_a_worker_that_dies(
     tmp_path: Path, tiny_preset: Preset, monkeypatch: pytest.MonkeyPatch, script: str, says: str
 ) -> None:
-    monkeypatch.setattr(workers, "_START", f"import sys\nif sys.argv[1]: {script}")
-    monkeypatch.setattr(workers, "_threads", lambda: 1)
+    monkeypatch.setattr(processes, "program", lambda module: f"import sys\nif sys.argv[1]: {script}")
+    monkeypatch.setattr(processes, "_threads", lambda: 1)
     options = replace(tiny_preset.collect, shard_size=1)
     with pytest.raises(WorkerError, match=says) as error:
         collect(["a cat", "a dog"], tmp_path, tiny_preset, "cpu", workers=2, options=options)

@@ -54,6 +54,48 @@ def test_matches_the_definition(case: tuple[list[tuple[list[int], list[int]]], i
     assert confusion.matrix.sum() == len(counted)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.int64, np.uint64])
+@pytest.mark.parametrize(("n", "shape"), [(2, (3, 4)), (3, (17, 5)), (21, (40, 60)), (171, (64, 64))])
+def test_matches_scikit_learn(n: int, shape: tuple[int, int], dtype: type) -> None:
+    from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score, recall_score
+
+    rng = np.random.default_rng(n)
+    truth = rng.integers(0, n, shape)
+    pred = np.where(rng.random(shape) < 0.6, truth, rng.integers(0, n, shape))
+    hidden = rng.random(shape) < 0.1
+    confusion = Confusion(n)
+    confusion.update(pred.astype(dtype), np.where(hidden, 255, truth).astype(dtype))
+    t, p = truth[~hidden], pred[~hidden]
+    labels = list(range(n))
+    np.testing.assert_array_equal(confusion.matrix, confusion_matrix(t, p, labels=labels))
+    assert confusion.pixel_accuracy() == pytest.approx(accuracy_score(t, p))
+    weighted = jaccard_score(t, p, labels=labels, average="weighted", zero_division=0)
+    assert confusion.frequency_weighted_iou() == pytest.approx(weighted)
+    seen = np.isin(labels, t)
+    np.testing.assert_array_equal(~np.isnan(confusion.per_class_accuracy()), seen)
+    recalls = recall_score(t, p, labels=labels, average=None, zero_division=0)
+    np.testing.assert_allclose(confusion.per_class_accuracy()[seen], recalls[seen])
+
+
+def plain_weighted(pairs: list[tuple[list[int], list[int]]], n: int, ignore: int) -> float:
+    """IoU times share of the true pixels, by the definition."""
+    truths = [t for _, truth in pairs for t in truth if t != ignore]
+    ious = plain_iou(pairs, n, ignore)
+    return sum(ious[c] * truths.count(c) / len(truths) for c in set(truths)) if truths else math.nan
+
+
+@given(data_sets())
+@settings(max_examples=100, deadline=None)
+def test_frequency_weighted_matches_the_definition(
+    case: tuple[list[tuple[list[int], list[int]]], int, int],
+) -> None:
+    pairs, n, ignore = case
+    confusion = Confusion(n, ignore)
+    for pred, truth in pairs:
+        confusion.update(np.array(pred, np.int64), np.array(truth, np.int64))
+    np.testing.assert_allclose(confusion.frequency_weighted_iou(), plain_weighted(pairs, n, ignore))
+
+
 def test_rows_are_truth_and_columns_prediction() -> None:
     confusion = Confusion(3)
     confusion.update(np.array([[0, 1, 1]]), np.array([[0, 0, 255]]))
@@ -101,6 +143,12 @@ def test_bad_maps_are_refused_and_add_nothing(pred: list[int], truth: list[int],
     with pytest.raises(InputError, match=says):
         confusion.update(np.array(pred), np.array(truth))
     assert confusion.matrix.sum() == 0
+
+
+def test_labels_that_no_prediction_dtype_holds() -> None:
+    confusion = Confusion(300, 999)
+    confusion.update(np.array([7, 0], np.uint8), np.array([7, 999], np.int16))
+    assert confusion.matrix[7, 7] == confusion.matrix.sum() == 1
 
 
 def test_bad_numbers_of_classes() -> None:

@@ -14,14 +14,13 @@ from freeda.errors import InputError
 from freeda.miniature import trial
 from freeda.miniature.ablation import (
     BEGIN,
-    END,
     PRESET,
     VARIANTS,
     Row,
-    between_marks,
     measure,
     table,
 )
+from freeda.miniature.page import END, between_marks
 from freeda.miniature.pictures import draw, pairs_of, plan
 from freeda.options import parse_settings
 
@@ -89,9 +88,9 @@ def test_the_table() -> None:
 
 def test_the_page_keeps_everything_but_the_table() -> None:
     page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert between_marks(page, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-    assert between_marks(between_marks(page, "new"), "old") == page
+    assert between_marks(page, "new", BEGIN) == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+    assert between_marks(between_marks(page, "new", BEGIN), "old", BEGIN) == page
     for bad in ("no marks", END + BEGIN, BEGIN):
         with pytest.raises(InputError, match="no place for the table"):
-            between_marks(bad, "new")
+            between_marks(bad, "new", BEGIN)
     assert BEGIN in PAGE.read_text("utf-8") and END in PAGE.read_text("utf-8")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from freeda.miniature.ablation import END
-from freeda.miniature.cleaning import BEGIN, CASES, Row, exchanged, measure, table
+from freeda.miniature.cleaning import CASES, MARK, Row, exchanged, measure, table
+from freeda.miniature.page import END
 from small_banks import make_pair
 
 PAGE = Path(__file__).parents[2] / "docs" / "bank.md"
@@ -38,5 +38,5 @@ def test_the_table_pairs_differences_by_seed() -> None:
 
 def test_the_page_has_a_place_for_it() -> None:
     page = PAGE.read_text("utf-8")
-    assert page.count(BEGIN) == 1 and END in page.partition(BEGIN)[2]
+    assert page.count(MARK) == 1 and END in page.partition(MARK)[2]
     assert all(name in page for name in CASES)

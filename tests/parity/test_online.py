@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from freeda.images import read_image
 from freeda.options import TEMPLATES, SegmentOptions, Superpixels
 from freeda.presets import ModelSource, Preset
+from plain_bank import PlainBank
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("FREEDA_PARITY", ROOT.parent / "shared" / "parity")) / "online"
@@ -23,22 +24,6 @@ CASES: list[dict[str, Any]] = (
 )
 
 pytestmark = pytest.mark.skipif(not CASES, reason=f"no golden outputs in {FOLDER} (set FREEDA_PARITY)")
-
-
-@dataclass
-class ArrayBank:
-    """A bank in memory with exact retrieval."""
-
-    keys: np.ndarray
-    prototypes: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        scores = queries @ self.keys.T
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(scores, order, axis=1), order
 
 
 def options_of(case: dict[str, Any]) -> SegmentOptions:
@@ -70,7 +55,7 @@ def model() -> Any:
         clip_std=half,
     )
     with np.load(FOLDER / "bank.npz") as arrays:
-        bank = ArrayBank(arrays["keys"], arrays["prototypes"])
+        bank = PlainBank(arrays["keys"], arrays["prototypes"])
     return FreeDA(preset, load_encoders(preset, device="cpu"), bank)
 
 

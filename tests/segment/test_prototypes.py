@@ -13,21 +13,7 @@ from hypothesis import strategies as st
 from freeda.errors import BankError
 from freeda.options import SegmentOptions
 from freeda.segment.prototypes import class_prototypes, k_means, starting_rows
-
-
-class PlainBank:
-    """Retrieval by sorting, in memory."""
-
-    def __init__(self, keys: np.ndarray, prototypes: np.ndarray):
-        self.keys, self.prototypes = keys, prototypes
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        scores = queries @ self.keys.T
-        rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(scores, rows, axis=1), rows
+from plain_bank import PlainBank
 
 
 def unit(x: np.ndarray) -> np.ndarray:

@@ -80,9 +80,9 @@ def test_whole_only_with_all_files(out: Path) -> None:
     write(out, "x", "x.jpg")
     shelf = Shelf(out)
     for name in ("x.labels.png", "x.overlay.jpg"):
-        assert shelf.whole("x", npz=False) is None
+        assert shelf.whole("x", []) is None
         (out / name).touch()
-    assert set(shelf.whole("x", npz=False) or ()) == {"labels", "overlay", "json"}
-    assert shelf.whole("x", npz=True) is None
+    assert set(shelf.whole("x", []) or ()) == {"labels", "overlay", "json"}
+    assert shelf.whole("x", ["npz"]) is None
     (out / "x.npz").touch()
-    assert (shelf.whole("x", npz=True) or {})["npz"] == out / "x.npz"
+    assert (shelf.whole("x", ["npz"]) or {})["npz"] == out / "x.npz"

@@ -8,23 +8,7 @@ import pytest
 from freeda.errors import BankError, InputError
 from freeda.options import SegmentOptions
 from freeda.segment.vocabulary import Vocabulary, WordEmbedder, build_vocabulary, parse_names
-
-
-class PlainBank:
-    """Retrieval by sorting, in memory."""
-
-    def __init__(self, keys: np.ndarray, prototypes: np.ndarray):
-        self.keys, self.prototypes = keys, prototypes
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        found = [
-            sorted(range(len(self.keys)), key=lambda i: (-float(q @ self.keys[i]), i))[:k] for q in queries
-        ]
-        rows = np.array(found).reshape(len(queries), -1)
-        return np.take_along_axis(queries @ self.keys.T, rows, axis=1), rows
+from plain_bank import PlainBank
 
 
 @pytest.fixture()

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy import ndimage
 
 from freeda.errors import InputError
 from freeda.show import draw_regions, heat_map, label_map_image, mask_picture, overlay, palette, tint
+from freeda.show.overlay import badge_places
 from freeda.show.tiles import border_mask
 
 RNG = np.random.default_rng(0)
@@ -51,6 +53,98 @@ def test_borders_are_where_neighbours_differ(h: int, w: int) -> None:
 def test_borders_have_the_asked_thickness(thickness: int) -> None:
     labels = np.repeat([[0] * 20 + [1] * 20], 30, 0)
     assert (border_mask(labels, thickness).sum(1) == thickness).all()
+
+
+@pytest.mark.parametrize("thickness", range(2, 14))
+def test_thick_borders_are_scipy_s_dilation_by_a_disc(thickness: int) -> None:
+    away = np.arange(thickness) - (thickness - 1) / 2
+    disc = np.hypot(away[:, None], away[None]) <= thickness / 2
+    for shape in ((1, 1), (1, 30), (25, 2), (31, 44)):
+        labels = (RNG.random(shape) < 0.03).astype(np.uint8)
+        thick = ndimage.binary_dilation(border_mask(labels), disc)
+        np.testing.assert_array_equal(border_mask(labels, thickness), thick)
+
+
+def plain_places(labels: Any, size: float, n: int) -> dict[int, list[tuple[int, float]]]:
+    """By label: for every area of at least 0.9 sizes' radius its pixels and that radius, by the definition:
+    floods, and for each pixel the way to the nearest one outside."""
+    height, width = labels.shape
+    seen, found = np.zeros(labels.shape, bool), dict[int, list[tuple[int, float]]]()
+    for start in np.ndindex(labels.shape):
+        if seen[start] or not 0 <= labels[start] < n:
+            continue
+        area, todo = set(), [start]
+        while todo:
+            y, x = todo.pop()
+            if not (0 <= y < height and 0 <= x < width) or seen[y, x] or labels[y, x] != labels[start]:
+                continue
+            seen[y, x] = True
+            area.add((y, x))
+            todo += [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
+        around = {(y + b, x + a) for y, x in area for a, b in ((0, 1), (1, 0), (0, -1), (-1, 0))} - area
+        best = max(min(np.hypot(y - b, x - a) for b, a in around) for y, x in area)
+        found.setdefault(int(labels[start]), []).append((len(area), float(best)))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
+@pytest.mark.parametrize("size", [3.0, 3.5])  # the second has no room where a block stands alone
+def test_badges_are_in_the_widest_places(seed: int, dtype: Any, size: float) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, (4, 5)).repeat(7, 0).repeat(6, 1).astype(dtype)
+    n = 3  # label 3 has no name
+    places, want = badge_places(labels, size, n), plain_places(labels, size, n)
+    assert not any(label == 3 for *_, label in places)
+    for label in range(n):
+        own = [(x, y) for x, y, at in places if at == label]
+        radii = sorted(radius for _, radius in want.get(label, []) if radius >= 0.9 * size)
+        found = []
+        for x, y in own:
+            assert labels[y, x] == label
+            outside = np.argwhere(np.pad(labels, 1, constant_values=99).astype(int) != label) - 1
+            found.append(np.hypot(*(outside - (y, x)).T).min())
+        assert sorted(found) == pytest.approx(radii)
+    counts = [int((labels == at).sum()) for *_, at in places]
+    assert counts == sorted(counts, reverse=True) and places
+
+
+def test_badges_of_large_pictures_are_as_good_as_a_sixteenth_of_a_letter() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 5, (4, 5)).repeat(170, 0).repeat(190, 1)
+    size, step = 80.0, 5
+    places, exact = badge_places(labels, size), badge_places(labels, 31.9)
+    assert len(places) == len(exact) > 5  # such blocks are wide enough for both
+    for x, y, label in places:
+        parts, _ = ndimage.label(labels == label)
+        inner = ndimage.distance_transform_edt(np.pad(parts == parts[y, x], 1))[1:-1, 1:-1]
+        assert labels[y, x] == label and inner[y, x] >= inner.max() - 2 * step
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint16])
+def test_overlays_of_any_kind_of_number(dtype: Any) -> None:
+    labels = RNG.integers(0, 4, (5, 6)).repeat(150, 0).repeat(140, 1)
+    image = picture(*labels.shape)
+    for names in (["a"], ["a", "b", "c", "d"]):  # also where some have no name
+        np.testing.assert_array_equal(
+            overlay(image, labels.astype(dtype), names), overlay(image, labels, names)
+        )
+
+
+def test_badges_hide_nothing_but_their_place() -> None:
+    labels = np.zeros((700, 900), int)
+    labels[:, 450:] = 1
+    image, names = picture(700, 900), ["a", "b"]
+    with_numbers, without = (overlay(image, labels, names, legend=False, numbers=n) for n in (True, False))
+    ys, xs = np.nonzero((with_numbers != without).any(-1))
+    for x, y, _ in badge_places(labels, 18):
+        own = (np.abs(xs - x) <= 15) & (np.abs(ys - y) <= 13)
+        assert own.sum() > 300  # a badge of some 22 x 22 pixels, centred there
+        assert abs(xs[own].mean() - x) < 1 and abs(ys[own].mean() - y) < 1
+        xs, ys = xs[~own], ys[~own]
+    assert not len(xs)
+    near = with_numbers[badge_places(labels, 18)[0][1] - 8, badge_places(labels, 18)[0][0]]
+    np.testing.assert_array_equal(near, palette(1)[0])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (128, 128), (40, 300), (700, 900)])

@@ -18,12 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..files import atomic_path, atomic_write_json
+from ..options.index import RECALL
 from .index import FlatIndex, Rows, Scores, best_first, checked
 from .inverted import ByteCode, as_one, fill, look_into, parts, widened
 
 ABOUT = "approximate.json"
-RECALL = 0.97
-"""Of keys of the bank, so that class names, which lie a little apart from them, are answered with 0.95."""
 _QUERIES, _NEIGHBOURS = 128, 350
 _VERSION = 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,6 +23,7 @@ from .index import FlatIndex
 from .manifest import ShardEntry, read_manifest
 
 Kind = Literal["exact", "approximate"]
+OnIndex = Callable[[str, int, int], None]
 LARGE = 100_000
 """Pairs from which an approximate index is worth its making, and class prototypes are worth keeping: a
 smaller bank is searched exactly in some tenths of a second."""
@@ -31,22 +33,30 @@ class Bank:
     """A bank directory, opened with `Bank.open`. Nothing in it is ever changed by reading."""
 
     def __init__(
-        self, path: Path, meta: dict[str, Any], shards: list[ShardEntry], index: Kind = "exact"
+        self,
+        path: Path,
+        meta: dict[str, Any],
+        shards: list[ShardEntry],
+        index: Kind = "exact",
+        on_index: OnIndex | None = None,
     ) -> None:
         self.path = path
         """The bank's directory."""
         self.meta = meta
         """The content of bank.json."""
-        self._shards, self._kind = shards, index
+        self.kind: Kind = index
+        """How it is searched, as it was asked for; see `open`."""
+        self._shards, self._on_index = shards, on_index
         self._starts = np.cumsum([0] + [s.pairs for s in shards])
 
     @classmethod
-    def open(cls, path: str | Path, index: Kind = "exact") -> Bank:
+    def open(cls, path: str | Path, index: Kind = "exact", on_index: OnIndex | None = None) -> Bank:
         """Open a bank directory and check that it is whole.
 
         `index` says how it is searched: "exact", or "approximate" (see `ApproximateIndex`), which is much
         faster from some hundred thousand pairs on. The first approximate search of a bank makes its index,
-        in minutes for millions of pairs; a bank of less than `LARGE` pairs is searched exactly all the same.
+        in minutes for millions of pairs, and tells `on_index(step, rows, in_all)` how far it is; a bank of
+        less than `LARGE` pairs is searched exactly all the same.
 
         Raises BankError, one line, when the directory or its bank.json is missing (half-written), when a
         shard is missing, cut short or has another number of rows than bank.json says; InputError
@@ -55,7 +65,7 @@ class Bank:
         if index not in get_args(Kind):
             raise InputError(f"index is {index!r}: it must be one of {', '.join(get_args(Kind))}")
         meta, shards = read_manifest(Path(path))
-        return cls(Path(path), meta, shards, index)
+        return cls(Path(path), meta, shards, index, on_index)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -96,14 +106,16 @@ class Bank:
         """Where class prototypes of this bank are kept for the next time; None for a small bank."""
         if len(self) < LARGE:
             return None
-        return Cache(cache_folder() / "prototypes", f"{self.identity} {self._kind}")
+        return Cache(cache_folder() / "prototypes", f"{self.identity} {self.kind}")
 
     @cached_property
     def _index(self) -> FlatIndex | ApproximateIndex:
-        if self._kind == "exact" or len(self) < LARGE:
+        if self.kind == "exact" or len(self) < LARGE:
             return FlatIndex(self.keys)
         found = ApproximateIndex.open(self.path, self.identity)
-        return ApproximateIndex.build(self.keys, self.path, self.identity) if found is None else found
+        if found is None:
+            found = ApproximateIndex.build(self.keys, self.path, self.identity, on_done=self._on_index)
+        return found
 
     def search(
         self,

@@ -65,7 +65,7 @@ class LayeredBank:
         """Where class prototypes are kept for the next time, if any of the banks keeps its own."""
         if all(bank.cache is None for bank in self.banks):
             return None
-        parts = " ".join(f"{bank.identity} {bank._kind}" for bank in self.banks)
+        parts = " ".join(f"{bank.identity} {bank.kind}" for bank in self.banks)
         return Cache(cache_folder() / "prototypes", f"{type(self).__name__} {SAME} {parts}")
 
     def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
@@ -78,6 +78,14 @@ class LayeredBank:
         )
         scores, rows = best_first(scores, rows)
         return scores[:, :k], rows[:, :k]
+
+    def row(self, i: int) -> dict[str, Any]:
+        """Row i as plain values, as `Bank.row`."""
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"row {i} of banks of {len(self)} pairs")
+        i %= len(self)
+        which = int(np.searchsorted(self.starts, i, side="right")) - 1
+        return self.banks[which].row(i - int(self.starts[which]))
 
     def check_models(self, identity: dict[str, Any]) -> None:
         """Raise BankError unless the banks were built with the models of `identity`."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,7 @@ from PIL import Image
 
 from ..errors import BankError, InputError
 from ..show.page import Row, Section, Tile, write_page
-from ..show.tiles import mask_picture
+from ..show.tiles import check_sizes, mask_picture
 from .bank import Bank
 
 _FARTHEST = 1 << 16
@@ -73,7 +75,7 @@ def write_sheet(
                 break
             pair = bank.row(row)
             if pair["image"] is not None and pair["mask"] is not None:
-                tiles.append(Tile(_masked(bank, row, pair["image"], pair["mask"]), pair["caption"]))
+                tiles.append(Tile(mask_picture(*kept_picture(pair, bank.path, row)), pair["caption"]))
         if tiles:
             shown += len(tiles)
             note = f"similarity {near.similarity:.3f}, {near.within} of the class prototype's pairs"
@@ -87,12 +89,19 @@ def write_sheet(
     return shown
 
 
-def _masked(bank: Bank, row: int, image: bytes, mask: bytes) -> npt.NDArray[np.uint8]:
+def kept_picture(
+    pair: Mapping[str, Any], path: Path, row: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """The kept picture (h, w, 3) uint8 RGB of a row (`Bank.row`) and its mask (h, w).
+
+    `path` and `row` name it in the BankError for one that cannot be shown.
+    """
     try:
-        picture, inside = _open(image, "RGB"), _open(mask, "1")
-        return mask_picture(np.array(picture), np.array(inside))
+        picture, inside = np.array(_open(pair["image"], "RGB")), np.array(_open(pair["mask"], "1"))
+        check_sizes(picture, inside)
+        return picture, inside
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, InputError) as error:
-        raise BankError(f"{bank.path}: the picture of row {row} is damaged ({error})") from error
+        raise BankError(f"{path}: the picture of row {row} is damaged ({error})") from error
 
 
 def _open(data: bytes, mode: str) -> Image.Image:

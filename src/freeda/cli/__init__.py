@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from . import bank
+from .app import web_page
 from .base import OneLineErrors
 from .collect import collect
 from .demo import demo
+from .evaluate import evaluate
+from .export import export
 from .nouns import nouns
 from .segment import segment
 
@@ -45,6 +48,7 @@ def _face(
     pass
 
 
-for command in (segment, collect, nouns, demo):
+for command in (segment, export, collect, nouns, evaluate, demo):
     app.command()(command)
+app.command("app")(web_page)
 app.add_typer(bank.app, name="bank")

@@ -14,7 +14,7 @@ from rich.text import Text
 from ..errors import InputError, printable
 from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
-from .base import Device, Model, change
+from .base import Device, Model, change, say
 
 if TYPE_CHECKING:
     from ..collect.references import Added
@@ -105,7 +105,6 @@ def add_images(
 
 
 def _report(added: Added, folder: Path, k: int) -> None:
-    console = Console()
     taken = sorted(added.taken.items(), key=lambda item: (-item[1], item[0]))
     if taken:
         table = Table("class", "references")
@@ -113,22 +112,17 @@ def _report(added: Added, folder: Path, k: int) -> None:
             table.add_row(Text(printable(word)), f"{count:,}")
         if len(taken) > _ROWS:
             table.add_row(f"{len(taken) - _ROWS:,} more", f"{sum(n for _, n in taken[_ROWS:]):,}")
-        console.print(table)
+        Console().print(table)
     parts = [f"{sum(added.taken.values()):,} references from {added.pictures:,} pictures"]
     parts += [f"{added.there:,} there already"] if added.there else []
     parts += [f"{n:,} masks rejected: {reason}" for reason, n in sorted(added.rejected.items())]
     parts += [f"{added.without_mask:,} pictures without a mask"] if added.without_mask else []
     parts += [f"{added.without_image:,} masks without a picture"] if added.without_image else []
-    console.print(Text(printable(f"{folder}: {', '.join(parts)}")), soft_wrap=True)
-    console.print(
-        Text.assemble(
-            (f"bank of {len(added.bank):,} pairs in", "green"), f" {printable(str(added.bank.path))}"
-        ),
-        soft_wrap=True,
-    )
+    say(f"{folder}: {', '.join(parts)}")
+    say(f"bank of {len(added.bank):,} pairs in {added.bank.path}", "green")
     if taken and taken[-1][1] < k:
         said = (
             f"a class takes its {k} nearest references, which reach into other classes where it has fewer: "
         )
         said += "segment with --set min_similarity=0.99 to keep to its own"
-        console.print(Text(said, style="yellow"), soft_wrap=True)
+        say(said, "yellow")

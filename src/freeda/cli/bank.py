@@ -16,7 +16,7 @@ from .add_images import add_images
 from .bank_make import clean, export, import_, merge
 from .bank_search import search
 from .bank_share import pull, push
-from .base import OneLineErrors
+from .base import OneLineErrors, say
 from .grow import coverage, grow
 from .index import index
 
@@ -63,7 +63,7 @@ def verify(path: Annotated[Path, typer.Argument(help="Bank directory.", show_def
     with said.status("reading") as status:
         found = list(find_damage(path, lambda file: status.update(f"reading {file}")))
     for file, wrong in found:
-        said.print(Text(printable(f"{file}: {wrong}"), style="red"), soft_wrap=True)
+        say(f"{file}: {wrong}", "red", said)
     if found:
         n = "1 file is" if len(found) == 1 else f"{len(found):,} files are"
         raise BankError(f"{path}: {n} damaged: {advice(path, [file for file, _ in found])}")
@@ -71,7 +71,7 @@ def verify(path: Annotated[Path, typer.Argument(help="Bank directory.", show_def
         raise BankError(
             f"{path}: its shards are whole, but the bank is not finished: run its `freeda collect` again"
         )
-    Console().print(Text(f"whole: {printable(str(path))}", style="green"), soft_wrap=True)
+    say(f"whole: {path}", "green")
 
 
 def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:

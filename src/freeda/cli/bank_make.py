@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ..errors import printable
 from ..presets import find_preset
+from .base import say
 
 New = Annotated[
     Path, typer.Option("--out", help="The new directory; nothing is written over.", show_default=False)
@@ -33,8 +34,8 @@ def merge(
         task = bar.add_task("merging", total=None)
         done = run(banks, out, lambda at, n: bar.update(task, completed=at, total=n))
     for path, pairs, duplicates in zip(banks, done.pairs, done.duplicates, strict=True):
-        _say(f"{pairs:,} pairs of {path}" + (f", {duplicates:,} were there before" if duplicates else ""))
-    _say(f"bank of {len(done.bank):,} pairs in {out}", "green")
+        say(f"{pairs:,} pairs of {path}" + (f", {duplicates:,} were there before" if duplicates else ""))
+    say(f"bank of {len(done.bank):,} pairs in {out}", "green")
 
 
 def clean(
@@ -80,8 +81,8 @@ def clean(
     Console().print(table)
     if done.lost:
         more = f" and {len(done.lost) - 8:,} more" if len(done.lost) > 8 else ""
-        _say(f"no pair is left of {', '.join(done.lost[:8])}{more}", "yellow")
-    _say(f"bank of {len(done.bank):,} pairs in {out}; {REPORT} there tells of every noun", "green")
+        say(f"no pair is left of {', '.join(done.lost[:8])}{more}", "yellow")
+    say(f"bank of {len(done.bank):,} pairs in {out}; {REPORT} there tells of every noun", "green")
 
 
 def import_(
@@ -135,8 +136,8 @@ def import_(
             on_done=lambda at, n: bar.update(task, completed=at, total=n),
         )
     for reason, n in done.dropped.items():
-        _say(f"{n:,} of {done.rows:,} rows dropped: {reason}", "yellow")
-    _say(f"bank of {len(done.bank):,} pairs in {out}", "green")
+        say(f"{n:,} of {done.rows:,} rows dropped: {reason}", "yellow")
+    say(f"bank of {len(done.bank):,} pairs in {out}", "green")
 
 
 def export(
@@ -150,12 +151,8 @@ def export(
     with _bar() as bar:
         task = bar.add_task("exporting", total=None)
         run(path, out, index, lambda at, n: bar.update(task, completed=at, total=n))
-    _say(f"exported to {out}; `freeda bank import` reads it back", "green")
+    say(f"exported to {out}; `freeda bank import` reads it back", "green")
 
 
 def _bar() -> Progress:
     return Progress(console=Console(stderr=True), transient=True)
-
-
-def _say(text: str, style: str = "") -> None:
-    Console().print(Text(printable(text), style=style), soft_wrap=True)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..errors import BankError, InputError, printable
 from ..presets import PRESETS, Preset, find_preset
-from .base import Device
+from .base import Device, open_bank, say
 
 if TYPE_CHECKING:
     from ..bank import Bank
@@ -41,9 +41,7 @@ def search(
     `pairs` counts a noun's pairs among the k nearest, whose mean is the class's prototype: a word that the
     bank knows well has its own noun first, with most of them.
     """
-    from ..bank import Bank
-
-    opened = Bank.open(path, "approximate" if approximate else "exact")
+    opened = open_bank(path, "approximate" if approximate else "exact")
     preset = _preset(opened, model)
     if k is not None and k < 1:
         raise InputError(f"-k is {k}: it must be at least 1")
@@ -76,7 +74,7 @@ def search(
     Console().print(table)
     if out is not None:
         n = write_sheet(opened, name, found, out)
-        Console().print(Text(printable(f"{n} pictures in {out}")), soft_wrap=True)
+        say(f"{n} pictures in {out}")
 
 
 def _preset(bank: Bank, model: str | None) -> Preset:

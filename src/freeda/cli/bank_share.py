@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from ..errors import printable
+from .base import say
 
 Repo = Annotated[str, typer.Argument(help="Name on the hub: name/repo.", show_default=False)]
 
@@ -36,7 +35,7 @@ def push(
 
     with Console(stderr=True).status("reading") as status:
         made = run(path, repo, private=private, licence=licence, message=message, on_step=status.update)
-    Console().print(Text(printable(f"shared: {made}"), style="green"), soft_wrap=True)
+    say(f"shared: {made}", "green")
 
 
 def pull(
@@ -54,4 +53,4 @@ def pull(
 
     with Console(stderr=True).status("asking the hub") as status:
         bank = run(repo, out, revision=revision, on_step=status.update)
-    Console().print(Text(printable(f"bank of {len(bank):,} pairs in {out}"), style="green"), soft_wrap=True)
+    say(f"bank of {len(bank):,} pairs in {out}", "green")

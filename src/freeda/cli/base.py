@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from ..errors import FreedaError
+from ..errors import FreedaError, printable
 from ..options import CollectOptions, SegmentOptions
 from ..presets import PRESETS
+
+if TYPE_CHECKING:
+    from ..bank import Bank
 
 Options = TypeVar("Options", SegmentOptions, CollectOptions)
 Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(PRESETS)}, or a preset .json file.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Engine = Annotated[
+    str, typer.Option("--engine", help="local: processes of this machine; ray: a Ray cluster's actors.")
+]
+GpusPerWorker = Annotated[
+    float,
+    typer.Option("--gpus-per-worker", help="With --engine ray on GPUs: 0.5 lets two workers share one."),
+]
 
 
 class OneLineErrors(TyperGroup):
@@ -32,9 +43,29 @@ class OneLineErrors(TyperGroup):
             raise typer.Exit(130) from error  # as a shell tells of a program that Ctrl-C ended
 
 
+def say(text: str, style: str = "", console: Console | None = None) -> None:
+    """Print one line on stdout, or on another console; whatever it names cannot break or colour it."""
+    (console or Console()).print(Text(printable(text), style=style), soft_wrap=True)
+
+
 def say_error(error: FreedaError, console: Console | None = None) -> None:
     """Print an error as one line on stderr, or on a console that has bars to keep below it."""
-    (console or Console(stderr=True)).print(Text(f"error: {error}", style="red"), soft_wrap=True)
+    say(f"error: {error}", "red", console or Console(stderr=True))
+
+
+def open_bank(path: str | Path, index: str = "exact") -> Bank:
+    """A bank; where its approximate index has to be made first, that is told of on stderr."""
+    from ..bank import Bank
+
+    told: list[str] = []
+
+    def tell(step: str, rows: int, in_all: int) -> None:
+        if not told:
+            told.append(step)
+            line = f"making the approximate index of {path}, once; minutes for millions of pairs"
+            say(line, console=Console(stderr=True))
+
+    return Bank.open(path, index, tell)  # type: ignore[arg-type]  # checked there
 
 
 def change(options: Options, **given: Any) -> Options:

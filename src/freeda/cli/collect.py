@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from ..errors import printable
 from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
-from .base import Model, change
+from ..remote import is_remote
+from .base import Engine, GpusPerWorker, Model, change, say
 
 if TYPE_CHECKING:
     from ..bank import Bank
@@ -21,7 +20,11 @@ if TYPE_CHECKING:
 
 def collect(
     out: Annotated[
-        Path, typer.Option(help="Bank directory; one that is there is continued.", show_default=False)
+        str,
+        typer.Option(
+            help="Bank directory, or an address like s3://bucket/bank; one that is there is continued.",
+            show_default=False,
+        ),
     ],
     captions: Annotated[
         Path | None,
@@ -68,6 +71,8 @@ def collect(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Make shards again in which captions failed.")
     ] = False,
+    engine: Engine = "local",
+    gpus_per_worker: GpusPerWorker = 1.0,
 ) -> None:
     """Draw captions, find their nouns in the pictures, and keep a prototype of each: a bank.
 
@@ -105,30 +110,25 @@ def collect(
             dtype=dtype,
             tagger=tagger,
             retry_failed=retry_failed,
+            engine=engine,
+            gpus_per_worker=gpus_per_worker,
         )
     except KeyboardInterrupt:
-        said = Text(f"stopped; the same command goes on with {printable(str(out))}", style="yellow")
-        Console(stderr=True).print(said, soft_wrap=True)
+        say(f"stopped; the same command goes on with {out}", "yellow", Console(stderr=True))
         raise
-    _report(bank)
+    _report(bank, out)
 
 
-def _report(bank: Bank) -> None:
+def _report(bank: Bank, out: str) -> None:
     """What the whole bank holds, by whichever runs it was made."""
     from ..collect.progress import counts_line
     from ..collect.shard import Tally
 
     meta = bank.meta
     tally = Tally(meta["captions"], meta["pictures"], len(bank), Counter(meta["rejected"]), meta["failed"])
-    console = Console()
-    console.print(
-        Text.assemble((f"bank of {len(bank):,} pairs in", "green"), f" {printable(str(bank.path))}"),
-        soft_wrap=True,
-    )
-    console.print(
-        Text(f"{tally.captions:,} captions, {tally.pictures:,} pictures, {counts_line(tally)}"),
-        soft_wrap=True,
-    )
+    say(f"bank of {len(bank):,} pairs in {out}", "green")
+    if is_remote(out):
+        say(f"a copy is in {bank.path}")
+    say(f"{tally.captions:,} captions, {tally.pictures:,} pictures, {counts_line(tally)}")
     if tally.failed:
-        told = "log.jsonl there tells why; --retry-failed tries the failed captions again"
-        console.print(Text(told, style="yellow"), soft_wrap=True)
+        say("log.jsonl there tells why; --retry-failed tries the failed captions again", "yellow")

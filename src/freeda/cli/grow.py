@@ -12,8 +12,8 @@ from rich.console import Console
 from ..errors import InputError
 from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
-from .base import Device, Model, change
-from .growing import Growing, Images, Prompts, Yes, coverage_table, perform, say, tell_poor
+from .base import Device, Model, change, say
+from .growing import Growing, Images, Prompts, Yes, coverage_table, perform, tell_poor
 from .words import read_names
 
 Base = Annotated[Path | None, typer.Option("--bank", help="Bank directory; default: the preset's own.")]

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..errors import BankError, InputError, printable
 from ..options import CollectOptions
 from ..presets import Preset
+from .base import open_bank, say
 
 if TYPE_CHECKING:
     from ..bank import Bank
@@ -65,10 +65,8 @@ class Growing:
 
     def open_base(self) -> Bank | None:
         """The bank that was named, or the preset's own."""
-        from ..bank import Bank
-
         place = self.preset.bank if self.bank is None else self.bank
-        return None if place is None else Bank.open(place, self.index)  # type: ignore[arg-type]  # checked there
+        return None if place is None else open_bank(place, self.index)
 
 
 def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) -> FreeDA:
@@ -152,11 +150,6 @@ def coverage_table(found: Sequence[Coverage]) -> Table:
             Text("poor" if c.poor else "", style="yellow"),
         )
     return table
-
-
-def say(text: str, style: str = "") -> None:
-    """One line on stdout."""
-    Console().print(Text(printable(text), style=style), soft_wrap=True)
 
 
 def _with(model: FreeDA, base: Bank | None, layer: Bank | None, words: Sequence[str]) -> FreeDA:

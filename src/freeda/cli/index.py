@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from ..bank.approximate import RECALL
-from ..errors import printable
+from ..options.index import RECALL
+from .base import say
 
 
 def index(
@@ -30,8 +29,7 @@ def index(
 
     bank = Bank.open(path)
     if len(bank) < LARGE:
-        said = f"{path}: {len(bank):,} pairs need no index: below {LARGE:,} every search is exact"
-        Console().print(Text(printable(said)), soft_wrap=True)
+        say(f"{path}: {len(bank):,} pairs need no index: below {LARGE:,} every search is exact")
         return
     with Console(stderr=True).status("reading") as status:
 
@@ -40,9 +38,6 @@ def index(
 
         about = ApproximateIndex.build(bank.keys, bank.path, bank.identity, recall, tell).about
     found = f"finds {about.recall:.1%} of its {about.neighbours:,} nearest keys"
-    for line in (
-        f"{about.bytes / 1e9:.2f} GB in {printable(str(path / about.file))}",
-        f"a query looks into {about.probes:,} of {about.lists:,} lists and {found}",
-        f"(mean of {about.queries} keys of the bank; the worst of them {about.worst:.1%})",
-    ):
-        Console().print(Text(line), soft_wrap=True)
+    say(f"{about.bytes / 1e9:.2f} GB in {path / about.file}")
+    say(f"a query looks into {about.probes:,} of {about.lists:,} lists and {found}")
+    say(f"(mean of {about.queries} keys of the bank; the worst of them {about.worst:.1%})")

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ..errors import InputError, printable
 from ..files import atomic_write_json
+from .base import say
 
 
 def nouns(
@@ -37,9 +38,8 @@ def nouns(
             raise InputError(f"{name} is {value}: it cannot be negative")
     found = read_captions(captions, limit, column=column)
     counted = survey(found, tagger)
-    console = Console()
     for caption in found[:show]:
-        console.print(_marked(caption.text, counted.tagger), soft_wrap=True)
+        say(_marked(caption.text, counted.tagger))
     table = Table(show_header=False, title=Text(printable(f"nouns of {captions}")), title_justify="left")
     table.add_row("captions", f"{counted.captions:,}, of them {counted.repeated:,} repeat another's text")
     share = counted.without / counted.captions
@@ -51,16 +51,16 @@ def nouns(
     table.add_row(
         "rate", f"{counted.captions / max(counted.seconds, 1e-9):,.0f} captions/s ({counted.tagger})"
     )
-    console.print(table)
+    Console().print(table)
     most = ranked(counted.nouns)[:top]
     if most:
         listed = ", ".join(f"{noun} {count:,}" for noun, count in most)
-        console.print(Text(f"The {len(most)} most frequent: {printable(listed)}"), soft_wrap=True)
+        say(f"The {len(most)} most frequent: {listed}")
     if json is not None:
         atomic_write_json(json, counted.to_dict())
 
 
-def _marked(text: str, tagger: str) -> Text:
+def _marked(text: str, tagger: str) -> str:
     """The caption with its nouns in brackets, each with its lemma where that is written otherwise."""
     from ..collect.nouns import find_nouns
 
@@ -72,4 +72,4 @@ def _marked(text: str, tagger: str) -> Text:
         written = text[start:end]
         out += f"{text[last:start]}[{written}" + (f" = {lemma}]" if written.lower() != lemma else "]")
         last = end
-    return Text(printable(out + text[last:]))
+    return out + text[last:]

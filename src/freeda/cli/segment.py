@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from ..errors import InputError, printable
-from ..options import VOCABULARY, SegmentOptions, parse_settings
+from ..errors import InputError
+from ..options import VOCABULARY, SegmentOptions, export_kinds, parse_settings
 from ..presets import DEFAULT, find_preset
 from ..profile import Clock
 from ..sources import find_images
-from .base import Device, Model, change, say_error
+from .base import Device, Model, change, say, say_error
+from .explain import Explain, Explainer, read_points
+from .export import Exports
 from .growing import Growing, Images, Prompts, Yes, ready_model
 from .show import ROWS, Bars, found, profile_table, table_of
 from .words import read_names
@@ -81,6 +83,8 @@ def segment(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Redo what an earlier run did already.")] = False,
     npz: Annotated[bool, typer.Option("--npz", help="Also write STEM.npz, to go on with in Python.")] = False,
+    export: Exports = None,
+    explain: Explain = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Windows encoded together (default: what suits the device).")
     ] = None,
@@ -92,10 +96,11 @@ def segment(
     """Label every pixel of photographs with one of your words.
 
     Writes STEM.labels.png (palette), STEM.overlay.jpg (with legend) and STEM.json for every photograph, as
-    soon as it is labelled. A rerun skips what the same words, options and models made of the same photograph.
+    soon as it is labelled. A rerun skips what the same words, options and models made of the same photograph,
+    unless it is to be explained (STEM.explain-X-Y.png).
 
-    Exit code: 0 all went well; 1 some photographs could not be read, the others are done; 2 nothing could be
-    done, or it stopped for the reason told.
+    Exit code: 0 all went well; 1 some photographs could not be read or explained, the others are done; 2
+    nothing could be done, or it stopped for the reason told.
     """
     clock = Clock(profile)
     if not images and save_vocabulary is None:
@@ -104,6 +109,7 @@ def segment(
         raise InputError("give the words once: --vocabulary, --classes or --classes-file")
     if vocabulary is not None and grow:
         raise InputError("--grow needs the words themselves: a kept vocabulary has its references already")
+    explainer, exports = Explainer(read_points(explain)), export_kinds([*(export or []), *["npz"] * npz])
     names = None if vocabulary is not None else read_names(classes, classes_file)
     paths = find_images(images, recursive) if images else []
     preset = find_preset(model)
@@ -129,8 +135,10 @@ def segment(
     ready = loaded.ready(known)
     if save_vocabulary is not None:
         kept = ready.save(save_vocabulary)
-        Console().print(Text(printable(f"{len(ready)} classes kept in {kept}")), soft_wrap=True)
-    failed = _segment_all(loaded, paths, ready, out, strict, again, npz, batch_size) if paths else False
+        say(f"{len(ready)} classes kept in {kept}")
+    failed = bool(paths) and _segment_all(
+        loaded, paths, ready, out, strict, again, exports, batch_size, explainer
+    )
     if profile:
         Console().print(profile_table(clock))
     if failed:
@@ -162,10 +170,11 @@ def _segment_all(
     out: Path,
     strict: bool,
     again: bool,
-    npz: bool,
+    exports: Sequence[str],
     batch_size: int | None,
+    explainer: Explainer,
 ) -> bool:
-    """Label the photographs and print what was found; whether some could not be read.
+    """Label the photographs and print what was found; whether some could not be read or explained.
 
     Raises the error of a photograph where there is only that one, and InputError where none could be read.
     """
@@ -176,8 +185,8 @@ def _segment_all(
             vocabulary,
             out,
             strict=strict or len(paths) == 1,
-            again=again,
-            npz=npz,
+            again=again or bool(explainer.points),
+            exports=exports,
             batch_size=batch_size,
             on_start=bars.start,
             on_done=bars.windows,
@@ -186,20 +195,20 @@ def _segment_all(
             if outcome.error is not None:
                 failed.append(outcome)
                 say_error(outcome.error, bars.console)
+            explainer.add(outcome, bars.console, strict or len(paths) == 1)
             counts["already there" if outcome.kept else "failed" if outcome.error else "labelled"] += 1
             if len(paths) <= ROWS:  # no result is kept, only what is said of it
                 rows.append((replace(outcome, result=None), found(outcome)))
     if rows:
         Console().print(table_of([row for row, _ in rows], [said for _, said in rows]))
+    explainer.print()
     if len(paths) > 1:
         said = ", ".join(f"{n:,} {what}" for what, n in counts.items())
-        Console().print(
-            Text(f"{len(paths):,} photographs: {said}; results in {printable(str(out))}"), soft_wrap=True
-        )
+        say(f"{len(paths):,} photographs: {said}; results in {out}")
     if len(failed) == len(paths):
         raise InputError(f"none of the {len(paths):,} photographs could be read")
     if failed:
         listed = ", ".join(str(outcome.path) for outcome in failed[:10])
         more = f" and {len(failed) - 10:,} more" if len(failed) > 10 else ""
         say_error(InputError(f"{len(failed):,} of {len(paths):,} could not be read: {listed}{more}"))
-    return bool(failed)
+    return bool(failed) or explainer.missed

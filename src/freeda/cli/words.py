@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..options.words import with_synonyms as with_synonyms
 
 
 def read_names(classes: str | None, classes_file: Path | None) -> Sequence[str] | Mapping[str, Sequence[str]]:
@@ -23,19 +24,6 @@ def read_names(classes: str | None, classes_file: Path | None) -> Sequence[str] 
     else:
         given = classes.split(",") if classes and classes.strip() else []
     return with_synonyms(given)
-
-
-def with_synonyms(given: Sequence[str]) -> Sequence[str] | Mapping[str, Sequence[str]]:
-    """Texts "name" or "name=synonym=synonym" as a list of names, or as name -> synonyms where one has any."""
-    if not any("=" in text for text in given):
-        return given
-    out: dict[str, list[str]] = {}
-    for text in given:
-        name, *synonyms = (part.strip() for part in text.split("="))
-        if name in out:
-            raise InputError(f"class name {name!r} is given twice")
-        out[name] = synonyms
-    return out
 
 
 def _lines(path: Path) -> list[str]:

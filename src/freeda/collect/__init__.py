@@ -6,30 +6,13 @@ the room share one name. It loads no torch until it is called.
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..verb import make_callable
 
 if TYPE_CHECKING:
     from .job import collect
 
     __all__ = ["collect"]
 
-
-class _CallableRoom(ModuleType):
-    """Importing `freeda.collect.job` binds the package to `freeda.collect`; calling it must still collect."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from .job import collect
-
-        return collect(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "collect":
-            from .job import collect
-
-            return collect
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-
-
-sys.modules[__name__].__class__ = _CallableRoom
+make_callable(__name__, "collect", {"collect": "job"})

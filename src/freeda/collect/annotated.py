@@ -58,10 +58,10 @@ class AnnotatedFolder:
         A class whose mask file is empty is there with an empty mask. Raises InputError, one line, naming the
         file, for one that cannot be read, whose size is not the picture's, or whose values are not known.
         """
-        size = _upright_size(picture.image)
+        size = upright_size(picture.image)
         out: dict[str, Mask] = {}
         for path, word in picture.masks:
-            values = _read_values(path)
+            values = read_values(path)
             if values.shape != size:
                 raise InputError(_other_size(path, values.shape, picture.image, size))
             found = {word: _inside(path, word, values)} if word else self._split(path, values)
@@ -84,7 +84,7 @@ class AnnotatedFolder:
         return out
 
 
-def _read_values(path: Path) -> npt.NDArray[np.int64]:
+def read_values(path: Path) -> npt.NDArray[np.int64]:
     """The values of a mask's pixels (H, W). Raises InputError for what is no mask."""
     try:
         with Image.open(path) as image:
@@ -102,7 +102,8 @@ def _read_values(path: Path) -> npt.NDArray[np.int64]:
         told = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: this mask cannot be read ({told})") from error
     raise InputError(
-        f"{path}: its colours are no class values ({mode}): a mask is a grey or palette PNG of them"
+        f"{path}: its colours are no class values ({mode}): a mask is a grey or palette PNG of them (only "
+        "`freeda evaluate folder` reads colours, with a names file that gives them)"
     )
 
 
@@ -117,7 +118,7 @@ def _inside(path: Path, word: str, values: npt.NDArray[np.int64]) -> Mask:
     return inside
 
 
-def _upright_size(path: Path) -> tuple[int, int]:
+def upright_size(path: Path) -> tuple[int, int]:
     """(height, width) of a picture as `read_image` gives it, as a rule without decoding its pixels."""
     try:
         with Image.open(path) as image:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..bank import Bank
+from ..bank.arrays import FILES
 from ..bank.format import MANIFEST, SHARDS
 from ..bank.manifest import finish_bank
 from ..encoders import model_identity
+from ..engines import Engine, find_engine
 from ..errors import InputError
 from ..files import make_folder
+from ..lock import only_writer
 from ..options import CollectOptions
-from ..precision import choose_dtype
 from ..presets import DEFAULT, Preset, find_preset
+from ..remote import Place, opened
 from ..weights import identity_id
 from .captions import Caption, Captions, to_captions
-from .lock import only_writer
-from .log import append_line, cut_broken_line
-from .plan import Chunks, State, deal_devices, look, reopen, settings_of, sweep
+from .log import LOG, append_line, cut_broken_line
+from .plan import Chunks, State, look, refuse_names, reopen, settings_of, sweep
 from .progress import CaptionProgress, note
 from .prompts import word_captions
 from .runner import Job, Runner
@@ -49,6 +52,8 @@ def collect(
     retry_failed: bool = False,
     models: CollectModels | None = None,
     on_picture: Picture | None = None,
+    engine: str = "local",
+    gpus_per_worker: float = 1.0,
 ) -> Bank:
     """Make a bank from captions or words, or finish one.
 
@@ -59,7 +64,8 @@ def collect(
     Args:
         captions: a file (see `captions.read_captions`), or the captions themselves; None where `words` are
             given.
-        out: the bank directory; made if need be.
+        out: the bank directory, made if need be; or an address in object storage ("s3://bucket/bank"), of
+            which a copy is kept here meanwhile (see `remote`).
         model: a preset, its name, or a preset JSON file.
         device: "auto", "cpu", "cuda", "mps"; several ("cuda:0,cuda:1") are dealt to the workers in turn.
         limit: take only the first so many captions.
@@ -76,6 +82,9 @@ def collect(
         retry_failed: make shards again that hold captions on which a model failed.
         models: already loaded ones of that preset; None loads them, and only if something is missing.
         on_picture: called for each newly drawn caption with picture, maps and masks (see `shard.Picture`).
+        engine: "local", processes of this machine, or "ray" (see docs/cluster.md), where `workers` are
+            actors, and None takes as many as the cluster's GPUs or CPUs are good for.
+        gpus_per_worker: with "ray" on GPUs: 0.5 lets two workers share one.
 
     Raises:
         InputError: captions, options, device or the output folder cannot be used.
@@ -92,37 +101,40 @@ def collect(
     if progress and found.repeated:
         note(f"left out {found.repeated:,} whose text was there before")
     chunks = [found[i : i + options.shard_size] for i in range(0, len(found), options.shard_size)]
-    devices = deal_devices(device, workers)
-    if len(devices) > 1 and (models is not None or on_picture is not None):
+    crew = find_engine(engine, device, workers, gpus_per_worker)
+    if not crew.here and (models is not None or on_picture is not None):
         name = "models" if models is not None else "on_picture"
         raise InputError(f"{name} belongs to this process: leave it out, or use one worker")
-    kind, out = choose_dtype(dtype, torch.device(devices[0])), Path(out)
+    kind = crew.dtype(dtype)
     tagger = choose_tagger(tagger)
     settings = settings_of(preset.name, models_of(preset, models), options, seed, kind, tagger)
-    job = Job(str(out), options, seed, tagger, settings)
-
-    state = look(out, chunks, settings, retry_failed)
-    if not state.finished:
-        make_folder(out)
-        with only_writer(out):
-            if (out / MANIFEST).exists():  # it may have been finished meanwhile
-                state = look(out, chunks, settings, retry_failed)
-            if not state.finished:
-                make_folder(out / SHARDS)
-                sweep(out)
-                cut_broken_line(out)
-                # From here on the bank is half-written until bank.json is there again.
-                reopen(out)
-                _make(job, preset, kind, devices, chunks, state, progress, models, on_picture)
-                finish_bank(out, len(chunks), settings)
-    return Bank.open(out)
+    with opened(out, partial(refuse_names, str(out))) as place:
+        job = Job(str(place.folder), options, seed, tagger, settings)
+        state = look(place.folder, chunks, settings, retry_failed)
+        if not state.finished:
+            make_folder(place.folder)
+            with only_writer(place.folder):
+                if (place.folder / MANIFEST).exists():  # it may have been finished meanwhile
+                    state = look(place.folder, chunks, settings, retry_failed)
+                if not state.finished:
+                    make_folder(place.folder / SHARDS)
+                    sweep(place.folder)
+                    cut_broken_line(place.folder)
+                    # From here on the bank is half-written until bank.json is there again.
+                    place.reopen(MANIFEST, *FILES.values())
+                    reopen(place.folder)
+                    _make(job, place, preset, kind, crew, chunks, state, progress, models, on_picture)
+                    finish_bank(place.folder, len(chunks), settings)
+                    place.store(*FILES.values(), MANIFEST)
+        return Bank.open(place.folder)
 
 
 def _make(
     job: Job,
+    place: Place,
     preset: Preset,
     dtype: torch.dtype,
-    devices: list[str],
+    engine: Engine,
     chunks: Chunks,
     state: State,
     progress: bool,
@@ -131,23 +143,26 @@ def _make(
 ) -> None:
     """Make what is missing, here or in workers, and write a line of the log for every shard."""
     missing = [(i, chunks[i]) for i in state.missing]
-    out, total = Path(job.out), sum(map(len, chunks))
+    out, total = place.folder, sum(map(len, chunks))
     if not missing:
         return
-    if len(devices) == 1 and models is None:
-        models = load_models(preset, job.options, devices[0], dtype)
+
+    def keep(line: dict[str, Any]) -> None:
+        append_line(out, line)
+        place.store(line["shard"], LOG)
+
+    if engine.here and models is None:
+        models = load_models(preset, job.options, engine.device, dtype)
     with CaptionProgress(total, total - sum(len(chunk) for _, chunk in missing), progress) as bar:
-        if len(devices) == 1:
+        if engine.here:
             assert models is not None
             runner = Runner(job, models, on_picture)
             for index, chunk in missing:
-                append_line(out, runner.make(index, chunk, bar.count))
+                keep(runner.make(index, chunk, bar.count))
             return
         try:
             name = str(dtype).removeprefix("torch.")
-            make_in_workers(
-                job, preset, name, devices, missing, bar.count, lambda line: append_line(out, line)
-            )
+            make_in_workers(job, preset, name, engine, missing, bar.count, keep)
         finally:
             sweep(out)  # a worker that was stopped while writing
 

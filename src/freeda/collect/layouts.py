@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
@@ -42,6 +43,40 @@ def open_folder(
 
     Raises InputError, one line, where something is missing or no picture has a mask.
     """
+    found, folder = pair_folder(folder, images, masks), Path(folder)
+    if not found.pictures:
+        raise InputError(
+            f"{folder}: no picture in {found.images} has a mask in {found.masks}: for P.jpg, P.png (with a "
+            "names file), CLASS/P.png or P/CLASS.png is needed; --images and --masks name other folders"
+        )
+    known = _names(folder, names, any(word is None for p in found.pictures for _, word in p.masks))
+    nothing = {v for v in IGNORED if v not in known} | {v for v, n in known.items() if n in NO_CLASS}
+    for value in ignore:
+        if type(value) is not int or value < 0:
+            raise InputError(f"ignore holds {value!r}: values of a mask are whole numbers")
+        nothing.add(value)
+    classes = {value: name for value, name in known.items() if value not in nothing}
+    counts = len(found.without_mask), len(found.without_image)
+    return AnnotatedFolder(found.pictures, classes, frozenset(nothing), *counts)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pictures of a folder with their masks, and what is left over."""
+
+    pictures: list[Picture]
+    """Those that have a mask, sorted by name."""
+    without_mask: list[Path]
+    without_image: list[Path]
+    images: Path
+    """The folder in which pictures were looked for; the folder itself where none has a usual name."""
+    masks: Path
+
+
+def pair_folder(
+    folder: str | Path, images: str | Path | None = None, masks: str | Path | None = None
+) -> Pairs:
+    """The pictures of a folder that have masks, found and paired as `open_folder` says; names aside."""
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder")
@@ -63,11 +98,11 @@ def open_folder(
             raise InputError(f"{path}: {by_key[key].name} has the same name: no mask could tell them apart")
         by_key[key] = path
     found: dict[str, list[tuple[Path, str | None]]] = {key: [] for key in by_key}
-    orphans = 0
+    orphans = []
     for path in mask_paths:
         owner, word = _belongs(_key(path, mask_place), found)
         if owner is None:
-            orphans += 1
+            orphans.append(path)
         else:
             found[owner].append((path, None if word is None else class_word(word, f"{path}: ")))
     pictures = [
@@ -75,19 +110,8 @@ def open_folder(
         for key, files in sorted(found.items())
         if files
     ]
-    if not pictures:
-        raise InputError(
-            f"{folder}: no picture in {image_place} has a mask in {mask_place}: for P.jpg, P.png (with a "
-            "names file), CLASS/P.png or P/CLASS.png is needed; --images and --masks name other folders"
-        )
-    known = _names(folder, names, any(word is None for p in pictures for _, word in p.masks))
-    nothing = {v for v in IGNORED if v not in known} | {v for v, n in known.items() if n in NO_CLASS}
-    for value in ignore:
-        if type(value) is not int or value < 0:
-            raise InputError(f"ignore holds {value!r}: values of a mask are whole numbers")
-        nothing.add(value)
-    classes = {value: name for value, name in known.items() if value not in nothing}
-    return AnnotatedFolder(pictures, classes, frozenset(nothing), len(paths) - len(pictures), orphans)
+    left = [by_key[key] for key, files in found.items() if not files]
+    return Pairs(pictures, left, orphans, image_place, mask_place)
 
 
 def _names(folder: Path, names: str | Path | None, needed: bool) -> dict[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ from ..bank.approximate import is_index_file
 from ..bank.arrays import FILES, remove_arrays
 from ..bank.format import MANIFEST, SHARDS, read_info, shard_name
 from ..bank.verify import find_damage
-from ..errors import BankError, InputError
+from ..errors import BankError
+from ..identity import first_difference
 from ..options import CollectOptions, to_dict
 from ..options.collect import PACE
-from ..precision import choose_device
 from .captions import Caption
 from .log import LOG
 from .runner import digest
@@ -70,24 +70,6 @@ def settings_of(
     }
 
 
-def deal_devices(device: str | torch.device, workers: int | None) -> list[str]:
-    """The device of each worker: those named ("cuda:0,cuda:1"), dealt in turn; all of them for "auto".
-
-    Without `workers` there is one for every device named. Raises InputError for a device that is not there,
-    and for fewer workers than devices.
-    """
-    if workers is not None and workers < 1:
-        raise InputError(f"workers is {workers}: it must be at least 1")
-    names = [name.strip() for name in str(device).split(",") if name.strip()]
-    if names == ["auto"] and workers is not None and workers > 1 and torch.cuda.is_available():
-        names = [f"cuda:{i}" for i in range(min(workers, torch.cuda.device_count()))]
-    names = [str(choose_device(name)) for name in names or ["auto"]]
-    count = len(names) if workers is None else workers
-    if count < len(names):
-        raise InputError(f"{len(names)} devices need as many workers: workers is {count}")
-    return [names[i % len(names)] for i in range(count)]
-
-
 def reopen(out: Path) -> None:
     """Take away what says that the bank is whole."""
     try:
@@ -111,9 +93,14 @@ def refuse_foreign(out: Path) -> None:
         return
     if not out.is_dir():
         raise BankError(f"{out}: is a file: the bank needs a directory")
+    refuse_names(out, [p.name for p in out.iterdir()])
+
+
+def refuse_names(out: Path | str, paths: Iterable[str]) -> None:
+    """Raise BankError where one of these paths within `out` is no part of a bank."""
     known = {MANIFEST, SHARDS, LOG, *FILES.values()}
-    names = sorted(p.name for p in out.iterdir() if p.name not in known and not p.name.startswith("."))
-    foreign = [name for name in names if not is_index_file(name)]
+    names = sorted({path.split("/")[0] for path in paths} - known)
+    foreign = [name for name in names if not name.startswith(".") and not is_index_file(name)]
     if foreign:
         raise BankError(f"{out}: holds '{foreign[0]}', which is no part of a bank: use an empty directory")
 
@@ -129,7 +116,7 @@ def _check_extent(out: Path, n_shards: int) -> None:
 def _is_made(out: Path, name: str, chunk: Sequence[Caption], settings: dict[str, Any]) -> bool:
     """Whether a whole shard is the one wanted. Raises BankError if it was made otherwise."""
     info = read_info(out / name)
-    other = _difference(_with_defaults(info.settings), settings)
+    other = first_difference(_with_defaults(info.settings), settings)
     if other:
         raise BankError(
             f"{out}: was begun with other settings ({other}): use the same again, or another directory"
@@ -163,14 +150,3 @@ def _filled(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, dict) and isinstance(out[name], dict):
             out[name] = _filled(out[name], value)
     return out
-
-
-def _difference(a: Any, b: Any, name: str = "") -> str:
-    """The first setting in which two differ, in words; "" if they agree."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in sorted({*a, *b}):
-            found = _difference(a.get(key), b.get(key), f"{name}.{key}" if name else str(key))
-            if found:
-                return found
-        return ""
-    return "" if a == b else f"{name} was {a!r}, now {b!r}"

@@ -17,12 +17,12 @@ from ..bank.verify import shard_damage
 from ..encoders import Encoders, load_encoders, model_identity
 from ..errors import BankError, InputError
 from ..files import make_folder
+from ..lock import only_writer
 from ..options import CollectOptions, to_dict
 from ..precision import choose_device
 from ..presets import DEFAULT, Preset, find_preset
 from .choosing import ID_PREFIX, Choice, Chosen, choose
 from .layouts import open_folder
-from .lock import only_writer
 from .plan import refuse_foreign, sweep
 from .taking import Taker
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,16 +33,23 @@ class Job:
 class Runner:
     """Makes the shards of a job with loaded models and writes them into the bank's directory."""
 
-    def __init__(self, job: Job, models: CollectModels, on_picture: Picture | None = None) -> None:
+    def __init__(
+        self, job: Job, models: CollectModels, on_picture: Picture | None = None, works: bool = False
+    ) -> None:
+        """`works`: the models have drawn for this bank before, so a shard that fails is no reason to stop."""
         self._job = job
         self._models = models
         self._on_picture = on_picture
-        self._works = False  # whether these models have drawn anything yet
+        self._works = works
 
     def make(
-        self, index: int, captions: Sequence[Caption], on_batch: Callable[[Tally], None]
+        self,
+        index: int,
+        captions: Sequence[Caption],
+        on_batch: Callable[[Tally], None],
+        own: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Make and write one shard; returns its line of the log.
+        """Make and write one shard; returns its line of the log. `own` are settings of this shard alone.
 
         Raises `shard.broken` where not one caption of the first shard could be drawn, or none of the first of
         a later one (see `make_shard`); InputError where the shard cannot be written.
@@ -67,7 +74,7 @@ class Runner:
             "rejected": made.rejected,
             "failed": [asdict(failure) for failure in made.failed],
         }
-        about = {"settings": job.settings, "digest": digest(captions), **told_of}
+        about = {"settings": {**job.settings, **(own or {})}, "digest": digest(captions), **told_of}
         write_shard(Path(job.out) / name, made.pairs, about)
         seconds = time.perf_counter() - start
         return {

@@ -13,20 +13,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bank import Bank
-from ..bank.format import SHARDS, shard_name, write_shard
+from ..bank.format import SHARDS
 from ..collect.captions import Caption
 from ..collect.generator import load_generator
 from ..collect.job import models_of
 from ..collect.keys import NounKeys
-from ..collect.lock import only_writer
 from ..collect.plan import settings_of, sweep
 from ..collect.progress import CaptionProgress
 from ..collect.prompting import prompts_for
-from ..collect.runner import digest
+from ..collect.runner import Job, Runner
 from ..collect.shard import CollectModels, broken, load_models, make_shard
 from ..encoders import Encoders
 from ..errors import InputError
 from ..files import make_folder
+from ..lock import only_writer
 from ..options import CollectOptions
 from ..presets import DEFAULT, Preset, find_preset
 from .layer import (
@@ -41,6 +41,8 @@ from .layer import (
 )
 
 _FEW_STEPS, _TRIES = (2, 4), 5
+_SHORT = 5.0
+"""Seconds: a picture that takes no longer is drawn whole to see how long it takes."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ def models_with(encoders: Encoders, preset: Preset, options: CollectOptions) -> 
 
 
 def seconds_a_picture(models: CollectModels, options: CollectOptions) -> float:
-    """How long one picture will take here with all that is made of it: two are made in a few steps, or one.
+    """How long one picture will take here with all that is made of it, in seconds.
+
+    One that takes long is foretold from pictures of two and of four steps, others are made whole.
 
     Raises ModelError or InputError where none can be made.
     """
@@ -128,8 +132,13 @@ def seconds_a_picture(models: CollectModels, options: CollectOptions) -> float:
     draw(1 if options.steps == 1 else few)  # the first picture takes longer
     if options.steps <= more:
         return least(options.steps)
-    first, second = least(few), least(more)
-    return max(second, first + (second - first) / (more - few) * (options.steps - few))
+    first = least(few)
+    if first / few * options.steps <= _SHORT:
+        return least(options.steps)
+    second = least(more)
+    told = first + (second - first) / (more - few) * (options.steps - few)
+    # Steps take part of the time, not more than all of it: other work on the machine must not be multiplied.
+    return min(max(second, told), second / more * options.steps)
 
 
 def draw_plan(
@@ -158,22 +167,12 @@ def draw_plan(
         shards = list(shards_of(layer))
         there = drawn(info for _, info in shards)
         todo = [c for cs in plan.captions.values() for c in cs if c.id not in there.get(c.word or "", ())]
-        works = len(shards) > 0
+        job = Job(str(layer), options, seed, "pattern", {**settings, "source": GROWN})
+        runner = Runner(job, models, works=len(shards) > 0)
         with CaptionProgress(len(todo), 0, progress) as bar:
             for index, batch in enumerate(_batches(todo, options.batch_size), len(shards)):
-                made = make_shard(batch, models, options, seed=seed, tagger="pattern", on_batch=bar.count)
-                if made.error is not None and not made.pictures and not works:
-                    raise broken(made.error) from made.error
-                works = works or made.pictures > 0
-                about = {
-                    "settings": {**settings, "source": GROWN, "word": batch[0].word, "ids": _ids(batch)},
-                    "digest": digest(batch),
-                    "captions": len(batch),
-                    "pictures": made.pictures,
-                    "rejected": made.rejected,
-                    "failed": [{"caption_id": f.caption_id, "error": f.error} for f in made.failed],
-                }
-                write_shard(layer / shard_name(index), made.pairs, about)
+                own = {"word": batch[0].word, "ids": [caption.id for caption in batch]}
+                runner.make(index, batch, bar.count, own)
         finish_layer(layer)
     return look(plan, Bank.open(layer))
 
@@ -253,7 +252,3 @@ def _batches(captions: Sequence[Caption], size: int) -> Iterator[list[Caption]]:
     for wanted in of.values():
         for start in range(0, len(wanted), size):
             yield wanted[start : start + size]
-
-
-def _ids(batch: Sequence[Caption]) -> list[str]:
-    return [caption.id for caption in batch]

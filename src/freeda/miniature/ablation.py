@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -21,18 +20,19 @@ from rich.progress import track
 from ..collect.masks import WordMask
 from ..collect.nouns import Noun
 from ..collect.shard import load_models
-from ..errors import InputError
 from ..evaluate.metric import Confusion
-from ..files import atomic_write_bytes
 from ..model import FreeDA
 from ..options import parse_settings
 from ..presets import PRESETS, Preset
 from ..segment.scene import Scene as EncodedScene
 from . import trial
+from .page import Page, begin, publish
+from .page import between_marks as between_marks
 from .pictures import PairBank, draw, pairs_of, plan
 from .scenes import CLASSES, Scene
 
-BEGIN, END = "<!-- begin: python -m freeda.miniature.ablation -->", "<!-- end -->"
+COMMAND = "python -m freeda.miniature.ablation"
+BEGIN = begin(COMMAND)
 PRESET = PRESETS["miniature"]
 
 VARIANTS: tuple[tuple[str, ...], ...] = (
@@ -169,40 +169,25 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def between_marks(page: str, text: str, mark: str = BEGIN) -> str:
-    """`page` with `text` in place of what stands from `mark` to END. InputError where it has no place."""
-    head, begin, rest = page.partition(mark)
-    _, end, tail = rest.partition(END)
-    if not (begin and end):
-        raise InputError(f"the page has no place for the table: it needs the lines {mark} and {END}")
-    return f"{head}{mark}\n{text}\n{END}{tail}"
-
-
 def main(
     captions: Annotated[int, typer.Option(min=1, help="Captions a bank.")] = 200,
     scenes: Annotated[int, typer.Option(min=1, help="Held-out scenes.")] = 100,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds, from 0.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="24 captions, 12 scenes, one seed.")] = False,
-    page: Annotated[
-        Path | None, typer.Option(help="Put the table between the marks of this Markdown page, too.")
-    ] = None,
+    page: Page = None,
 ) -> None:
     """Measure every option of attribution, masks and keys on the miniature, and print a table."""
     if quick:
         captions, scenes, seeds = 24, 12, 1
     rows, reliability = measure(range(seeds), captions, scenes)
-    command = "python -m freeda.miniature.ablation" + (
-        " --quick" if quick else f" --captions {captions} --scenes {scenes} --seeds {seeds}"
-    )
+    command = COMMAND + (" --quick" if quick else f" --captions {captions} --scenes {scenes} --seeds {seeds}")
     text = (
         f"`{command}`: banks of {captions} captions, {scenes} held-out scenes, "
         f"{'seed 0' if seeds == 1 else f'mean of seeds 0 to {seeds - 1}'}. The judge of the word masks "
         f"reaches IoU {reliability:.3f} itself on rendered scenes. The defaults' mIoU: "
         f"{', '.join(f'{m:.3f}' for m in rows[0].miou)}.\n\n{table(rows)}"
     )
-    print(text)
-    if page is not None:
-        atomic_write_bytes(page, between_marks(page.read_text("utf-8"), text).encode())
+    publish(text, page, BEGIN)
 
 
 if __name__ == "__main__":

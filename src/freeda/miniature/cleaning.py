@@ -20,14 +20,15 @@ from rich.progress import track
 from ..bank import Bank, Pair
 from ..bank.clean import Rules, clean
 from ..encoders import load_encoders
-from ..files import atomic_write_bytes
 from ..model import FreeDA
 from ..presets import PRESETS
 from . import trial
-from .ablation import between_marks, scene_miou
+from .ablation import scene_miou
 from .growth import pairs_of, write_bank
+from .page import Page, begin, publish
 
-BEGIN = "<!-- begin: python -m freeda.miniature.cleaning -->"
+COMMAND = "python -m freeda.miniature.cleaning"
+MARK = begin(COMMAND)
 PRESET = PRESETS["miniature"]
 CASES: dict[str, Rules | None] = {
     "nothing": None,
@@ -106,20 +107,16 @@ def main(
     scenes: Annotated[int, typer.Option(min=1, help="Held-out scenes a seed.")] = 100,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds, from 0.")] = 3,
     share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of prototypes exchanged.")] = 0.3,
-    page: Annotated[
-        Path | None, typer.Option(help="Put the table between the marks of this Markdown page, too.")
-    ] = None,
+    page: Page = None,
 ) -> None:
     """Measure what the rules of `freeda bank clean` are worth on the miniature, and print a table."""
     rows = measure(range(seeds), scenes, share)
-    said = f"python -m freeda.miniature.cleaning --scenes {scenes} --seeds {seeds} --share {share}"
+    said = f"{COMMAND} --scenes {scenes} --seeds {seeds} --share {share}"
     text = (
         f"`{said}`: the bundled bank, {scenes} held-out scenes a seed, seeds 0 to {seeds - 1}; differences "
         f"are paired by seed, least to greatest in brackets.\n\n{table(rows, share)}"
     )
-    print(text)
-    if page is not None:
-        atomic_write_bytes(page, between_marks(page.read_text("utf-8"), text, BEGIN).encode())
+    publish(text, page, MARK)
 
 
 if __name__ == "__main__":

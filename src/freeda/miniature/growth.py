@@ -23,18 +23,19 @@ from ..bank.format import read_info, shard_name, write_shard
 from ..bank.layers import GrownBank
 from ..bank.manifest import finish_bank
 from ..collect.shard import load_models
-from ..files import atomic_write_bytes, atomic_write_text
+from ..files import atomic_write_text
 from ..grow import grow, growth_options
 from ..model import FreeDA
 from ..presets import PRESETS, Preset
 from ..segment.scene import Scene as EncodedScene
 from . import trial
-from .ablation import between_marks
 from .captions import WORDS
+from .page import Page, begin, publish, spread
 from .references import ious
 from .scenes import CLASSES, Scene
 
-MARK = "<!-- begin: python -m freeda.miniature.growth -->"
+COMMAND = "python -m freeda.miniature.growth"
+MARK = begin(COMMAND)
 PRESET = PRESETS["miniature"]
 COUNTS = (1, 4, 16)
 USUAL = 12
@@ -140,16 +141,11 @@ def measure(
     return left_out, alone
 
 
-def _cell(values: Sequence[float]) -> str:
-    told = f"{np.mean(values):.3f}"
-    return told if len(values) == 1 else f"{told} ({min(values):.3f} to {max(values):.3f})"
-
-
 def mean_table(found: Table, first: str) -> str:
     """Markdown: the mean over the classes, mean of the seeds with least and greatest."""
     lines = [f"| {first} | mIoU |", "|---|---|"]
     for name, values in found.items():
-        lines.append(f"| {name} | {_cell([float(np.nanmean(v)) for v in values])} |")
+        lines.append(f"| {name} | {spread([float(np.nanmean(v)) for v in values])} |")
     return "\n".join(lines)
 
 
@@ -159,7 +155,7 @@ def class_table(found: Table) -> str:
     for c, word in enumerate(CLASSES):
         means = [f"{np.mean([v[c] for v in values]):.2f}" for values in found.values()]
         lines.append(f"| {word} | {' | '.join(means)} |")
-    cells = [_cell([float(np.nanmean(v)) for v in vs]) for vs in found.values()]
+    cells = [spread([float(np.nanmean(v)) for v in vs]) for vs in found.values()]
     return "\n".join([*lines, f"| mean | {' | '.join(cells)} |"])
 
 
@@ -168,9 +164,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds, from 0.")] = 2,
     quick: Annotated[bool, typer.Option("--quick", help="12 scenes, one seed, 1 and 2 pictures.")] = False,
     bank: Annotated[Path | None, typer.Option(help="The generated bank; default: the bundled one.")] = None,
-    page: Annotated[
-        Path | None, typer.Option(help="Put the tables between the marks of this Markdown page, too.")
-    ] = None,
+    page: Page = None,
 ) -> None:
     """Measure growing on the miniature: a word left out and grown again, and banks grown of nothing."""
     counts: Sequence[int] = COUNTS
@@ -180,9 +174,7 @@ def main(
     place = PRESET.bank if bank is None else bank
     assert place is not None
     left_out, alone = measure(range(seeds), scenes, Bank.open(place), counts, usual)
-    command = "python -m freeda.miniature.growth" + (
-        " --quick" if quick else f" --scenes {scenes} --seeds {seeds}"
-    )
+    command = COMMAND + (" --quick" if quick else f" --scenes {scenes} --seeds {seeds}")
     text = (
         f"`{command}`: {scenes} held-out scenes, all {len(CLASSES)} class names, "
         f"{'seed 0' if seeds == 1 else f'mean of seeds 0 to {seeds - 1} (least to greatest)'}.\n\n"
@@ -191,9 +183,7 @@ def main(
         "One word at a time (all its forms) left out of the bundled bank, then grown; IoU of that class:\n\n"
         f"{class_table(left_out)}"
     )
-    print(text)
-    if page is not None:
-        atomic_write_bytes(page, between_marks(page.read_text("utf-8"), text, MARK).encode())
+    publish(text, page, MARK)
 
 
 if __name__ == "__main__":

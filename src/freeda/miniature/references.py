@@ -25,16 +25,17 @@ from ..bank.index import FlatIndex
 from ..collect.references import add_images
 from ..encoders import Encoders, load_encoders
 from ..evaluate.metric import Confusion
-from ..files import atomic_write_bytes, atomic_write_json
+from ..files import atomic_write_json
 from ..model import FreeDA
 from ..presets import PRESETS, Preset
 from ..segment.scene import Scene as EncodedScene
 from . import trial
-from .ablation import between_marks
 from .captions import WORDS
+from .page import Page, begin, publish, spread
 from .scenes import CLASSES, HELD_OUT, Scene, render
 
-MARK = "<!-- begin: python -m freeda.miniature.references -->"
+COMMAND = "python -m freeda.miniature.references"
+MARK = begin(COMMAND)
 PRESET = PRESETS["miniature"]
 OWN = 0.99
 """`min_similarity` that keeps a class to the references of its very word."""
@@ -194,13 +195,7 @@ def table(rows: Sequence[Row], first: str, what: str, k: int) -> str:
     """Markdown: means over the seeds, with their least and greatest."""
     lines = [f"| {first} | {what}, `k` {k} | {what}, `min_similarity={OWN}` |", "|---|---|---|"]
     for row in rows:
-        cells = []
-        for values in (row.usual, row.own):
-            told = f"{np.mean(values):.3f}"
-            if len(values) > 1:
-                told += f" ({min(values):.3f} to {max(values):.3f})"
-            cells.append(told)
-        lines.append(f"| {row.references} | {' | '.join(cells)} |")
+        lines.append(f"| {row.references} | {spread(row.usual)} | {spread(row.own)} |")
     return "\n".join(lines)
 
 
@@ -210,9 +205,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds, from 0.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="12 scenes, 60 pictures, one seed.")] = False,
     bank: Annotated[Path | None, typer.Option(help="The generated bank; default: the bundled one.")] = None,
-    page: Annotated[
-        Path | None, typer.Option(help="Put the tables between the marks of this Markdown page, too.")
-    ] = None,
+    page: Page = None,
 ) -> None:
     """Measure 1, 5 and 20 references a class from real pictures against the bundled, generated bank."""
     if quick:
@@ -221,9 +214,7 @@ def main(
     assert place is not None
     generated = Rows.of(Bank.open(place))
     rows, lacking = measure(range(seeds), scenes, pictures, (1, 5, 20), generated)
-    command = "python -m freeda.miniature.references" + (
-        " --quick" if quick else f" --scenes {scenes} --pictures {pictures} --seeds {seeds}"
-    )
+    command = COMMAND + (" --quick" if quick else f" --scenes {scenes} --pictures {pictures} --seeds {seeds}")
     command += "" if bank is None else " --bank BANK"
     k = PRESET.segment.k
     text = (
@@ -236,9 +227,7 @@ def main(
         "pictures instead; IoU of that class, mean over the classes:\n\n"
         f"{table(lacking, 'References of the class', 'IoU', k)}"
     )
-    print(text)
-    if page is not None:
-        atomic_write_bytes(page, between_marks(page.read_text("utf-8"), text, MARK).encode())
+    publish(text, page, MARK)
 
 
 if __name__ == "__main__":

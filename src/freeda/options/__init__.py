@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .attribution import Attribution
 from .collect import PACE, CollectOptions
+from .exports import EXPORTS, export_kinds
 from .segment import ENCODING, VOCABULARY, SegmentOptions
 from .settings import from_dict, parse_settings, to_dict
 from .superpixels import Superpixels
@@ -12,6 +13,7 @@ from .words import OTHER_WORDS
 
 __all__ = [
     "ENCODING",
+    "EXPORTS",
     "OTHER_WORDS",
     "PACE",
     "TEMPLATES",
@@ -20,6 +22,7 @@ __all__ = [
     "CollectOptions",
     "SegmentOptions",
     "Superpixels",
+    "export_kinds",
     "from_dict",
     "parse_settings",
     "to_dict",

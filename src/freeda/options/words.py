@@ -1,8 +1,10 @@
-"""Common words that stand for "everything else" when only a few things are asked for."""
+"""Class names as people write them, and common words that stand for "everything else"."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..errors import InputError
 
 OTHER_WORDS: tuple[str, ...] = (
     # outdoors
@@ -33,6 +35,22 @@ def without_kin(words: Iterable[str], own: Iterable[str]) -> tuple[str, ...]:
     """
     taken = {part for name in own for part in _parts(name)}
     return tuple(word for word in dict.fromkeys(words) if not taken & _parts(word))
+
+
+def with_synonyms(given: Sequence[str]) -> Sequence[str] | Mapping[str, Sequence[str]]:
+    """Texts "name" or "name=synonym=synonym" as a list of names, or as name -> synonyms where one has any.
+
+    Raises InputError for a class that is given twice.
+    """
+    if not any("=" in text for text in given):
+        return given
+    out: dict[str, list[str]] = {}
+    for text in given:
+        name, *synonyms = (part.strip() for part in text.split("="))
+        if name in out:
+            raise InputError(f"class name {name!r} is given twice")
+        out[name] = synonyms
+    return out
 
 
 def _parts(name: str) -> set[str]:

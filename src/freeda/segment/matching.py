@@ -97,7 +97,7 @@ def local_scores(features: Floats, vocabulary: Vocabulary, options: SegmentOptio
     choice; the formula is ours). Features are taken in chunks: beside the answer, at most `CHUNK` cosines
     are held.
     """
-    unit, owners = _unit(vocabulary.prototypes), vocabulary.owners
+    unit, owners = unit_rows(vocabulary.prototypes), vocabulary.owners
     vote = options.prototypes == "knn-vote"
     if vocabulary.owner is None and not vote:
         plain: Floats = features @ unit.T
@@ -109,12 +109,14 @@ def local_scores(features: Floats, vocabulary: Vocabulary, options: SegmentOptio
         out[rows] = (
             _votes(cosine, owners, n_rows, options.neighbours)
             if vote
-            else _sigmoid(_mixed(cosine, owners, n_rows, options.max_share))
+            else _sigmoid(mixed(cosine, owners, n_rows, options.max_share))
         )
     return out
 
 
-def _mixed(cosine: Floats, owners: npt.NDArray[np.int64], n_rows: int, max_share: float) -> Floats:
+def mixed(cosine: Floats, owners: npt.NDArray[np.int64], n_rows: int, max_share: float) -> Floats:
+    """(B, T) float32 of cosines with prototypes (B, P): max_share * best + (1 - max_share) * mean of each
+    row's own."""
     starts = np.searchsorted(owners, np.arange(n_rows))
     count = np.bincount(owners, minlength=n_rows)
     best = np.maximum.reduceat(cosine, starts, axis=1)
@@ -138,7 +140,8 @@ def slices(n: int, step: int) -> Iterator[slice]:
         yield slice(start, min(start + max(step, 1), n))
 
 
-def _unit(x: Floats) -> Floats:
+def unit_rows(x: Floats) -> Floats:
+    """Rows (n, D) brought to length 1; a row of zeros stays one."""
     out: Floats = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12).astype(np.float32)
     return out
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -76,14 +76,12 @@ def _retrieved(
 
     def group(word: str, near: Floats, stored: npt.NDArray[np.float16]) -> Floats:
         raw: Floats = torch.from_numpy(stored).float().numpy()  # numpy widens float16 slowly
-        good = np.isfinite(raw).all(axis=1)
+        good = _usable(raw, near, options)
         if not good.any():
             raise BankError(
                 f"class {word[:60]!r}: none of the {found.shape[1]} retrieved prototypes is finite"
             )
-        if options.min_similarity is not None:
-            good &= near >= min(options.min_similarity, near[good].max())
-        return _condense(raw if good.all() else raw[good], options)
+        return condense(raw if good.all() else raw[good], options)
 
     there = (found >= 0) & np.isfinite(similarity)
     near = (scores[here] for scores, here in zip(similarity, there, strict=True))
@@ -92,11 +90,44 @@ def _retrieved(
         return list(pool.map(group, words, near, stored))
 
 
+class Retrieved(NamedTuple):
+    """The rows of a bank that stand behind one text embedding, nearest key first."""
+
+    rows: npt.NDArray[np.int64]
+    """(n,) row numbers."""
+    similarity: Floats
+    """(n,) float32: inner products of the text and the keys."""
+    prototypes: Floats
+    """(n, D) float32, raw."""
+
+
+def retrieve(bank: ReferenceBank, text: Floats, options: SegmentOptions) -> list[Retrieved]:
+    """The rows that `class_prototypes` makes the prototypes of text embeddings (T, K) from."""
+    if len(bank) == 0:
+        raise BankError("the bank holds no pairs: collect some captions first")
+    out = []
+    for near, found in zip(*bank.search(text, min(options.k, len(bank))), strict=True):
+        there = (found >= 0) & np.isfinite(near)
+        near, found = near[there], found[there]
+        raw = _looked_up(bank.prototypes, found).astype(np.float32)
+        good = _usable(raw, near, options)
+        out.append(Retrieved(found[good], near[good], raw[good]))
+    return out
+
+
+def _usable(raw: Floats, near: Floats, options: SegmentOptions) -> npt.NDArray[np.bool_]:
+    good = np.asarray(np.isfinite(raw).all(axis=1))
+    if options.min_similarity is not None and good.any():
+        good &= near >= min(options.min_similarity, near[good].max())
+    return good
+
+
 def _looked_up(stored: Any, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
     return take(stored, rows) if isinstance(stored, np.ndarray) else np.asarray(stored[rows])
 
 
-def _condense(rows: Floats, options: SegmentOptions) -> Floats:
+def condense(rows: Floats, options: SegmentOptions) -> Floats:
+    """What retrieved prototypes (n, D) become: (p, D) float32, by `options.prototypes`."""
     if options.prototypes == "mean":
         return rows.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
     if options.prototypes == "k-means":

@@ -114,6 +114,33 @@ def propagate(planes: Floats, weights: torch.Tensor, dilations: Sequence[int], i
     return out
 
 
+def influence(
+    start: npt.NDArray[np.float64], weights: torch.Tensor, dilations: Sequence[int], iterations: int
+) -> npt.NDArray[np.float64]:
+    """(h, w): what every pixel of a plane counts for in the sum `start` (h, w) * `propagate(plane)`.
+
+    The transpose of `propagate`: one map serves all planes where few refined pixels are asked for.
+    """
+    height, width = start.shape
+    share = torch.from_numpy(start)
+    for _ in range(iterations):
+        back, number = torch.zeros_like(share), 0
+        for d in dilations:
+            padded = torch.zeros(height + 2 * d, width + 2 * d, dtype=share.dtype)
+            for dy, dx in AROUND:
+                y, left = d + dy * d, d + dx * d
+                padded[y : y + height, left : left + width] += weights[number] * share
+                number += 1
+            # Beyond the edge the edge was repeated: what was heard there was heard from it.
+            padded[d] += padded[:d].sum(dim=0)
+            padded[height + d - 1] += padded[height + d :].sum(dim=0)
+            padded[:, d] += padded[:, :d].sum(dim=1)
+            padded[:, width + d - 1] += padded[:, width + d :].sum(dim=1)
+            back += padded[d : height + d, d : width + d]
+        share = back
+    return np.asarray(share.numpy())
+
+
 def _neighbours(x: torch.Tensor, dilations: Sequence[int]) -> Iterator[torch.Tensor]:
     """The 8 d shifted views of x (C, h, w), dilation by dilation in the order of `AROUND`."""
     height, width = x.shape[1:]

@@ -13,16 +13,19 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..identity import difference
-from ..options import VOCABULARY, SegmentOptions, to_dict
+from ..options import VOCABULARY, SegmentOptions, export_kinds, to_dict
+from ..options.exports import export_names
+from ..show.explanation import CLASSES, REFERENCES, Explanation
 from .background import label_names
 from .pieces import Floats
 from .refine import place_scores
-from .upsample import dense_scores, label_map
+from .upsample import dense_scores, enlarged, label_map
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import torch
 
+    from .prototypes import ReferenceBank
     from .scene import Scene
 
 
@@ -57,6 +60,11 @@ class Segmentation:
         return self.labels.shape[0], self.labels.shape[1]
 
     @property
+    def stem(self) -> str:
+        """What files made of it are called by default: the photograph's name without suffix, or "image"."""
+        return Path(self.source).stem if self.source else "image"
+
+    @property
     def image(self) -> npt.NDArray[np.uint8]:
         """The photograph: (H, W, 3) uint8 RGB. Raises InputError where it was saved without."""
         if self.photo is None:
@@ -83,12 +91,7 @@ class Segmentation:
         Cut at the working size, as one picture, and enlarged; where windows overlap, labels follow each
         window's own superpixels. Kept once computed.
         """
-        small = self.working_regions().astype(np.int32)
-        rows, columns = (
-            ((np.arange(n) + 0.5) * (m / n)).astype(np.int64)
-            for n, m in zip(self.size, small.shape, strict=True)
-        )
-        return small[rows[:, None], columns]
+        return enlarged(self.working_regions().astype(np.int32), self.size)
 
     def working_regions(self) -> npt.NDArray[np.int64]:
         """(h, w) int64: the same at the working size."""
@@ -113,6 +116,28 @@ class Segmentation:
             out[:, start:stop] = np.moveaxis(strip[..., columns], -1, 0)
         return out
 
+    def explain(
+        self,
+        x: int,
+        y: int,
+        bank: ReferenceBank | str | Path | None = None,
+        *,
+        classes: int = CLASSES,
+        references: int = REFERENCES,
+    ) -> Explanation:
+        """Why the pixel in column `x` and row `y` (from 0, in the photograph) got its word.
+
+        All labels are ranked by the very scores that decided; of the best `classes` the `references` rows of
+        the bank that the region looks most like are listed, among those that were retrieved. `bank` (open,
+        or its directory) is the one that the vocabulary was made with; None takes the model's, which a file
+        does not keep: without one, no references are listed. Prints, draws and saves itself. Raises
+        InputError for a place outside the photograph, a segmentation saved without its scene, and another
+        bank than the vocabulary's; BankError for a bank of other models or a damaged one.
+        """
+        from .explain import explain_pixel
+
+        return explain_pixel(self, x, y, bank, classes, references)
+
     def need_scene(self) -> tuple[Scene, Vocabulary]:
         """The scene and the vocabulary. Raises InputError where the segmentation was saved without them."""
         if self.scene is None or self.vocabulary is None:
@@ -129,13 +154,51 @@ class Segmentation:
 
         return torch.from_numpy(self.labels.astype(np.int64))
 
-    def save(self, out_dir: str | Path, stem: str | None = None, scores: bool = False) -> dict[str, Path]:
+    def to_supervision(self) -> Any:
+        """A `supervision.Detections` with one entry for every class found: its mask, box, number and name.
+
+        Raises InputError where the package supervision is not installed.
+        """
+        from ..show.exports.supervision import detections
+
+        return detections(self.labels, self.names)
+
+    def save(
+        self,
+        out_dir: str | Path,
+        stem: str | None = None,
+        scores: bool = False,
+        exports: str | Sequence[str] = (),
+    ) -> dict[str, Path]:
         """Write the palette PNG, the overlay with its legend and the JSON; returns their paths by kind.
 
         `stem` defaults to the photograph's file name. `scores` adds each class's mean score to the JSON.
-        Raises InputError where writing fails.
+        `exports` are written too, before the JSON (see `export`). Raises InputError where writing fails.
         """
-        return self.write(out_dir, stem, self.scores() if scores else None, {})
+        done = self.export(out_dir, exports, stem) if exports else {}
+        return done | self.write(out_dir, stem, self.scores() if scores else None, {})
+
+    def export(
+        self, out_dir: str | Path, kinds: str | Sequence[str], stem: str | None = None, tolerance: float = 0.0
+    ) -> dict[str, Path]:
+        """Write files that other tools read; returns their paths by kind. docs/exports.md tells of each.
+
+        `kinds` are one or more of "labels", "overlay", "svg", "coco", "coco-instances", "coco-panoptic",
+        "labelme", "yolo", "geojson", "npz" (`freeda.options.EXPORTS`). Polygons leave the true outlines by at
+        most `tolerance` pixels: 0 is exact. Raises InputError for another kind, for what was not kept, for a
+        georeference that cannot be kept, and where writing fails.
+        """
+        from ..show.exports import Labelled, write_exports
+
+        kinds, folder, stem = export_kinds(kinds), Path(out_dir), stem or self.stem
+        done = write_exports(
+            Labelled(self.labels, self.names, self.palette, self.photo, self.source, folder, stem, tolerance),
+            [kind for kind in kinds if kind != "npz"],
+        )
+        if "npz" in kinds:  # with whatever there is
+            keep = "labels" if self.photo is None else "image" if self.scene is None else "scene"
+            done["npz"] = self.save_npz(folder / export_names(stem, ["npz"])["npz"], keep)
+        return done
 
     def write(
         self, out_dir: str | Path, stem: str | None, scores: Floats | None, about: Mapping[str, Any]
@@ -143,7 +206,7 @@ class Segmentation:
         """`save`, with more entries for the JSON."""
         from ..show.export import write_result
 
-        stem = stem or (Path(self.source).stem if self.source else "image")
+        stem = stem or self.stem
         options: dict[str, Any] = to_dict(self.options)
         return write_result(
             self.image,
@@ -184,6 +247,12 @@ class Segmentation:
         more = f", and {len(found) - 5} more" if len(found) > 5 else ""
         of = f" of {self.source}" if self.source else ""
         return f"<Segmentation{of}, {self.size[1]} x {self.size[0]}: {', '.join(found[:5])}{more}>"
+
+    def _repr_html_(self) -> str:
+        """The overlay and the shares of the classes found, for notebooks."""
+        from ..show.html import result_html
+
+        return result_html(self.photo, self.labels, self.names, self.palette, self.source)
 
     def _listed(self, names: Sequence[str] | None) -> list[str]:
         if isinstance(names, str):

@@ -15,6 +15,7 @@ from ..options import ENCODING, VOCABULARY, SegmentOptions
 from ..profile import OFF, Clock
 from .mosaic import Mosaic, join
 from .pieces import encode_pieces
+from .prototypes import ReferenceBank
 from .regions import RegionMap, superpixels
 from .result import Segmentation, segment_scene
 from .vocabulary import Names, Vocabulary
@@ -40,6 +41,8 @@ class Scene:
     models: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Which models encoded it (`Encoders.identity`)."""
     make_vocabulary: VocabularyMaker | None = field(default=None, repr=False, compare=False)
+    bank: ReferenceBank | None = field(default=None, repr=False, compare=False)
+    """The bank that words are looked up in, for `Segmentation.explain`; not kept in files."""
     clock: Clock = field(default=OFF, repr=False, compare=False)
 
     @property
@@ -89,6 +92,7 @@ def encode_scene(
     batch_size: int | None = None,
     on_done: Callable[[int, int], None] | None = None,
     clock: Clock = OFF,
+    bank: ReferenceBank | None = None,
 ) -> Scene:
     """Encode an image (H, W, 3) uint8; `on_done(windows_done, windows_in_all)` reports progress."""
     height, width = working_size(image.shape[0], image.shape[1], options)
@@ -98,4 +102,4 @@ def encode_scene(
     pieces = list(encode_pieces(encoders, working, boxes, options.superpixels, batch_size, on_done, clock))
     with clock("join"):
         mosaic = join(pieces, height, width)
-    return Scene(image, mosaic, options, source, encoders.identity, make_vocabulary, clock)
+    return Scene(image, mosaic, options, source, encoders.identity, make_vocabulary, bank, clock)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..options.exports import export_names
 
 KINDS = {"labels": ".labels.png", "overlay": ".overlay.jpg", "json": ".json"}
 
@@ -55,10 +57,10 @@ class Shelf:
                 return self._take(stem), None
         raise AssertionError
 
-    def whole(self, stem: str, npz: bool) -> dict[str, Path] | None:
+    def whole(self, stem: str, exports: Iterable[str]) -> dict[str, Path] | None:
         """The files of a stem by kind, where all are there."""
-        kinds = {**KINDS, "npz": ".npz"} if npz else KINDS
-        files = {kind: self.folder / f"{stem}{suffix}" for kind, suffix in kinds.items()}
+        names = export_names(stem, exports) | {kind: f"{stem}{suffix}" for kind, suffix in KINDS.items()}
+        files = {kind: self.folder / name for kind, name in names.items()}
         return files if all(file.is_file() for file in files.values()) else None
 
     def _take(self, stem: str) -> str:

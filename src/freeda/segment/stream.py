@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -28,7 +28,7 @@ class Outcome:
     result: Segmentation | None = None
     """None where the photograph could not be read, or was labelled by an earlier run."""
     files: dict[str, Path] = field(default_factory=dict)
-    """What was written, or found written, by kind: "labels", "overlay", "json" and perhaps "npz"."""
+    """What was written, or found written, by kind: "labels", "overlay", "json" and exports."""
     error: InputError | None = None
     """Why the photograph could not be read."""
 
@@ -50,7 +50,8 @@ class Stream:
     out: str | Path | None = None
     strict: bool = False
     again: bool = False
-    npz: bool = False
+    exports: Sequence[str] = ()
+    """Kinds of `freeda.options.EXPORTS` to write as well."""
     on_start: Callable[[Path], None] | None = None
 
     def run(self, paths: Iterable[Path]) -> Iterator[Outcome]:
@@ -63,13 +64,15 @@ class Stream:
             yield self._one(path, shelf, recipe)
 
     def _one(self, path: Path, shelf: Shelf | None, recipe: Mapping[str, Any]) -> Outcome:
-        content, stem, fingerprint = _content(path), "", ""
+        content, stem, fingerprint, there = _content(path), "", "", list[str]()
         if shelf is not None:
             stem, record = shelf.place(path, content)
             fingerprint = sha256(json.dumps([recipe, content], sort_keys=True).encode()).hexdigest()
-            if record and not self.again and content and record.get("fingerprint") == fingerprint:
-                files = shelf.whole(stem, self.npz)
-                if files:
+            if record and content and record.get("fingerprint") == fingerprint:
+                # What a record does not name may lie there from an earlier run with other words.
+                there = record.get("exports", [])
+                files = shelf.whole(stem, self.exports) if set(self.exports) <= set(there) else None
+                if files and not self.again:
                     return Outcome(path, files=files)
         try:
             scene = self.encode(path)
@@ -83,12 +86,11 @@ class Stream:
         result = scene.segment(self.vocabulary)
         if shelf is None:
             return Outcome(path, result)
-        files = {}
         with scene.clock("write"):
-            if self.npz:
-                files["npz"] = result.save_npz(shelf.folder / f"{stem}.npz")
+            files = result.export(shelf.folder, self.exports, stem) if self.exports else {}
             # The JSON appears last: where it is, all is there.
-            about = {"fingerprint": fingerprint, "photograph": content}
+            exports = list(dict.fromkeys([*there, *self.exports]))
+            about = {"fingerprint": fingerprint, "photograph": content, "exports": exports}
             files |= result.write(shelf.folder, stem, None, about)
         return Outcome(path, result, files)
 

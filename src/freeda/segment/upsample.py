@@ -8,6 +8,7 @@ scores at all: exact, and a few per cent of the work.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from ..pooling import Taps, centre_taps
 from .matching import CHUNK, PlaceScores
 from .pieces import Floats
 
+Kind = TypeVar("Kind", bound=np.generic)
 STRIP = 1 << 20
 """Output pixels handled at a time."""
 IN_CACHE = 1 << 18
@@ -58,6 +60,37 @@ def dense_scores(scores: PlaceScores, size: tuple[int, int]) -> Iterator[tuple[i
         else:
             planes = _blend(scores, tall, wide, y, x)
         yield start, stop, scores.verdict.scores(planes).reshape(stop - start, size[1], -1)
+
+
+def pixel_planes(scores: PlaceScores, size: tuple[int, int], y: int, x: int) -> Floats:
+    """(1, n_planes) float32: the planes at pixel (y, x) of scores resized to `size`, as `dense_scores` has
+    them."""
+    places = scores.places
+    if places.shape == size:
+        return scores.of(places[y : y + 1, x])
+    tall, wide = centre_taps(places.shape[0], size[0]), centre_taps(places.shape[1], size[1])
+    return _blend(scores, tall, wide, np.array([y]), np.array([x]))
+
+
+def pixel_taps(shape: tuple[int, int], size: tuple[int, int], y: int, x: int) -> list[tuple[int, int, float]]:
+    """(row, column, share) of the working pixels, out of (h, w), that pixel (y, x) of `size` is blended
+    from; shares are above 0 and sum to 1."""
+    tall, wide = centre_taps(shape[0], size[0]), centre_taps(shape[1], size[1])
+    down, right = float(tall.fraction[y]), float(wide.fraction[x])
+    rows = ((int(tall.low[y]), 1 - down), (int(tall.high[y]), down))
+    columns = ((int(wide.low[x]), 1 - right), (int(wide.high[x]), right))
+    return [(i, j, a * b) for i, a in rows for j, b in columns if a * b > 0]
+
+
+def enlarged(plane: npt.NDArray[Kind], size: tuple[int, int]) -> npt.NDArray[Kind]:
+    """A plane (h, w) at the working size resized to `size` = (H, W) by `nearest` pixels: masks, numbers."""
+    rows, columns = (nearest(n_in, n_out) for n_in, n_out in zip(plane.shape, size, strict=True))
+    return plane[rows[:, None], columns]
+
+
+def nearest(n_in: int, n_out: int) -> npt.NDArray[np.int64]:
+    """(n_out,) which of n_in pixels in a line lies under the centre of each of n_out."""
+    return ((np.arange(n_out) + 0.5) * (n_in / n_out)).astype(np.int64)
 
 
 def _blend(

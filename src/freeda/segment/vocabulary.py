@@ -26,6 +26,8 @@ Names = Sequence[str] | Mapping[str, Sequence[str]]
 _INKLESS = dict.fromkeys(
     (0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF)
 )
+REMEMBERED = 50_000
+"""Words whose embeddings are kept, some 150 MB of a large CLIP's: a server may be asked for any number."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,10 @@ class Vocabulary:
 
 
 class WordEmbedder:
-    """Text embeddings of words under prompt templates, remembered: a word is encoded once."""
+    """Text embeddings of words under prompt templates, remembered: a word is encoded once.
+
+    Of more than `REMEMBERED` words those that were new longest ago are forgotten.
+    """
 
     def __init__(self, clip: ClipEncoder):
         self._clip = clip
@@ -108,7 +113,10 @@ class WordEmbedder:
             .mean(dim=1)
         )
         self._known.update({(templates, w): mean for w, mean in zip(new, means, strict=True)})
-        return torch.stack([self._known[templates, w] for w in words])
+        found = torch.stack([self._known[templates, w] for w in words])
+        while len(self._known) > REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return found
 
 
 def build_vocabulary(

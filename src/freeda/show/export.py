@@ -14,15 +14,14 @@ from ..errors import InputError
 from ..files import atomic_path, atomic_paths, to_json
 from .overlay import label_map_image, overlay
 from .palette import palette, to_hex
-from .tiles import RGB, check_sizes
+from .tiles import RGB, check_sizes, label_counts
 
-_JPEG: dict[str, Any] = {"quality": 92, "subsampling": 0}
+JPEG: dict[str, Any] = {"quality": 92, "subsampling": 0}
 
 
 def area_shares(labels: NDArray[Any], n: int) -> NDArray[np.float64]:
     """Share of the pixels that each label 0 to n - 1 covers: float64 (n,) in [0, 1]."""
-    known = labels[(labels >= 0) & (labels < n)]
-    return np.bincount(known.ravel(), minlength=n) / max(labels.size, 1)
+    return label_counts(labels, n) / max(labels.size, 1)
 
 
 def write_image(path: str | Path, image: RGB | Image.Image) -> Path:
@@ -33,8 +32,8 @@ def write_image(path: str | Path, image: RGB | Image.Image) -> Path:
     path = Path(path)
     kinds: dict[str, tuple[str, dict[str, Any]]] = {
         ".png": ("PNG", {}),
-        ".jpg": ("JPEG", _JPEG),
-        ".jpeg": ("JPEG", _JPEG),
+        ".jpg": ("JPEG", JPEG),
+        ".jpeg": ("JPEG", JPEG),
     }
     if path.suffix.lower() not in kinds:
         raise InputError(f"{path}: pictures are written as .png or .jpg, not '{path.suffix}'")
@@ -89,7 +88,7 @@ def write_result(
     picture, plane = overlay(image, labels, names, colours), label_map_image(labels, colours)
     with atomic_paths(*paths.values()) as (a, b, c):
         plane.save(a, format="PNG")
-        Image.fromarray(picture).save(b, format="JPEG", **_JPEG)
+        Image.fromarray(picture).save(b, format="JPEG", **JPEG)
         c.write_text(to_json(record), encoding="utf-8")
     return paths
 

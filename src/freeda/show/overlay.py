@@ -14,7 +14,7 @@ from scipy import ndimage
 from ..errors import InputError
 from . import text
 from .palette import ink, palette
-from .tiles import RGB, check_sizes, draw_borders, enlarge, tint
+from .tiles import RGB, check_sizes, draw_borders, enlarge, label_counts, tint
 
 _SMALL = 640  # pictures with a shorter long side are enlarged for display, else no number would be legible
 _DRAW_AT = 2  # numbers are drawn so many times too large, then reduced: smooth edges
@@ -25,7 +25,7 @@ def overlay(
     labels: NDArray[Any],
     names: Sequence[str],
     colours: RGB | None = None,
-    alpha: float = 0.55,
+    alpha: float | NDArray[np.floating] = 0.55,
     legend: bool = True,
     numbers: bool = True,
 ) -> RGB:
@@ -33,9 +33,9 @@ def overlay(
     right.
 
     `image` uint8 (H, W, 3); `labels` integer (H, W), indices into `names`, anything else stays untinted;
-    `colours` uint8 (n, 3), default `palette(len(names))`; `alpha` in [0, 1] is the tint's strength. The
-    number of a class is its index plus 1. The legend lists the classes found, largest first, with their
-    share of the area.
+    `colours` uint8 (n, 3), default `palette(len(names))`; `alpha` in [0, 1] is the tint's strength,
+    one for all or (n,) one a class. The number of a class is its index plus 1. The legend lists the classes
+    found, largest first, with their share of the area.
 
     Returns uint8 (H', W', 3): pictures under 640 px are enlarged by a whole factor, the legend adds width.
     Raises InputError for sizes that differ.
@@ -45,7 +45,8 @@ def overlay(
     if len(colours) < len(names):
         raise InputError(f"{len(colours)} colours for {len(names)} names: every name needs one")
     factor = max(1, round(_SMALL / max(labels.shape)))
-    image, labels = enlarge(image, factor), labels.repeat(factor, 0).repeat(factor, 1)
+    if factor > 1:
+        image, labels = enlarge(image, factor), labels.repeat(factor, 0).repeat(factor, 1)
     height, width = labels.shape
     unit = min(max(height, width), 4 * min(height, width)) / 1000  # lines and letters grow with the picture
     picture = tint(image, labels, colours, alpha)
@@ -53,7 +54,7 @@ def overlay(
     entries = _entries(labels, names)
     size = max(11, round(20 * unit))
     if numbers:
-        picture = _draw_numbers(picture, labels, entries, colours, size)
+        picture = _draw_numbers(picture, labels, len(names), colours, size)
     return _add_legend(picture, entries, colours, size) if legend else picture
 
 
@@ -84,8 +85,7 @@ class _Entry:
 
 def _entries(labels: NDArray[Any], names: Sequence[str]) -> list[_Entry]:
     """The labels found, largest first."""
-    known = labels[(labels >= 0) & (labels < len(names))]
-    counts = np.bincount(known.ravel(), minlength=len(names))
+    counts = label_counts(labels, len(names))
     found = [
         _Entry(i, text.drawable(names[i]) or f"class {i + 1}", float(counts[i]) / labels.size)
         for i in np.flatnonzero(counts).tolist()
@@ -93,45 +93,68 @@ def _entries(labels: NDArray[Any], names: Sequence[str]) -> list[_Entry]:
     return sorted(found, key=lambda e: (-e.share, e.label))
 
 
-def _draw_numbers(picture: RGB, labels: NDArray[Any], entries: list[_Entry], colours: RGB, size: int) -> RGB:
+def number_areas(labels: NDArray[Any], n: int) -> NDArray[np.int32]:
+    """(H, W) int32: every area of equal labels in [0, n) that hangs together by pixel edges, numbered from 1
+    in the order in which rows meet them; 0 where the label is another.
+    """
+    from skimage.measure import label
+
+    known = np.where((labels >= 0) & (labels < n), labels.astype(np.int64), -1).astype(np.int32)
+    return np.asarray(label(known, connectivity=1, background=-1), dtype=np.int32)
+
+
+def badge_places(labels: NDArray[Any], size: float, n: int = 65536) -> list[tuple[int, int, int]]:
+    """(x, y, label) of the widest place of every area of `labels` that has room for a badge.
+
+    `labels` integer (H, W), of which those in [0, n) count; `size` is the height of a badge's letters in
+    pixels. From 32 pixels on only every second, third ... pixel is looked at, at least 16 a letter, and
+    places are as exact as that. Those of large labels come first.
+    """
+    step = max(1, int(size) // 16)
+    labels, size = labels[step // 2 :: step, step // 2 :: step], size / step
+    numbers = number_areas(labels, n)
+    pixels = np.bincount(numbers.ravel())
+    places: list[tuple[int, int, int]] = []
+    for number, box in enumerate(ndimage.find_objects(numbers), start=1):
+        # The cheap tests first: what has fewer pixels is nowhere as wide as asked below.
+        if pixels[number] < 2 * size**2 or min(s.stop - s.start for s in box) < 1.6 * size:
+            continue
+        # Padded, because the picture's own edge bounds an area as well as a neighbour does.
+        inner = ndimage.distance_transform_edt(np.pad(numbers[box] == number, 1))[1:-1, 1:-1]
+        y, x = divmod(int(inner.argmax()), inner.shape[1])
+        if inner[y, x] >= 0.9 * size:
+            x, y = x + box[1].start, y + box[0].start
+            places.append((x * step + step // 2, y * step + step // 2, int(labels[y, x])))
+    counts = np.bincount(labels[numbers > 0])
+    return sorted(places, key=lambda place: (-counts[place[2]], place[2]))
+
+
+def _draw_numbers(picture: RGB, labels: NDArray[Any], n: int, colours: RGB, size: int) -> RGB:
     """A round badge with the class number in the widest place of every area that has room for it."""
-    height, width = labels.shape
-    badges: list[tuple[int, int, int]] = []
-    extent = ndimage.find_objects(np.clip(labels, -1, 65535) + 1)
-    for entry in entries:
-        if entry.share * labels.size < 2 * size**2:  # nowhere as wide as asked below, nor are those after it
-            break
-        top, left = (s.start for s in extent[entry.label])
-        parts, n = ndimage.label(labels[extent[entry.label]] == entry.label)
-        for index, box in enumerate(ndimage.find_objects(parts, n), start=1):
-            if min(s.stop - s.start for s in box) < 1.6 * size:
-                continue
-            # Padded, because the picture's own edge bounds an area as well as a neighbour does.
-            inner = ndimage.distance_transform_edt(np.pad(parts[box] == index, 1))[1:-1, 1:-1]
-            y, x = divmod(int(inner.argmax()), inner.shape[1])
-            if inner[y, x] >= 0.9 * size:
-                badges.append((x + left + box[1].start, y + top + box[0].start, entry.label))
-    if not badges:
-        return picture
-    layer = Image.new("RGBA", (width * _DRAW_AT, height * _DRAW_AT), (0, 0, 0, 0))
-    draw = ImageDraw.Draw(layer)
-    for x, y, label in badges:
+    base = Image.fromarray(picture)
+    for x, y, label in badge_places(labels, size, n):
         number, letter = str(label + 1), round(0.8 * size * _DRAW_AT)
-        half_h = 0.62 * size * _DRAW_AT
-        half_w = max(half_h, text.width(number, letter) / 2 + 0.3 * size * _DRAW_AT)
-        cx, cy = (x + 0.5) * _DRAW_AT, (y + 0.5) * _DRAW_AT
-        colour = tuple(int(c) for c in colours[label])
+        half_h = 0.62 * size
+        half_w = max(half_h, text.width(number, letter) / 2 / _DRAW_AT + 0.3 * size)
+        # A layer of its own, no larger than the badge.
+        left, top = x - int(half_w) - 1, y - int(half_h) - 1
+        wide, high = 2 * (x - left) + 1, 2 * (y - top) + 1
+        layer = Image.new("RGBA", (wide * _DRAW_AT, high * _DRAW_AT), (0, 0, 0, 0))
+        draw, (cx, cy) = ImageDraw.Draw(layer), (wide * _DRAW_AT / 2, high * _DRAW_AT / 2)
+        half_w, half_h = half_w * _DRAW_AT, half_h * _DRAW_AT
         draw.rounded_rectangle(
             (cx - half_w, cy - half_h, cx + half_w, cy + half_h),
             half_h,
-            fill=colour,
+            fill=_rgb(colours[label]),
             outline=(255, 255, 255),
             width=max(2, round(0.09 * size * _DRAW_AT)),
         )
         text.write(draw, (cx, cy), number, letter, ink(colours[label]), "mm")
-    small = layer.resize((width, height), Image.Resampling.BOX)
-    base = Image.fromarray(picture).convert("RGBA")
-    return np.array(Image.alpha_composite(base, small).convert("RGB"))
+        layer = layer.resize((wide, high), Image.Resampling.BOX)
+        place = (left, top, left + wide, top + high)
+        below = base.crop(place).convert("RGBA")
+        base.paste(Image.alpha_composite(below, layer).convert("RGB"), place[:2])
+    return np.array(base)
 
 
 def _add_legend(picture: RGB, entries: list[_Entry], colours: RGB, size: int) -> RGB:
@@ -163,7 +186,7 @@ def _add_legend(picture: RGB, entries: list[_Entry], colours: RGB, size: int) ->
             draw.rounded_rectangle(
                 (x, y - swatch / 2, x + swatch_w, y + swatch / 2),
                 round(0.3 * size),
-                fill=tuple(int(c) for c in colour),
+                fill=_rgb(colour),
             )
             text.write(
                 draw, (x + swatch_w / 2, y), str(entry.label + 1), round(0.75 * size), ink(colour), "mm"
@@ -183,3 +206,7 @@ def _add_legend(picture: RGB, entries: list[_Entry], colours: RGB, size: int) ->
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
+
+
+def _rgb(colour: NDArray[np.uint8]) -> text.Colour:
+    return int(colour[0]), int(colour[1]), int(colour[2])

@@ -46,16 +46,25 @@ class Section:
     key: Sequence[tuple[str, RGB]] = ()
 
 
-def lay_page(title: str, sections: Sequence[Section], note: str = "", tile: int = 192, gap: int = 18) -> RGB:
-    """All sections on one sheet, as uint8 (H, W, 3).
+def lay_page(
+    title: str,
+    sections: Sequence[Section],
+    note: str = "",
+    tile: int = 192,
+    gap: int = 18,
+    top: RGB | None = None,
+) -> RGB:
+    """All sections on one sheet, as uint8 (H, W, 3); `top` is a picture above them, shown as it is.
 
     Every picture is fitted into a square of `tile` pixels, aspect kept: enlarged sharply (so that pixels and
     borders stay crisp), reduced smoothly.
     """
     margin = 40
     most = max([len(row.tiles) for section in sections for row in section.rows], default=1)
-    inner = max(most * tile + (most - 1) * gap, 480)
+    inner = max(most * tile + (most - 1) * gap, 480, 0 if top is None else top.shape[1])
     blocks: list[Image.Image] = [_head(title, note, inner)]
+    if top is not None:
+        blocks.append(Image.fromarray(top))
     for section in sections:
         blocks.append(_section_head(section, inner))
         blocks += [_row(row, tile, gap, inner) for row in section.rows]
@@ -120,7 +129,8 @@ def _row(row: Row, tile: int, gap: int, inner: int) -> Image.Image:
     top = 26 if row.title else 0
     tall = max([p.height for p in pictures], default=0)
     below = 19 * max([len(c) for c in captions], default=0)
-    block = Image.new("RGB", (inner, top + tall + 6 + below + gap), _PAPER)
+    height = top + tall + 6 + below + gap if row.tiles else max(top, 1)  # lines of text stand close
+    block = Image.new("RGB", (inner, height), _PAPER)
     draw = ImageDraw.Draw(block)
     if row.title:
         text.write(draw, (0, 10), text.shorten(row.title, _TEXT_SIZE, inner), _TEXT_SIZE)

@@ -9,27 +9,25 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 
-# Chosen by eye: neighbours in the list differ in hue and in lightness, none is close to black, white or grey.
+# The first eight: pleasant colours moved apart until they also differ for people who lack one kind of cone
+# (tests/app/test_colours.py). The others were chosen by eye: neighbours in the list differ in hue and in
+# lightness, none is close to black, white or grey.
 _FIRST = [
-    "#e6484d",
-    "#2f7ed8",
-    "#f2b632",
-    "#36a168",
-    "#8e5bd0",
-    "#f58549",
-    "#2bb8c4",
-    "#d84c97",
+    "#eb662f",
+    "#3e7aac",
+    "#dbb35a",
+    "#259e60",
+    "#8267d7",
+    "#fa7f9f",
+    "#58b5e2",
+    "#b22f8a",
     "#98c13d",
-    "#5a4fcf",
     "#a5683a",
-    "#7fc4f5",
-    "#c92a5e",
     "#1c7c7d",
-    "#f7a6b8",
+    "#c92a5e",
     "#6f8f2f",
     "#b98af0",
     "#ffd97a",
-    "#3b5ba9",
     "#7ee0b0",
 ]
 
@@ -37,9 +35,9 @@ _FIRST = [
 def palette(n: int) -> NDArray[np.uint8]:
     """`n` distinguishable colours: uint8 (n, 3) RGB; `palette(m)` is always the start of `palette(n)`, m < n.
 
-    The first twenty are chosen by eye; each later one is the candidate farthest from all before it in the
-    OKLab space (Ottosson 2020), where distances are roughly what people see. Beyond about 2,000 colours
-    they repeat.
+    The first eight also differ for colour-blind people. From the seventeenth on, each is the candidate
+    farthest from all before it in the OKLab space (Ottosson 2020), where distances are roughly what people
+    see. Beyond about 2,000 colours they repeat.
     """
     if n < 0:
         raise InputError(f"palette of {n} colours: expected 0 or more")

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from ..errors import InputError
 
 RGB = NDArray[np.uint8]
+_IN_CACHE = 1 << 17  # numbers mixed at a time: more would leave the processor's cache
 
 # Dark violet over red and amber to pale yellow: lightness grows evenly, so it also reads in grey.
 _HEAT = np.array([[20, 14, 54], [84, 24, 110], [158, 44, 96], [222, 84, 56], [249, 152, 38], [252, 238, 158]])
@@ -27,19 +27,35 @@ def enlarge(image: RGB, factor: int, smooth: bool = True) -> RGB:
     )
 
 
-def tint(image: RGB, labels: NDArray[Any], colours: RGB, alpha: float = 0.55) -> RGB:
+def tint(image: RGB, labels: NDArray[Any], colours: RGB, alpha: float | NDArray[np.floating] = 0.55) -> RGB:
     """Every pixel mixed with its label's colour.
 
     `image` uint8 (H, W, 3), `labels` integer (H, W), `colours` uint8 (n, 3); labels outside [0, n) keep the
-    picture as it is. `alpha` is the colour's share in [0, 1]. Raises InputError for sizes that differ.
+    picture as it is. `alpha` is the colour's share in [0, 1], one for all or (n,) one a label. Raises
+    InputError for sizes that differ.
     """
     check_sizes(image, labels)
-    known = (labels >= 0) & (labels < len(colours))
-    if not known.any():
-        return image.copy()
-    paint = colours[np.where(known, labels, 0)].astype(np.float32)
-    share = np.where(known, np.float32(alpha), np.float32(0.0))[..., None]
-    return np.rint(image * (1 - share) + paint * share).astype(np.uint8)
+    n = len(colours)
+    strength = np.broadcast_to(np.asarray(alpha, np.float32), n)
+    # The last entry is for labels without a colour.
+    paint = np.zeros((n + 1, 3), np.float32)
+    paint[:n] = colours * strength[:, None]
+    rest = np.ones((n + 1, 1), np.float32)
+    rest[:n, 0] -= strength
+    out = np.empty_like(image)
+    step = max(1, _IN_CACHE // (3 * image.shape[1] or 1))
+    for rows in (slice(start, start + step) for start in range(0, len(image), step)):
+        index = labels[rows].astype(np.int64)
+        index[(index < 0) | (index > n)] = n
+        mixed = image[rows] * rest[index]
+        mixed += paint[index]
+        out[rows] = np.rint(mixed, out=mixed)
+    return out
+
+
+def label_counts(labels: NDArray[Any], n: int) -> NDArray[np.int64]:
+    """(n,): how many pixels each label 0 to n - 1 has; others do not count."""
+    return np.bincount(labels[(labels >= 0) & (labels < n)], minlength=n)
 
 
 def border_mask(labels: NDArray[Any], thickness: int = 1) -> NDArray[np.bool_]:
@@ -47,12 +63,30 @@ def border_mask(labels: NDArray[Any], thickness: int = 1) -> NDArray[np.bool_]:
     seam = np.zeros(labels.shape, dtype=bool)
     seam[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     seam[:-1] |= labels[:-1] != labels[1:]
-    if thickness > 1:
-        # Grown by a disc, so that slanted seams are as thick as straight ones.
-        reach = np.arange(thickness) - (thickness - 1) / 2
-        disc = np.hypot(reach[:, None], reach[None]) <= thickness / 2
-        seam = ndimage.binary_dilation(seam, disc)
-    return seam
+    if thickness <= 1:
+        return seam
+    # Grown by a disc, so that slanted seams are as thick as straight ones.
+    reach = np.arange(thickness) - (thickness - 1) / 2
+    return _grown(seam, np.hypot(reach[:, None], reach[None]) <= thickness / 2)
+
+
+def _grown(seam: NDArray[np.bool_], disc: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`seam` dilated by `disc` (t, t), as scipy.ndimage.binary_dilation: several times faster on large
+    pictures, because a disc's rows are nested runs.
+    """
+    (height, width), t = seam.shape, len(disc)
+    first, wide = -(t // 2), disc.sum(axis=1)
+    padded = np.pad(seam, t)
+    out, run = np.zeros_like(seam), np.zeros((height + 2 * t, width), bool)
+    done: set[int] = set()
+    for long in np.unique(wide).tolist():  # rising, so that each run is the one before and its two ends
+        ends = set(range(first + (t - long) // 2, first + (t - long) // 2 + long)) - done
+        done |= ends
+        for dx in ends:
+            run |= padded[:, t - dx : t - dx + width]
+        for row in np.flatnonzero(wide == long).tolist():
+            out |= run[t - first - row : t - first - row + height]
+    return out
 
 
 def draw_borders(
@@ -64,9 +98,11 @@ def draw_borders(
 ) -> RGB:
     """`image` with the seams of `labels` drawn in `colour`, mixed in by `strength` in [0, 1]."""
     check_sizes(image, labels)
-    seam = border_mask(labels, thickness)
+    seam = np.flatnonzero(border_mask(labels, thickness))
+    mixed = np.rint(np.arange(256)[:, None] * (1 - strength) + np.asarray(colour) * strength).astype(np.uint8)
     out = image.copy()
-    out[seam] = np.rint(out[seam] * (1 - strength) + np.asarray(colour) * strength).astype(np.uint8)
+    pixels = out.reshape(-1, 3)
+    pixels[seam] = mixed[pixels[seam], np.arange(3)]
     return out
 
 

@@ -1,4 +1,4 @@
-"""One writer a bank directory: a lock that tells who holds it and that no dead process keeps."""
+"""One writer a folder: a lock that tells who holds it and that no dead process keeps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..errors import BankError
+from .errors import BankError, FreedaError
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -31,16 +31,16 @@ STALE = 120.0
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: Path, what: str = "bank", kind: type[FreedaError] = BankError) -> Iterator[None]:
     """Be the only process that writes into a folder, which must exist, for the length of the block.
 
     The system's own file lock falls with the process that holds it, however it dies. Only where that lock
     does not reach (another machine on a shared disk, a file system without locks) do signs of life decide.
-    Raises BankError naming the holder: its process, machine and since when; or where the folder cannot be
-    written to.
+    Raises `kind` naming the holder of this `what`: its process, machine and since when; or where the folder
+    cannot be written to.
     """
     path = folder / LOCK
-    handle = _acquire(path)
+    handle = _acquire(path, what, kind)
     ended = threading.Event()
     beating = threading.Thread(target=_beat, args=(path, ended), daemon=True)
     try:
@@ -54,15 +54,15 @@ def only_writer(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _acquire(path: Path) -> int:
+def _acquire(path: Path, what: str, kind: type[FreedaError]) -> int:
     """An open, locked file that tells of this process."""
     try:
         while True:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                sure = _try(handle, path)
+                sure = _try(handle, path, what, kind)
                 if _same_file(handle, path):
-                    _refuse_living(path, sure)
+                    _refuse_living(path, sure, what, kind)
                     os.ftruncate(handle, 0)
                     os.write(handle, json.dumps(_oneself()).encode())
                     return handle
@@ -71,18 +71,18 @@ def _acquire(path: Path) -> int:
                 raise
             os.close(handle)
     except OSError as error:
-        raise BankError(f"{path.parent}: cannot be written to ({error.strerror})") from error
+        raise kind(f"{path.parent}: cannot be written to ({error.strerror})") from error
 
 
-def _try(handle: int, path: Path) -> bool:
-    """Take the system's lock; whether it can be had here at all. Raises BankError where another has it."""
+def _try(handle: int, path: Path, what: str, kind: type[FreedaError]) -> bool:
+    """Take the system's lock; whether it can be had here at all. Raises `kind` where another has it."""
     if not _SYSTEM_LOCKS:
         return False
     try:
         flock(handle, LOCK_EX | LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
-            raise BankError(_held(path, _holder(path))) from error
+            raise kind(_held(path, _holder(path), what)) from error
         return False  # a file system without locks
     return True
 
@@ -97,8 +97,8 @@ def _same_file(handle: int, path: Path) -> bool:
     return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 
-def _refuse_living(path: Path, sure: bool) -> None:
-    """Raise BankError unless the process that the file tells of is gone.
+def _refuse_living(path: Path, sure: bool, what: str, kind: type[FreedaError]) -> None:
+    """Raise `kind` unless the process that the file tells of is gone.
 
     `sure`: the system's lock was had, so that no process of this machine holds it.
     """
@@ -110,9 +110,9 @@ def _refuse_living(path: Path, sure: bool) -> None:
     if here and (sure or (os.name == "posix" and not _runs(holder.get("pid")))):
         return
     if silent < STALE:
-        raise BankError(
-            f"{_held(path, holder)}; last sign of life {max(silent, 0):.0f} s ago: if that run is dead, wait "
-            f"{STALE:.0f} s or delete {path.name} there"
+        raise kind(
+            f"{_held(path, holder, what)}; last sign of life {max(silent, 0):.0f} s ago: if it is dead, "
+            f"wait {STALE:.0f} s or delete {path.name} there"
         )
 
 
@@ -135,9 +135,9 @@ def _holder(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _held(path: Path, holder: dict[str, Any]) -> str:
+def _held(path: Path, holder: dict[str, Any], what: str) -> str:
     who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"
-    return f"{path.parent}: another run is writing this bank ({who if holder else 'just begun'})"
+    return f"{path.parent}: another run is writing this {what} ({who if holder else 'just begun'})"
 
 
 def _oneself() -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The web page (`freeda app`): needs Gradio, the extra `app`. See docs/app.md."""

@@ -1,0 +1,56 @@
+"""How the page's events run, and how errors reach the visitor."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from ..errors import FreedaError
+
+LIGHT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""Events that take milliseconds: straight to the server, no waiting in line."""
+HEAVY: dict[str, Any] = {
+    "concurrency_id": "models",
+    "concurrency_limit": 1,
+    "show_progress": "minimal",
+    "api_visibility": "private",
+}
+"""Events that take a while: one at a time for all visitors, the others wait in line."""
+DRAWING: dict[str, Any] = {
+    **HEAVY,
+    "concurrency_id": "drawing",
+    "concurrency_limit": 4,
+    "show_progress": "hidden",
+}
+"""Events that show pictures as they are drawn: they let others at the models in between."""
+
+
+def friendly(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A FreedaError becomes one line on the page; anything else is a fault, told in the server's log only."""
+    if inspect.isgeneratorfunction(call):
+
+        @functools.wraps(call)
+        def steps(*args: Any, **kwargs: Any) -> Any:
+            try:
+                yield from call(*args, **kwargs)
+            except FreedaError as error:
+                raise _told(error) from error
+
+        return steps
+
+    @functools.wraps(call)
+    def one(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(*args, **kwargs)
+        except FreedaError as error:
+            raise _told(error) from error
+
+    return one
+
+
+def _told(error: FreedaError) -> gr.Error:
+    return gr.Error(str(error), duration=8, print_exception=False, title="Not possible")

@@ -1,0 +1,64 @@
+"""The second tab: how a caption becomes references."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from .engine import Engine, check_text
+from .events import HEAVY, LIGHT, friendly
+from .offline import EXAMPLES, NONE, story
+from .pictures import Drawing, Drawn
+from .sessions import Shelf
+
+_SEEDS = 2**31 - 1
+
+
+class OfflineTab:
+    """What the tab's events do."""
+
+    def __init__(self, engine: Engine, drawing: Drawing) -> None:
+        self.engine, self.drawing = engine, drawing
+        self._last: Shelf[tuple[Drawn, str]] = Shelf(engine.limits.scenes, 60.0 * engine.limits.minutes)
+
+    def draw(self, caption: str, seed: float | None, threshold: float, request: gr.Request) -> str:
+        """Draw a caption and tell its story."""
+        text = " ".join(check_text(caption, "the caption", self.engine.limits).split())
+        drawn = self.drawing.draw(text, int(seed or 0) % _SEEDS)
+        self._last.put(request.session_hash, (drawn, text))
+        return story(drawn, text, self.drawing.options, threshold)
+
+    def cut(self, threshold: float, request: gr.Request) -> Any:
+        """The same picture, its masks cut elsewhere."""
+        last = self._last.get(request.session_hash)
+        return NONE if last is None else story(*last, self.drawing.options, threshold)
+
+
+def offline_tab(engine: Engine, drawing: Drawing) -> None:
+    """Lay the tab out and wire it."""
+    if not drawing.possible:
+        gr.HTML(
+            '<p class="empty">This model\'s generator is not on this machine, so nothing can be drawn here. '
+            "Start the page with <code>--model miniature</code> to see the offline stage at work.</p>"
+        )
+        return
+    tab = OfflineTab(engine, drawing)
+    with gr.Row(elem_classes="ask"):
+        caption = gr.Textbox(EXAMPLES[0], label="Caption", max_length=300, scale=5, elem_id="caption")
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=_SEEDS, scale=1, min_width=90)
+        button = gr.Button("Draw", variant="primary", scale=1, min_width=110, elem_id="draw")
+    told = gr.HTML(NONE, elem_id="story")
+    threshold = gr.Slider(
+        0.05,
+        0.95,
+        drawing.options.threshold,
+        step=0.01,
+        label="Mask threshold",
+        info="Where the word map is cut.",
+    )
+    gr.Examples([[text] for text in EXAMPLES], caption, label="Try", api_visibility="private")
+    inputs = [caption, seed, threshold]
+    button.click(friendly(tab.draw), inputs, told, **HEAVY)
+    caption.submit(friendly(tab.draw), inputs, told, **HEAVY)
+    threshold.input(friendly(tab.cut), threshold, told, trigger_mode="always_last", **LIGHT)

@@ -1,0 +1,196 @@
+"""The first tab: a photograph, words, the picture with its legend, and why."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from ..errors import FreedaError, InputError
+from . import exports
+from .engine import Engine, Knobs, Open, safe_stem
+from .events import DRAWING, HEAVY, LIGHT
+from .evidence import CLASSES, REFERENCES, references, verdict
+from .files import OwnFolder
+from .pictures import Drawing
+from .samples import samples
+from .view import data_url, labels_view, photo_view
+
+_HEX = re.compile(r"#[0-9a-f]{6}")
+
+
+class SegmentTab:
+    """What the tab's events do; the visitor is known by the browser's session."""
+
+    def __init__(self, engine: Engine, drawing: Drawing, folder: OwnFolder) -> None:
+        self.engine, self.drawing, self.folder = engine, drawing, folder
+        self._stamps = itertools.count(1)
+
+    def start(self, words: str, request: gr.Request) -> dict[str, Any]:
+        """The first bundled scene, when the page is opened."""
+        return self._open(request, samples()[0].image, samples()[0].name, words, Knobs())
+
+    def sample(
+        self, weight: float, k: float, scale: float, event: gr.EventData, request: gr.Request
+    ) -> tuple[Any, str]:
+        """Another bundled scene, with words for it."""
+        chosen = samples()[int(event.index) % len(samples())]
+        view = self._open(request, chosen.image, chosen.name, chosen.words, Knobs(weight, int(k), scale))
+        return view, chosen.words
+
+    def upload(
+        self, words: str, weight: float, k: float, scale: float, event: gr.EventData, request: gr.Request
+    ) -> dict[str, Any]:
+        """A visitor's photograph."""
+        try:
+            path = self.folder.upload(str(event.path))
+        except FreedaError as error:
+            return self._sorry(error)
+        return self._open(request, path, str(event.name)[:100], words, Knobs(weight, int(k), scale))
+
+    def label(self, words: str, weight: float, k: float, scale: float, request: gr.Request) -> dict[str, Any]:
+        """Other words or other sliders: the photograph as it is labelled now."""
+        try:
+            return self._view(self.engine.label(_who(request), words, Knobs(weight, int(k), scale)))
+        except FreedaError as error:
+            return self._sorry(error)
+
+    def catch_up(self, words: str, weight: float, k: float, scale: float, request: gr.Request) -> Any:
+        """Once a photograph is open: words or sliders may have changed while it was encoded."""
+        try:
+            asked = self.engine.opened(_who(request)).asked
+        except FreedaError:
+            return gr.skip()
+        same = asked == (words, Knobs(weight, int(k), scale))
+        return gr.skip() if same else self.label(words, weight, k, scale, request)
+
+    def pick(self, event: gr.EventData, request: gr.Request) -> Iterator[dict[str, Any]]:
+        """Why a region got its word: words and numbers first, then pictures, a few at a time.
+
+        Another click of the same visitor ends it.
+        """
+        try:
+            opened, result, turn = self.engine.result(_who(request))
+            with self.engine.busy:
+                told = result.explain(int(event.x), int(event.y), classes=CLASSES, references=REFERENCES)
+        except FreedaError as error:
+            yield self._sorry(error)
+            return
+        opened.picks += 1
+        mine = opened.picks
+        view = {"why": verdict(told), "number": opened.number, "turn": turn, "stamp": next(self._stamps)}
+        rows = [one.row for group in told.references for one in group.nearest if one.image is None]
+        for found, more in self.drawing.stepwise(rows):
+            if opened.picks != mine or opened.turn != turn:
+                return
+            yield {**view, "near": references(told, found, coming=more)}
+
+    def download(self, event: gr.EventData, request: gr.Request) -> dict[str, Any]:
+        """A file of the result, in the visitor's own colours."""
+        try:
+            opened, result, turn = self.engine.result(_who(request))
+            n = len(result.names)
+            if event.turn != turn or len(event.colours) != n or len(event.opacities) != n:
+                raise InputError("the words changed meanwhile: press Download again")
+            colours = [c if _HEX.fullmatch(c) else "#808080" for c in map(str, event.colours)]
+            rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours], np.uint8)
+            opacities = np.nan_to_num(np.clip(np.array(event.opacities, np.float32), 0, 1))
+            stem = safe_stem(opened.name)
+            path = exports.write(result, str(event.kind), self.folder.new(), stem, rgb, opacities)
+        except FreedaError as error:
+            return self._sorry(error)
+        return {"file": path.as_posix(), "name": path.name, "stamp": next(self._stamps)}
+
+    def _open(self, request: gr.Request, image: Any, name: str, words: str, knobs: Knobs) -> dict[str, Any]:
+        who, view = _who(request), {}
+        try:
+            view = photo_view(self.engine.open(who, image, name, knobs.scale))
+            return {**view, **self._view(self.engine.label(who, words, knobs))}
+        except FreedaError as error:
+            return {**view, **self._sorry(error)}
+
+    def _sorry(self, error: FreedaError) -> dict[str, Any]:
+        """One line on the page, where it stays until something else is asked for."""
+        return {"note": str(error), "stamp": next(self._stamps)}
+
+    def _view(self, opened: Open) -> dict[str, Any]:
+        return {**labels_view(opened), "stamp": next(self._stamps)}
+
+
+def _close(engine: Engine) -> Any:
+    def close(request: gr.Request) -> None:
+        engine.close(_who(request))
+
+    return close
+
+
+def _who(request: gr.Request) -> str:
+    return str(request.session_hash)
+
+
+def segment_tab(
+    page: gr.Blocks, engine: Engine, drawing: Drawing, folder: OwnFolder, template: str, script: str
+) -> None:
+    """Lay the tab out and wire it."""
+    tab, options = SegmentTab(engine, drawing, folder), engine.model.options
+    words = gr.Textbox(
+        samples()[0].words,
+        label="Words",
+        info="Commas between them; sofa=couch adds a synonym.",
+        max_length=engine.limits.letters,
+        max_lines=4,
+        elem_id="words",
+        autofocus=True,
+    )
+    studio = gr.HTML(
+        html_template=template,
+        js_on_load=script,
+        apply_default_css=False,
+        elem_id="studio",
+        samples=[[sample.words, data_url(sample.image[::4, ::4], "JPEG")] for sample in samples()],
+        kinds=list(exports.KINDS.items()),
+        most=engine.limits.upload_megabytes * 1_000_000,
+    )
+    with gr.Accordion("Settings", open=False), gr.Row():
+        weight = gr.Slider(
+            0,
+            1,
+            options.local_weight,
+            step=0.01,
+            label="Local weight",
+            info="Looks of the region (1) against the whole window (0).",
+        )
+        k = gr.Slider(
+            1,
+            500,
+            min(options.k, 500),
+            step=1,
+            label="References a word (K)",
+            info="How many of the bank's references are averaged.",
+        )
+        scale = gr.Slider(
+            10,
+            1000,
+            options.superpixels.scale,
+            step=10,
+            label="Superpixel scale",
+            info="Larger regions to the right. Cuts the photograph anew.",
+            visible=options.superpixels.algorithm == "felzenszwalb",
+        )
+    knobs = [weight, k, scale]
+    asked = [words, *knobs]
+
+    page.load(tab.start, words, studio, **LIGHT)
+    for change in (words.change, weight.input, k.input):  # also pasted words
+        change(tab.label, asked, studio, trigger_mode="always_last", **LIGHT)
+    scale.input(tab.label, asked, studio, trigger_mode="always_last", **HEAVY)
+    opening = studio.opened(tab.upload, asked, studio, **HEAVY)
+    opening.success(tab.catch_up, asked, studio, **LIGHT)
+    studio.sample(tab.sample, knobs, [studio, words], **HEAVY)
+    studio.pick(tab.pick, None, studio, trigger_mode="multiple", **DRAWING)
+    studio.download(tab.download, None, studio, **HEAVY)
+    page.unload(_close(engine))

@@ -1,0 +1,108 @@
+"""Serving the page: on this machine only unless told, from its own folder only, with nothing from outside."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..model import FreeDA
+from .engine import Engine
+from .files import OwnFolder
+from .limits import HOST, PORT, Limits
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass
+class Served:
+    """A running page."""
+
+    url: str
+    public: str | None
+    """Its address on the internet, where `share` asked for one."""
+    engine: Engine
+    blocks: gr.Blocks
+    folder: OwnFolder
+
+    def wait(self) -> None:
+        """Until Ctrl-C."""
+        self.blocks.block_thread()
+
+    def close(self) -> None:
+        """Stop serving; whatever visitors sent is removed."""
+        with suppress(Exception):  # it may be half closed already
+            self.blocks.close(verbose=False)
+        self.folder.remove()
+
+
+def serve(
+    model: FreeDA,
+    host: str = HOST,
+    port: int | None = PORT,
+    share: bool = False,
+    limits: Limits | None = None,
+) -> Served:
+    """Serve the page in the background; `close` it, or `wait`.
+
+    Args:
+        host: the address to listen at; anything but the loopback lets others in.
+        port: 1 to 65535; None takes a free one.
+        share: also ask Gradio's tunnel for a public address: everyone who knows it is let in.
+
+    Raises InputError where Gradio is not installed, for a model without a bank, and where the address cannot
+    be had.
+    """
+    if model.bank is None:
+        raise InputError(f"preset '{model.preset.name}' has no bank of its own: give one (--bank DIR)")
+    if port is not None and not 1 <= port <= 65535:
+        raise InputError(f"port is {port}: it must lie between 1 and 65535")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    limits = limits or Limits()
+    folder = OwnFolder(limits)
+    try:
+        from starlette.middleware import Middleware
+
+        from .guard import Guard
+        from .page import asset, build, theme
+    except ImportError as error:
+        folder.remove()
+        raise InputError(
+            f"the web page needs Gradio 6: pip install 'freeda[app]' ({error.name} is missing)"
+        ) from error
+    engine = Engine(model, limits)
+    blocks = build(engine, folder)
+    local = host in LOOPBACK and not share
+    settings: dict[str, Any] = {
+        "server_name": host,
+        "server_port": port,
+        "share": share,
+        "prevent_thread_lock": True,
+        "quiet": True,
+        "show_error": False,
+        "footer_links": [],
+        "run_history": False,
+        "allowed_paths": [],
+        "blocked_paths": [],
+        "max_file_size": limits.upload_megabytes * 1_000_000,
+        "max_threads": 8,
+        "state_session_capacity": 1000,
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "pwa": False,
+        "mcp_server": False,
+        "theme": theme(),
+        "css": asset("page.css"),
+        "app_kwargs": {"middleware": [Middleware(Guard, limits=limits, local=local)], "docs_url": None},
+    }
+    try:
+        _, url, public = blocks.launch(**settings)
+    except OSError as error:
+        folder.remove()
+        raise InputError(f"{host}:{port or 'any port'}: the page cannot be served there ({error})") from error
+    return Served(url, public, engine, blocks, folder)

@@ -1,0 +1,42 @@
+"""`freeda app`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..app.limits import HOST, PORT
+from ..presets import DEFAULT
+from .base import Device, Model, say
+
+
+def web_page(
+    model: Model = DEFAULT,
+    bank: Annotated[Path | None, typer.Option(help="Bank directory; default: the preset's own.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets others in.")] = HOST,
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = PORT,
+    share: Annotated[
+        bool, typer.Option("--share", help="Also ask Gradio's tunnel for a public address.")
+    ] = False,
+    device: Device = "auto",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")] = "float32",
+) -> None:
+    """The web page: type words, see them on your photograph, click to see why."""
+    from ..app.server import LOOPBACK, serve
+    from ..model import load
+
+    served = serve(load(model, bank, device, dtype), host, port, share)
+    say(f"freeda is at {served.url} (Ctrl-C ends it)")
+    if served.public:
+        say(f"and for everyone at {served.public}", "yellow")
+    elif host not in LOOPBACK:
+        say("everyone who can reach this machine can use it", "yellow")
+    try:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, what visitors sent is removed
+        served.wait()
+    finally:
+        served.close()

@@ -1,0 +1,139 @@
+"""`freeda evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ..options import SegmentOptions, parse_settings
+from ..presets import DEFAULT, PRESETS, Preset, find_preset
+from .base import Engine, GpusPerWorker, say
+from .growing import Growing, Yes, ready_model
+
+if TYPE_CHECKING:
+    from ..evaluate.dataset import DataSet
+    from ..evaluate.evaluation import Evaluation
+
+
+def evaluate(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help="voc20, voc21, context59, context60, stuff171, object, cityscapes19 or ade150; folder, for "
+            "images and masks of your own; miniature.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the data set's files (miniature has none).")
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option("--model", "--preset", help=f"One of {', '.join(PRESETS)}, or a preset .json file."),
+    ] = DEFAULT,
+    bank: Annotated[Path | None, typer.Option(help="Bank directory; default: the preset's own.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the report and of what is done; default: evaluation/DATASET-MODEL."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take only the first so many images (miniature: 200).")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Another split than the usual one; miniature: a seed.")
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="Other words for the classes, one a line in their order; folder: its names file."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes, each with models of its own; default: one a device.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--no-resume", help="Go on with what --out holds, or begin anew."),
+    ] = True,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Depart from the protocol: --set k=100 --set superpixels.algorithm=slic."),
+    ] = None,
+    grow: Annotated[
+        bool,
+        typer.Option("--grow/--no-grow", help="Draw references for classes that the bank hardly knows."),
+    ] = False,
+    yes: Yes = False,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or mps; several for several workers: cuda:0,cuda:1.")
+    ] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16 or auto: what the encoders compute in.")
+    ] = "float32",
+    engine: Engine = "local",
+    gpus_per_worker: GpusPerWorker = 1.0,
+) -> None:
+    """Measure on a data set by the published protocol: label its images, compare them with their truth.
+
+    Writes report.md, report.json and pictures to --out. May be stopped at any
+    time: the same command goes on where it was. A larger --limit extends a run.
+
+    Exit code: 0 measured; 2 it stopped for the reason told; 130 Ctrl-C.
+    """
+    from ..evaluate.job import evaluate as run
+    from ..evaluate.origin import find_origin
+    from ..evaluate.protocol import protocol_options
+
+    chosen = find_preset(model)
+    origin = find_origin(dataset, data, split, classes, limit)
+    found = origin.open()
+    options = parse_settings(settings or [], protocol_options(chosen, found))
+    place = Path("evaluation") / f"{found.name}-{chosen.name}" if out is None else out
+    known = _grown(chosen, options, found, bank, yes, device) if grow else bank
+    try:
+        result = run(
+            dataset,
+            data,
+            place,
+            chosen,
+            known,
+            device,
+            limit,
+            options,
+            progress=True,
+            split=split,
+            classes=classes,
+            workers=workers,
+            dtype=dtype,
+            resume=resume,
+            engine=engine,
+            gpus_per_worker=gpus_per_worker,
+        )
+    except KeyboardInterrupt:
+        say(f"stopped; the same command goes on with {place}", "yellow", Console(stderr=True))
+        raise
+    _tell(result, place)
+
+
+def _grown(
+    preset: Preset, options: SegmentOptions, dataset: DataSet, bank: Path | None, yes: bool, device: str
+) -> Any:
+    """The bank with references for the classes that it hardly knows, drawn now unless they were before."""
+    from ..model import load
+
+    growing = Growing(replace(preset, segment=options), bank, True, yes)
+    base = growing.open_base()
+    loaded = load(growing.preset, bank=base, device=device.split(",")[0])
+    return ready_model(loaded, base, list(dataset.classes), growing).bank
+
+
+def _tell(result: Evaluation, place: Path) -> None:
+    """The table, and where the rest is."""
+    from ..evaluate.report import print_report
+
+    print_report(result)
+    for name, (usual, used) in result.settings["protocol_changes"].items():
+        say(f"not the protocol: {name} is {used}, not {usual}", "yellow")
+    say(f"report in {place / 'report.md'}", "green")

@@ -1,0 +1,1 @@
+"""Where the benchmarks keep their images and masks, and what the values in their masks mean."""

@@ -1,0 +1,39 @@
+"""What a segmentation can be written as, for other tools to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..errors import InputError
+
+EXPORTS: dict[str, tuple[str, ...]] = {
+    "labels": (".labels.png",),
+    "overlay": (".overlay.jpg",),
+    "svg": (".svg",),
+    "coco": (".coco.json",),
+    "coco-instances": (".instances.json",),
+    "coco-panoptic": (".panoptic.png", ".panoptic.json"),
+    "labelme": (".labelme.json",),
+    "yolo": (".txt",),
+    "geojson": (".geojson",),
+    "npz": (".npz",),
+}
+"""Each kind and how its files' names end, after the photograph's stem; docs/exports.md tells the rest."""
+
+
+def export_kinds(kinds: str | Iterable[str]) -> tuple[str, ...]:
+    """The kinds asked for, each once. Raises InputError for one that does not exist."""
+    wanted = tuple(dict.fromkeys([kinds] if isinstance(kinds, str) else kinds))
+    for kind in wanted:
+        if kind not in EXPORTS:
+            raise InputError(f"there is no export {kind!r}: use one of {', '.join(EXPORTS)}")
+    return wanted
+
+
+def export_names(stem: str, kinds: Iterable[str]) -> dict[str, str]:
+    """File names by kind; a second file of a kind goes by the kind and its suffix ("coco-panoptic.json")."""
+    return {
+        kind if not i else f"{kind}{suffix[suffix.rindex('.') :]}": f"{stem}{suffix}"
+        for kind in kinds
+        for i, suffix in enumerate(EXPORTS[kind])
+    }

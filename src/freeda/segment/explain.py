@@ -1,0 +1,231 @@
+"""Why a pixel got its word: the scores' parts, and the references in the bank that its region looks like."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bank import Bank
+from ..bank.look import kept_picture
+from ..errors import InputError
+from ..show.explanation import ClassReferences, ClassScore, Explanation, Reference
+from .background import Verdict
+from .evidence import Evidence, atom_shares, gather_evidence, score_parts
+from .matching import mixed, unit_rows
+from .pieces import Floats
+from .prototypes import ReferenceBank, Retrieved, condense, retrieve
+from .refine import place_scores
+from .upsample import enlarged, pixel_planes
+from .vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from .result import Segmentation
+
+SAME_BANK = 0.02
+"""How far the mean of a class's prototypes may be from what a bank gives for it, as a share of its length:
+keys of one similarity may be taken in another order elsewhere; another bank is much farther off. [ours]"""
+
+
+def explain_pixel(
+    result: Segmentation,
+    x: int,
+    y: int,
+    bank: ReferenceBank | str | Path | None,
+    classes: int,
+    references: int,
+) -> Explanation:
+    """See `Segmentation.explain`."""
+    scene, vocabulary = result.need_scene()
+    x, y = _inside(x, "x", result.size[1], "wide"), _inside(y, "y", result.size[0], "high")
+    for name, value in (("classes", classes), ("references", references)):
+        if value < 0:
+            raise InputError(f"{name} is {value}: it must be 0 or more")
+    total, ranked = _scores(result, x, y)
+    shares = atom_shares(scene, result.options, x, y)
+    local, context = score_parts(scene.mosaic, shares, vocabulary, result.options)
+    evidence = gather_evidence(scene.mosaic, shares, scene.size, x, y)
+    cosine = _cosines(result, vocabulary, evidence)
+
+    rows = _best_rows(vocabulary, total)
+    winner = int(result.labels[y, x])
+    # Of equal scores the label that was given comes first.
+    order = sorted(range(len(ranked)), key=lambda label: (-ranked[label], label != winner, label))
+    scores = [
+        ClassScore(result.names[label], label, float(ranked[label]))
+        if label >= len(rows)
+        else ClassScore(
+            result.names[label],
+            label,
+            float(ranked[label]),
+            float(local[rows[label]]),
+            float(context[rows[label]]),
+            float(cosine[rows[label]]),
+            _word(vocabulary, label, rows[label]),
+        )
+        for label in order
+    ]
+    feature: Floats = (evidence.weights @ evidence.features).astype(np.float32)
+    chosen = [label for label in order if label < len(rows)][: classes if references else 0]
+    found, told = _references(result, vocabulary, bank, [rows[i] for i in chosen], feature, references)
+    return Explanation(
+        x=x,
+        y=y,
+        source=result.source,
+        label=result.names[winner],
+        local_weight=result.options.local_weight,
+        scores=tuple(scores),
+        without_global=_winner(result, vocabulary, local, local),
+        only_global=_winner(result, vocabulary, context, local),
+        windows=evidence.windows,
+        references=tuple(
+            ClassReferences(result.names[label], n, nearest)
+            for label, (n, nearest) in zip(chosen, found, strict=False)
+        ),
+        notes=(*_notes(result, scores, evidence), *told),
+        region=enlarged(evidence.region, result.size),
+        reach=enlarged(evidence.reach, result.size),
+        feature=feature,
+        photo=result.image,
+        colours=result.palette,
+    )
+
+
+def _inside(value: Any, name: str, length: int, how: str) -> int:
+    try:
+        at = operator.index(value)
+    except TypeError as error:
+        raise InputError(f"{name} is {value!r}: it must be a whole number of pixels") from error
+    if not 0 <= at < length:
+        raise InputError(f"{name} is {at}: this photograph is {length} pixels {how}, so 0 to {length - 1}")
+    return at
+
+
+def _scores(result: Segmentation, x: int, y: int) -> tuple[Floats, Floats]:
+    """At the pixel the rows' scores (T,) and the labels', by the very steps of `Segmentation.scores`."""
+    scene, vocabulary = result.need_scene()
+    scores = place_scores(scene.mosaic, scene.working_image, vocabulary, result.options)
+    planes = pixel_planes(scores, scene.size, y, x)
+    return planes[0, : len(vocabulary.text_embeddings)], scores.verdict.scores(planes)[0]
+
+
+def _winner(result: Segmentation, vocabulary: Vocabulary, total: Floats, local: Floats) -> str:
+    """The label that rows' scores (T,) would give, by the rules of the options."""
+    verdict = Verdict(vocabulary, result.options)
+    planes = np.concatenate([total, local])[None, : verdict.n_planes]
+    return result.names[int(verdict.decide(planes)[0][0])]
+
+
+def _cosines(result: Segmentation, vocabulary: Vocabulary, evidence: Evidence) -> npt.NDArray[np.float64]:
+    """(T,) the features' cosines with each row's prototypes, mixed as its local score mixes them."""
+    cosine: Floats = evidence.features @ unit_rows(vocabulary.prototypes).T
+    share = 1.0 if result.options.prototypes == "knn-vote" else result.options.max_share
+    rows = mixed(cosine, vocabulary.owners, len(vocabulary.text_embeddings), share)
+    return np.asarray(evidence.weights @ rows)
+
+
+def _best_rows(vocabulary: Vocabulary, total: Floats) -> list[int]:
+    """Per label of the vocabulary, its text row with the best score."""
+    labels = vocabulary.row_labels
+    return [
+        int(own[total[own].argmax()])
+        for own in (np.flatnonzero(labels == label) for label in range(len(vocabulary.names)))
+    ]
+
+
+def _word(vocabulary: Vocabulary, label: int, row: int) -> str:
+    own = np.flatnonzero(vocabulary.row_labels == label)
+    if len(own) == 1 or not vocabulary.words:
+        return vocabulary.names[label]
+    return vocabulary.words[label][int(row - own[0])]
+
+
+def _references(
+    result: Segmentation,
+    vocabulary: Vocabulary,
+    given: ReferenceBank | str | Path | None,
+    rows: Sequence[int],
+    feature: Floats,
+    most: int,
+) -> tuple[list[tuple[int, tuple[Reference, ...]]], list[str]]:
+    """Per text row the number retrieved and the nearest `most`; and what there is to say of it."""
+    if not rows:
+        return [], []
+    bank = Bank.open(given) if isinstance(given, (str, Path)) else given
+    if bank is not None and result.models and hasattr(bank, "check_models"):
+        bank.check_models(dict(result.models))
+    known = bank if bank is not None else result.need_scene()[0].bank
+    if known is None:
+        return [], ["No bank is at hand, so no references are listed: name the bank of these words."]
+    behind = retrieve(known, vocabulary.text_embeddings[rows], result.options)
+    for row, one in zip(rows, behind, strict=True):
+        if not _made_of(vocabulary, row, one, result):
+            if bank is None:
+                return [], ["The words were made with another bank than the model's: no references listed."]
+            raise InputError(f"{_told(bank)}: these words were made with another bank: name that one")
+    return [(len(one.rows), _nearest(known, one, feature, most)) for one in behind], []
+
+
+def _made_of(vocabulary: Vocabulary, row: int, behind: Retrieved, result: Segmentation) -> bool:
+    """Whether the vocabulary's prototypes of a row are what the retrieved ones give."""
+    if len(behind.rows) == 0:
+        return False
+    own = vocabulary.prototypes[vocabulary.owners == row].mean(axis=0, dtype=np.float64)
+    again = condense(behind.prototypes, result.options).mean(axis=0, dtype=np.float64)
+    return bool(np.linalg.norm(own - again) <= SAME_BANK * np.linalg.norm(own))
+
+
+def _nearest(bank: Any, behind: Retrieved, feature: Floats, most: int) -> tuple[Reference, ...]:
+    cosine = unit_rows(behind.prototypes) @ feature
+    out = []
+    for i in np.argsort(-cosine, kind="stable")[:most].tolist():
+        row = int(behind.rows[i])
+        pair = bank.row(row) if hasattr(bank, "row") else {}
+        picture, mask = None, None
+        if pair.get("image") is not None and pair.get("mask") is not None:
+            picture, mask = kept_picture(pair, _told(bank), row)
+        out.append(
+            Reference(
+                row,
+                pair.get("noun", ""),
+                pair.get("caption", ""),
+                float(cosine[i]),
+                float(behind.similarity[i]),
+                picture,
+                mask,
+            )
+        )
+    return tuple(out)
+
+
+def _told(bank: Any) -> Path:
+    """How an error names a bank."""
+    return Path(getattr(bank, "path", None) or type(bank).__name__)
+
+
+def _notes(result: Segmentation, scores: Sequence[ClassScore], evidence: Evidence) -> list[str]:
+    options, out = result.options, []
+    if options.background != "none":
+        below = {
+            "constant": "the best class's score",
+            "local": "the best local score of all classes",
+            "local-of-winner": "the local score of the class with the best score",
+        }[options.background]
+        at = f"{options.background_threshold:g}"
+        out.append(f"Background ({options.background}): wins where {below} is under {at}.")
+    if options.refine != "none":
+        out.append(
+            f"Refined ({options.refine}): {100 * evidence.own:.0f} % of the scores, local and global are "
+            "this region's, the rest of like pixels nearby; cosines and references are its own."
+        )
+    if options.prototypes == "knn-vote":
+        out.append("Local scores are votes (knn-vote); the cosine is that of each class's nearest prototype.")
+    if evidence.blended > 1:
+        out.append(
+            f"On a border: {evidence.blended} regions are blended here, of which the nearest is shown."
+        )
+    return out

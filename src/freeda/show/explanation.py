@@ -1,0 +1,210 @@
+"""What `Segmentation.explain` returns: why one pixel got its word, as values, text, JSON and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+
+CLASSES = 3
+"""Classes whose references are listed, unless told otherwise."""
+REFERENCES = 5
+"""References listed for each of them, unless told otherwise."""
+_LINES = 10
+_NAME, _REFERENCE = 24, 80
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How one label did at the pixel."""
+
+    name: str
+    label: int
+    """Its number in `Segmentation.names`."""
+    score: float
+    """What decides: equal to `Segmentation.scores` at the pixel."""
+    local_score: float | None = None
+    """What the looks of the region say, 0 to 1: sigmoid(cosine with the prototypes), averaged over the
+    windows (see `local_scores` in matching.py). None for the background, which has no words."""
+    global_score: float | None = None
+    """What the windows as wholes say, -1 to 1: cosine of image and text, averaged. None as above."""
+    cosine: float | None = None
+    """Cosine of the region's feature and the prototypes, -1 to 1, averaged over windows; None as above."""
+    word: str | None = None
+    """The word that speaks for the label: of several in `others`, the best. None as above."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A row of the bank that stands behind a class."""
+
+    row: int
+    noun: str
+    caption: str
+    cosine: float
+    """Of the region's feature and this prototype, -1 to 1: what the ranking goes by."""
+    similarity: float
+    """Cosine of the class's text and this row's key, -1 to 1: what it was retrieved by."""
+    image: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    """(h, w, 3) uint8 RGB, the generated picture; None where the bank kept none."""
+    mask: npt.NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
+    """(h, w) bool: where the noun is in it."""
+
+    @property
+    def distance(self) -> float:
+        """1 - cosine: 0 to 2."""
+        return 1.0 - self.cosine
+
+
+@dataclass(frozen=True)
+class ClassReferences:
+    """The references of one class that look most like the region."""
+
+    name: str
+    retrieved: int
+    """How many rows of the bank were retrieved for the class; the nearest of them are listed."""
+    nearest: tuple[Reference, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation:
+    """Why one pixel got its word; `print` it, `draw` it, `save` it. A notebook shows its card."""
+
+    x: int
+    """Column in the photograph, from 0."""
+    y: int
+    """Row in the photograph, from 0."""
+    source: str | None
+    label: str
+    """The word it got."""
+    local_weight: float
+    """Share of the local score in every score; the global one has the rest."""
+    scores: tuple[ClassScore, ...]
+    """All labels, best first."""
+    without_global: str
+    """The word it would get with `local_weight=1`."""
+    only_global: str
+    """The word it would get with `local_weight=0`."""
+    windows: int
+    """Windows that cover the pixel and are averaged."""
+    references: tuple[ClassReferences, ...]
+    """Of the best classes; empty without a bank."""
+    notes: tuple[str, ...]
+    """What else bears on the numbers, one sentence each."""
+    region: npt.NDArray[np.bool_]
+    """(H, W) bool: the pixels that share this one's evidence, in the photograph."""
+    reach: npt.NDArray[np.bool_]
+    """(H, W) bool: all that was pooled for it: the superpixels that it lies in, one in each window."""
+    feature: npt.NDArray[np.float32]
+    """(D,) float32: mean of the unit features that the pixel averages."""
+    photo: npt.NDArray[np.uint8]
+    """(H, W, 3) uint8 RGB."""
+    colours: npt.NDArray[np.uint8]
+    """(labels, 3) uint8 RGB, as `Segmentation.palette`."""
+
+    @property
+    def margin(self) -> float:
+        """How far the best score is ahead of the next; infinity for a single label."""
+        return self.scores[0].score - self.scores[1].score if len(self.scores) > 1 else float("inf")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the pictures, as JSON-ready plain values."""
+        kept = ("x", "y", "source", "label", "local_weight", "without_global", "only_global", "windows")
+        pixels = int(self.region.sum())
+        return {
+            **{name: getattr(self, name) for name in kept},
+            "region": {"pixels": pixels, "share": pixels / self.region.size},
+            "scores": [asdict(score) for score in self.scores],
+            "references": [
+                {"name": one.name, "retrieved": one.retrieved, "nearest": [_plain(r) for r in one.nearest]}
+                for one in self.references
+            ],
+            "notes": list(self.notes),
+        }
+
+    def draw(self) -> npt.NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB: a card with the region, the scores and the nearest references."""
+        from .card import draw_card
+
+        return draw_card(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the card (.png, .jpg) or `to_dict` (.json), whole or not at all. Raises InputError."""
+        path = Path(path)
+        if path.suffix.lower() == ".json":
+            from ..files import atomic_path, to_json
+
+            with atomic_path(path) as temp:
+                temp.write_text(to_json(self.to_dict()), encoding="utf-8")
+            return path
+        if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            raise InputError(f"{path}: an explanation is written as .png, .jpg or .json, not '{path.suffix}'")
+        from .export import write_image
+
+        return write_image(path, self.draw())
+
+    def sentences(self) -> list[str]:
+        """What the numbers come to, a sentence each, the notes last."""
+        lead = f"{self.margin:.3f} ahead of {self.scores[1].name}, " if len(self.scores) > 1 else ""
+        return [
+            f"score = {self.local_weight:g} x local + {1 - self.local_weight:g} x global; {lead}"
+            f"averaged over {self.windows} window{'s' if self.windows > 1 else ''}.",
+            f"Without the global term: {self.without_global}; by it alone: {self.only_global}.",
+            *self.notes,
+        ]
+
+    @property
+    def _title(self) -> str:
+        of = f" of {self.source}" if self.source else ""
+        return f"pixel {self.x},{self.y}{of}: {self.label}"
+
+    def __repr__(self) -> str:
+        return f"<Explanation of {self._title}>"
+
+    def _repr_html_(self) -> str:
+        from .html import picture_html
+
+        return picture_html(self.draw(), self._title)
+
+    def __str__(self) -> str:
+        out = [self._title, ""]
+        out.append(f"{'':3} {'':{_NAME}} {'score':>7} {'local':>7} {'(cosine)':>9} {'global':>7}")
+        for place, one in enumerate(self.scores[:_LINES], start=1):
+            numbers = f"{one.score:7.3f}"
+            if one.local_score is not None and one.cosine is not None and one.global_score is not None:
+                cosine = f"({one.cosine:.3f})"
+                numbers += f" {one.local_score:7.3f} {cosine:>9} {one.global_score:7.3f}"
+            via = f"  by {one.word}" if one.word not in (None, one.name) else ""
+            out.append(f"{place:3} {_fitted(one.name, _NAME)} {numbers}{via}")
+        if len(self.scores) > _LINES:
+            out.append(f"    and {len(self.scores) - _LINES} more")
+        out += ["", *self.sentences()]
+        for group in self.references:
+            out += ["", f"{group.name}: nearest of {group.retrieved:,} references"]
+            out.append(f"{'cosine':>11} {'key':>7}  noun: caption")
+            for one_of in group.nearest:
+                told = _fitted(f"{one_of.noun}: {one_of.caption}", _REFERENCE).rstrip()
+                out.append(f"{one_of.cosine:11.3f} {one_of.similarity:7.3f}  {told}")
+        return "\n".join(out)
+
+
+def _plain(reference: Reference) -> Mapping[str, Any]:
+    """A reference without its picture, which is in the bank by its row."""
+    values = {f.name: getattr(reference, f.name) for f in fields(reference)}
+    return {**{n: v for n, v in values.items() if n not in ("image", "mask")}, "distance": reference.distance}
+
+
+def _fitted(text: str, columns: int) -> str:
+    """`text` in so many columns of a terminal, where letters may be two columns wide, or none."""
+    from rich.cells import cell_len, set_cell_size
+
+    text = " ".join(text.split())
+    return (
+        set_cell_size(text, columns) if cell_len(text) <= columns else set_cell_size(text, columns - 1) + "…"
+    )

@@ -1,0 +1,102 @@
+"""What every export is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ...files import to_json
+from ..overlay import number_areas
+from ..tiles import label_counts
+from .outline import Area, areas
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A labelled photograph, and where and how it is to be written. What several exports need is kept."""
+
+    labels: NDArray[Any]
+    """Integer (H, W), indices into `names`; pixels with any other value are left out of every export."""
+    names: Sequence[str]
+    colours: NDArray[np.uint8]
+    """(len(names), 3) RGB."""
+    photo: NDArray[np.uint8] | None = None
+    """(H, W, 3) RGB, where known."""
+    source: str | None = None
+    """The photograph's file, where known."""
+    folder: Path = Path()
+    """Where the files will lie: some name the photograph from there."""
+    stem: str = "image"
+    tolerance: float = 0.0
+    """Pixels by which polygons may leave the true outlines; 0 is exact."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.labels.shape[0], self.labels.shape[1]
+
+    @property
+    def file_name(self) -> str:
+        """The photograph's name without its folders."""
+        return Path(self.source).name if self.source else self.stem
+
+    @cached_property
+    def ids(self) -> NDArray[np.int32]:
+        """(H, W) int32: the label plus 1, 0 where it has no name."""
+        known = (self.labels >= 0) & (self.labels < len(self.names))
+        return np.where(known, self.labels.astype(np.int64) + 1, 0).astype(np.int32)
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int32]:
+        """(H, W) int32: the connected areas (`number_areas`)."""
+        return number_areas(self.labels, len(self.names))
+
+    @cached_property
+    def areas(self) -> dict[int, list[Area]]:
+        """By label, rising: its connected areas with their outlines as polygons with holes."""
+        found: dict[int, list[Area]] = {}
+        for area in areas(self.numbers, self.labels):
+            found.setdefault(area.label, []).append(area)
+        return dict(sorted(found.items()))
+
+    def pixels(self, label: int) -> int:
+        """How many pixels a label has."""
+        return self._counts[label]
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        return label_counts(self.labels, len(self.names)).tolist()
+
+    def simplified(self, ring: NDArray[Any]) -> NDArray[Any]:
+        """A closed ring (n, 2) with fewer corners, none of the old ones farther than `tolerance` from it.
+
+        Douglas and Peucker 1973, as in scikit-image. A ring that would vanish stays as it is.
+        """
+        if self.tolerance == 0:
+            return ring
+        from skimage.measure import approximate_polygon
+
+        few = approximate_polygon(np.concatenate([ring, ring[:1]]), self.tolerance)[:-1]
+        return few if len(few) >= 3 else ring
+
+
+def check(labels: NDArray[Any], photo: NDArray[Any] | None, tolerance: float) -> None:
+    """Raise InputError for arrays that do not fit together and for a tolerance below 0."""
+    if labels.ndim != 2 or labels.dtype.kind not in "iu" or not labels.size:
+        raise InputError(f"label map is {labels.dtype} {labels.shape}, expected integers (H, W)")
+    if photo is not None and photo.shape != (*labels.shape, 3):
+        raise InputError(f"label map has shape {labels.shape}, its photograph {photo.shape}")
+    if not 0 <= tolerance < float("inf"):
+        raise InputError(f"tolerance is {tolerance}: it must be 0 (exact) or some pixels more")
+
+
+def json_bytes(value: Any) -> bytes:
+    """`value` as JSON in one line, UTF-8: numbers by the thousand are no reading matter."""
+    return to_json(value, indent=None).encode("utf-8")

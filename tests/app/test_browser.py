@@ -1,0 +1,229 @@
+"""The page in a real browser: type words, see labels change, click a region, download files, by keyboard."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from freeda.app.samples import samples
+from freeda.segment import Segmentation
+
+QUICK = 300
+"""Milliseconds from the last letter to the new picture, on the miniature (issue: felt at once)."""
+
+
+def test_never_empty_and_as_the_library_says(page: Any, model: Any) -> None:
+    first = samples()[0]
+    names = first.words.split(", ")
+    result = model.segment(first.image, names)
+    by_share = sorted(names, key=lambda name: -result.shares[name])
+    assert page.legend() == by_share
+    shares = page.page.locator(".legend .share").all_inner_texts()
+    assert shares == [f"{100 * result.shares[name]:.1f} %" for name in by_share]
+    numbers = page.page.locator(".legend .chip").all_inner_texts()
+    assert numbers == [str(names.index(name) + 1) for name in by_share]
+    shown = set(page.page.locator(".badge").all_inner_texts())
+    assert shown == set(numbers)  # told apart by number, not by colour alone
+    paint = page.painted()
+    assert paint.shape[:2] == result.labels.shape
+    for name in names:
+        inside = paint[result.mask(name)]
+        colour = result.palette[names.index(name)]
+        close = np.abs(inside[:, :3].astype(int) - colour).max(axis=1) <= 3
+        assert close.mean() > 0.9, name  # the rest are borders
+
+
+def test_words_change_the_picture_at_once(page: Any) -> None:
+    before = page.painted()
+    page.type("sunset, water, tree, house, road")
+    assert sorted(page.legend()) == ["house", "road", "sunset", "tree", "water"]
+    heard = page.page.locator("[role=status].heard").inner_text()
+    assert "sunset" in heard and " %" in heard
+    page.type("night")
+    assert page.legend() == ["night"] and page.page.locator(".legend .share").inner_text() == "100.0 %"
+    assert not np.array_equal(page.painted(), before)
+    # A person types: every letter is an edit of its own. Timed from the last letter until it is painted.
+    page.words.fill("")
+    times = []
+    for word in ("grass, tree", "water, sky", "sunset, boat", "house, sand", "sunset, water, tree"):
+        page.type(word[:-1])
+        before_last = page.stamp()
+        page.words.press("End")
+        start = time.perf_counter()
+        page.page.keyboard.type(word[-1])
+        page.new_view(before_last)
+        times.append(1000 * (time.perf_counter() - start))
+    print(f"\nwords to picture: median {np.median(times):.0f} ms, worst {max(times):.0f} ms")
+    assert np.median(times) < QUICK
+
+
+def test_a_wrong_word_is_one_friendly_line(page: Any) -> None:
+    legend = page.legend()
+    page.type("tree, tree")
+    assert page.page.locator(".note").inner_text() == "class name 'tree' is given twice"
+    assert page.legend() == legend  # what was seen stays
+    page.type("<img src onerror>, tree")
+    assert "<img src onerror>" in page.legend()
+    assert page.page.locator(".legend img").count() == 0
+    page.click(0.5, 0.2)
+    page.page.wait_for_selector(".why .verdict")
+    assert "<img src onerror>" in page.page.locator(".why tbody").inner_text()
+    assert page.page.locator(".why img[onerror], .below img[onerror]").count() == 0
+
+
+def test_click_tells_why(page: Any) -> None:
+    page.click(0.3, 0.5)
+    page.page.wait_for_selector(".why .verdict")
+    assert "tree" in page.page.locator(".why .won").inner_text()
+    heard = page.page.locator("[role=status].heard").inner_text()  # what a screen reader says
+    assert heard.startswith("3 tree: ") and "ahead of" in heard
+    rows = page.page.locator(".why tbody th").all_inner_texts()
+    assert len(rows) == 4 and "tree" in rows[0]
+    assert (
+        "lobal term" in page.page.locator(".why").inner_text()
+        or "agree" in page.page.locator(".why").inner_text()
+    )
+    page.page.wait_for_selector("#studio .below .card img")  # drawn again from caption and seed
+    captions = page.page.locator("#studio .below .card figcaption").all_inner_texts()
+    assert len(captions) == 8 and any("tree" in text for text in captions[:4])
+    page.type("sunset, water")
+    assert page.page.locator(".why .verdict").count() == 0  # it was about other words
+
+
+def test_own_colours_and_opacities_reach_the_files(page: Any, tmp_path: Path) -> None:
+    page.page.evaluate(
+        """() => {
+        const row = [...document.querySelectorAll('.legend li')].find((li) => li.innerText.includes('tree'));
+        const colour = row.querySelector('input[type=color]');
+        colour.value = '#00ff00'; colour.dispatchEvent(new Event('input', {bubbles: true}));
+        const own = row.querySelector('.own');
+        own.value = 100; own.dispatchEvent(new Event('input', {bubbles: true}));
+    }"""
+    )
+    green = (page.painted() == [0, 255, 0, 255]).all(axis=-1)
+    assert 0.1 < green.mean() < 0.2
+    files = {}
+    for kind in ("overlay", "labels", "npz", "coco-panoptic"):
+        page.page.select_option(".kind", kind)
+        with page.page.expect_download() as waiting:
+            page.page.click(".download")
+        files[kind] = tmp_path / waiting.value.suggested_filename
+        waiting.value.save_as(files[kind])
+    page.type("sunset, water, tree, house, road")
+    with page.page.expect_download():  # of the words as they are now
+        page.page.click(".download")
+    assert files["overlay"].name == "scene-1.overlay.jpg"
+    picture = np.asarray(Image.open(files["overlay"])).astype(int)
+    assert (np.abs(picture - [0, 255, 0]).max(axis=-1) < 12).mean() > 0.05
+    labels = Image.open(files["labels"])
+    result = Segmentation.load_npz(files["npz"])
+    np.testing.assert_array_equal(np.asarray(labels), result.labels)
+    assert labels.getpalette()[3 * result.names.index("tree") :][:3] == [0, 255, 0]
+    with zipfile.ZipFile(files["coco-panoptic"]) as archive:
+        (record,) = [n for n in archive.namelist() if n.endswith(".json")]
+        assert len(archive.namelist()) == 2 and "annotations" in json.loads(archive.read(record))
+
+
+def test_everything_without_a_mouse(page: Any) -> None:
+    page.words.focus()
+    seen = []
+    for _ in range(60):
+        page.page.keyboard.press("Tab")
+        seen.append(
+            page.page.evaluate(
+                """() => {
+                const e = document.activeElement;
+                return e.getAttribute('aria-label') || [e.className, e.id, e.innerText].join(' ');
+            }"""
+            )
+        )
+        if seen[-1].startswith("download "):
+            page.page.evaluate("document.querySelector('.kind').value = 'labels'")
+            with page.page.expect_download() as waiting:
+                page.page.keyboard.press("Enter")
+            assert waiting.value.suggested_filename.endswith(".labels.png")
+        if seen[-1].startswith("The labelled picture"):
+            for _ in range(3):
+                page.page.keyboard.press("ArrowUp")
+            assert page.page.locator(".cursor").is_visible()
+            page.page.keyboard.press("Enter")
+            page.page.wait_for_selector(".why .verdict")
+    told = "\n".join(seen)
+    for part in (
+        "The labelled picture",
+        "sample",
+        "file",
+        "studio-opacity",
+        "Colour of tree",
+        "Opacity of tree",
+    ):
+        assert part in told, part
+    for part in ("Download", "Settings", "References"):
+        assert part in told or page.page.get_by_role("tab", name=part).count() == 1, part
+    before = page.stamp()
+    page.page.locator(".sample").nth(2).focus()
+    page.page.keyboard.press("Enter")
+    page.new_view(before)
+    page.page.wait_for_function("document.querySelector('.legend').innerText.includes('clock')")
+
+
+def test_sliders_do_what_they_say(page: Any, model: Any) -> None:
+    page.type("sunset, water, tree, house, road")
+    page.page.get_by_text("Settings").click()
+    for label, number, changes in (
+        ("Local weight", 0, {"local_weight": 0.0}),
+        ("References a word (K)", 1, {"local_weight": 0.0, "k": 1}),
+        ("Superpixel scale", 1000, {"local_weight": 0.0, "k": 1, "superpixels": 1000.0}),
+    ):
+        slider = page.page.get_by_label(label).locator("visible=true").last
+        before = page.stamp()
+        slider.focus()
+        page.page.keyboard.press("Home" if number < 10 else "End")
+        page.new_view(before)
+        if "superpixels" in changes:
+            changes["superpixels"] = replace(model.options.superpixels, scale=1000.0)
+        expected = model.segment(samples()[0].image, page.words.input_value().split(", "), **changes)
+        shown = dict(zip(page.legend(), page.page.locator(".legend .share").all_inner_texts(), strict=True))
+        for name, share in expected.shares.items():
+            assert shown[name] == (f"{100 * share:.1f} %" if share >= 0.0005 else shown[name]), (label, name)
+
+
+def test_the_offline_stage(page: Any) -> None:
+    page.page.get_by_role("tab", name="References").click()
+    page.page.locator("#caption textarea, #caption input").first.fill("a red house on the grass")
+    page.page.click("#draw")
+    page.page.wait_for_selector("#story .story")
+    titles = page.page.locator("#story h2").all_inner_texts()
+    assert [t.split("\n")[0].split(" ")[0] for t in titles] == ["Picture", "Word", "Masks"]
+    assert page.page.locator("#story .card").count() == 1 + 2 + 2
+    page.page.locator("#caption textarea, #caption input").first.fill("of the and")
+    page.page.click("#draw")
+    toast = page.page.wait_for_selector(".toast-body, [data-testid='toast-body']")
+    assert "no noun was found" in toast.inner_text()
+
+
+def test_search(page: Any) -> None:
+    page.page.get_by_role("tab", name="Bank").click()
+    page.page.locator("#query textarea, #query input").first.fill("cottage")
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_selector("#found .card img")
+    nouns = page.page.locator("#found h2").all_inner_texts()
+    assert nouns[0].startswith("home") and "similarity" in nouns[0]
+
+
+def test_a_phone(served: Any, browser: Any) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    phone = context.new_page()
+    phone.goto(served.url)
+    phone.wait_for_selector(".legend li")
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    picture, legend = (phone.locator(name).bounding_box() for name in (".picture", ".legend"))
+    assert picture["width"] > 300 and legend["y"] > picture["y"] + picture["height"] - 1
+    context.close()

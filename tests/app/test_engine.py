@@ -1,0 +1,169 @@
+"""What the page asks of the models: the same as the library answers, within its bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from freeda.app.engine import Engine, Knobs, safe_stem
+from freeda.app.limits import Limits
+from freeda.app.samples import samples
+from freeda.errors import InputError
+from freeda.images import read_image
+from freeda.segment import vocabulary
+from freeda.segment.vocabulary import WordEmbedder
+
+
+@pytest.fixture
+def engine(model: Any) -> Engine:
+    return Engine(model, Limits(megapixels=1, words=5, letters=200, scenes=2))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "secret-folder" / "photo.png"
+    path.parent.mkdir()
+    Image.fromarray(samples()[0].image).save(path)
+    return path
+
+
+def test_labels_are_the_librarys(engine: Engine, model: Any, photo: Path) -> None:
+    engine.open("me", photo, "photo.png")
+    for words, knobs, changes in (
+        ("sunset, water", Knobs(), {}),
+        ("sunset; water=sea\ntree,,", Knobs(0.5, 7, 100.0), {"local_weight": 0.5, "k": 7}),
+        ("house", Knobs(scale=20.0), {}),
+    ):
+        found = engine.label("me", words, knobs).result
+        assert found is not None
+        names = {"sunset": [], "water": ["sea"], "tree": []} if ";" in words else words.split(", ")
+        cut = model.options.superpixels
+        if knobs.scale is not None:
+            changes["superpixels"] = type(cut)(**{**vars(cut), "scale": knobs.scale})
+        expected = model.segment(photo, names, **changes)
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        assert found.names == expected.names
+
+
+def test_a_photograph_is_encoded_once(engine: Engine, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = []
+    encode = engine.model.encode
+    monkeypatch.setattr(engine.model, "encode", lambda *a, **k: times.append(1) or encode(*a, **k))
+    engine.open("me", photo, "photo.png")
+    for words in ("sunset", "sunset, water", "tree"):
+        engine.label("me", words, Knobs(local_weight=0.3, k=5))
+    assert len(times) == 1
+    before = engine.result("me")
+    assert engine.label("me", "tree", Knobs(local_weight=0.3, k=5)).turn == 3
+    assert engine.result("me")[1] is before[1]  # asked for already: what was said of it still holds
+    engine.label("me", "tree", Knobs(scale=30.0))
+    engine.label("me", "house", Knobs(scale=30.0))
+    assert len(times) == 2
+
+
+def test_words_are_read_once(engine: Engine, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    read = engine.model.encoders.clip.encode_text
+    monkeypatch.setattr(
+        engine.model.encoders.clip, "encode_text", lambda texts: asked.extend(texts) or read(texts)
+    )
+    engine.open("me", photo, "photo.png")
+    engine.label("me", "zebra crossing, windmill", Knobs())
+    first = len(asked)
+    engine.label("me", "windmill, zebra crossing, gate", Knobs())
+    n = len(engine.model.options.templates)
+    assert (first, len(asked)) == (2 * n, 3 * n)
+
+
+def test_not_all_words_are_kept_for_ever(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed = WordEmbedder(model.encoders.clip)
+    monkeypatch.setattr(vocabulary, "REMEMBERED", 3)
+    templates = ("a {}",)
+    first = embed(["a", "b", "c", "d", "e"], templates)  # more than are kept, and all of them answered
+    assert len(first) == 5 and len(embed._known) == 3
+    np.testing.assert_allclose(embed(["e", "a"], templates), first[[4, 0]], rtol=1e-4, atol=1e-5)
+    assert len(embed._known) == 3
+
+
+def test_visitors_do_not_meet_and_the_oldest_goes(engine: Engine, photo: Path) -> None:
+    engine.open("a", photo, "a.png")
+    engine.open("b", samples()[1].image, "b")
+    assert engine.opened("a").name == "a.png" and engine.opened("b").name == "b"
+    engine.open("c", photo, "c.png")
+    with pytest.raises(InputError, match="put away"):
+        engine.opened("a")
+    engine.close("b")
+    with pytest.raises(InputError, match="put away"):
+        engine.label("b", "tree", Knobs())
+    with pytest.raises(InputError, match="no labels yet"):
+        engine.result("c")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("  , ,", "at least one word"),
+        ("tree, Tree", "given twice"),
+        ("a, b, c, d, e, f", "6 words: at most 5"),
+        ("a=b=c=d=e=f", "6 words: at most 5"),
+        ("x" * 201, "201 characters: at most 200"),
+        ("tree\x00", "U+0000"),
+    ],
+)
+def test_bad_words(engine: Engine, words: str, says: str) -> None:
+    with pytest.raises(InputError, match=says.replace("+", r"\+")):
+        engine.names(words)
+
+
+def test_bad_photographs(engine: Engine, tmp_path: Path) -> None:
+    large = tmp_path / "large.png"
+    Image.new("1", (1200, 1000)).save(large)
+    with pytest.raises(InputError, match=r"large.png has 1.2 megapixels: at most 1,"):
+        engine.open("me", large, "large.png")
+    Image.new("1", (30_000, 30_000)).save(large)  # 110 kB that would be 2.7 GB
+    with pytest.raises(InputError, match=r"large.png has far too many megapixels: at most 1,"):
+        engine.open("me", large, "large.png")
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    with pytest.raises(InputError) as told:
+        engine.open("me", text, "text.png")
+    assert "not an image" in str(told.value) and str(tmp_path) not in str(told.value)
+
+
+def test_endpoint_keeps_nothing(engine: Engine, photo: Path) -> None:
+    result = engine.segment(photo, "sunset, tree", Knobs(local_weight=1.0))
+    assert result.options.local_weight == 1.0 and len(engine._open) == 0
+    assert np.array_equal(result.image, read_image(photo))
+
+
+def test_file_names_are_plain() -> None:
+    assert safe_stem("../../etc/pass wd.png") == "pass-wd"
+    assert safe_stem("Föhn <b>.jpg") == "F-hn-b"
+    assert safe_stem("...") == "photograph" and len(safe_stem("x" * 500)) == 60
+
+
+def test_a_later_click_and_other_words_end_the_drawing(engine: Engine) -> None:
+    from freeda.app.segment_tab import SegmentTab
+
+    class Drawing:
+        def stepwise(self, rows: Any) -> Any:
+            yield from [({}, True)] * 3
+
+    def click() -> Any:
+        steps = tab.pick(SimpleNamespace(x=10, y=10), SimpleNamespace(session_hash="me"))
+        assert "why" in next(steps)
+        return steps
+
+    tab: Any = SegmentTab(engine, Drawing(), None)  # type: ignore[arg-type]
+    engine.open("me", samples()[0].image, "scene")
+    engine.label("me", "sunset, water", Knobs())
+    assert len(list(click())) == 2
+    first, second = click(), click()
+    assert list(first) == []
+    engine.label("me", "tree", Knobs())
+    assert list(second) == []

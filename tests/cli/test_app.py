@@ -1,0 +1,59 @@
+"""`freeda app`: what it refuses, and that it serves until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from commands import refused, run
+
+
+def test_refusals(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason="the web page needs Gradio")
+    refused(run("app", "--port", 0), "port is 0", "1 and 65535")
+    refused(run("app", "--model", model, "--device", "cpu"), "no bank of its own", "--bank")
+    refused(run("app", "--bank", tmp_path / "no"), "no")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused(run("app", "--port", taken.getsockname()[1]), "cannot be served", str(taken.getsockname()[1]))
+
+
+def test_without_gradio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "freeda.app.page", raising=False)
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    refused(run("app"), "pip install 'freeda[app]'")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_serves_until_it_is_stopped(tmp_path: Path, stop: signal.Signals) -> None:
+    pytest.importorskip("gradio", reason="the web page needs Gradio")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    page = subprocess.Popen(
+        [sys.executable, "-m", "freeda", "app", "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    try:
+        assert page.stdout is not None
+        assert page.stdout.readline() == f"freeda is at http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"
+        assert list(tmp_path.glob("freeda-app-*"))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+            assert answer.status == 200 and b"freeda" in answer.read()
+        page.send_signal(stop)
+        _, errors = page.communicate(timeout=30)
+    finally:
+        page.kill()
+    assert "Traceback" not in errors and page.returncode in ((0, 130) if stop == signal.SIGINT else (143,))
+    assert not list(tmp_path.glob("freeda-app-*"))  # what visitors sent is gone

@@ -1,0 +1,74 @@
+"""`freeda export` and `freeda segment --export`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from commands import run
+from export_readers import read_geojson, read_yolo
+from freeda.segment import Segmentation
+
+
+@pytest.fixture
+def kept(model: Path, bank: Path, photo: Path, tmp_path: Path) -> Path:
+    """A photograph labelled by the command with some exports."""
+    out = tmp_path / "out"
+    args = ["--classes", "cat, dog", "--model", model, "--bank", bank, "--out", out, "--device", "cpu"]
+    done = run("segment", photo, *args, "--npz", "--export", "yolo", "--export", "geojson")
+    assert done.exit_code == 0, done.output
+    ends = ("geojson", "json", "labels.png", "npz", "overlay.jpg", "txt")
+    assert sorted(p.name for p in out.iterdir()) == [f"photo.{end}" for end in ends]
+    return out / "photo.npz"
+
+
+def test_the_same_files_either_way(kept: Path, tmp_path: Path) -> None:
+    done = run("export", kept, "--to", "yolo", "--to", "geojson", "--to", "labels", "--out", tmp_path / "b")
+    assert done.exit_code == 0, done.output
+    for name in ("photo.txt", "photo.geojson", "photo.labels.png"):
+        assert (tmp_path / "b" / name).read_bytes() == kept.with_name(name).read_bytes(), name
+        assert str(tmp_path / "b" / name) in done.output
+    labels = np.asarray(Image.open(kept.with_name("photo.labels.png")))
+    np.testing.assert_array_equal(read_yolo(tmp_path / "b" / "photo.txt", labels.shape), labels)
+    np.testing.assert_array_equal(read_geojson(tmp_path / "b" / "photo.geojson", labels.shape)[0], labels)
+
+
+def test_beside_the_file_and_simplified(kept: Path) -> None:
+    assert run("export", kept, "--to", "svg").exit_code == 0
+    exact = kept.with_suffix(".svg").read_bytes()
+    assert run("export", kept, "--to", "svg", "--tolerance", "2").exit_code == 0
+    assert kept.with_suffix(".svg").read_bytes() != exact
+
+
+def test_bad_input_is_one_line(kept: Path, tmp_path: Path, model: Path, photo: Path) -> None:
+    (tmp_path / "x.npz").write_text("no npz")
+    cases: list[tuple[list[Any], str]] = [
+        (["export", kept, "--to", "psd"], "there is no export 'psd'"),
+        (["export", kept, "--to", "npz"], "this very npz file"),
+        (["export", tmp_path / "gone.npz", "--to", "svg"], "gone.npz: no such file"),
+        (["export", tmp_path / "x.npz", "--to", "svg"], "not a saved segmentation"),
+        (["export", kept, kept, "--to", "svg", "--out", tmp_path / "c"], "two of these are called photo"),
+        (["segment", photo, "--classes", "a", "--export", "psd", "--model", model], "there is no export"),
+    ]
+    for arguments, told in cases:
+        done = run(*arguments)
+        assert done.exit_code == 2 and told in done.output and done.output.count("error:") == 1, done.output
+
+
+def test_no_model_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys; from freeda.cli import app\n"
+        "try: app(['export', sys.argv[1], '--to', 'svg'])\n"
+        "except SystemExit as e: print(e.code, 'transformers' in sys.modules)"
+    )
+    names, options = ("a",), __import__("freeda.options", fromlist=["x"]).SegmentOptions()
+    result = Segmentation(np.zeros((3, 4), np.int32), names, options, cut=np.zeros((3, 4), np.int64))
+    path = result.save_npz(tmp_path / "p.npz", keep="labels")
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "0 False", done.stderr

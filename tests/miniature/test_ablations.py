@@ -1,0 +1,271 @@
+"""The paper's ablations: what is measured is what the package's own ways give, kept parts are taken again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from freeda.collect.shard import load_models
+from freeda.errors import InputError
+from freeda.miniature import ablations, trial
+from freeda.miniature import world as world_module
+from freeda.miniature.ablations import PRESET, digest, mark, measure, write_page
+from freeda.miniature.axes import AXES, OWN, Axis, Variant
+from freeda.miniature.charts import WIDTH
+from freeda.miniature.findings import Findings, Row, chart, table
+from freeda.miniature.page import END
+from freeda.miniature.pictures import PairBank, draw, pairs_of, plan
+from freeda.miniature.scenes import CLASSES
+from freeda.miniature.world import World
+from freeda.model import FreeDA
+from freeda.options import parse_settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "ablations.md"
+QUICK = replace(PRESET, collect=replace(PRESET.collect, steps=2, batch_size=3))
+SMALL = Axis(
+    "small",
+    "Small",
+    "`k`",
+    (Variant("24"), Variant("2", ("k=2",)), Variant("slic", ("superpixels.algorithm=slic",))),
+    usual="24",
+    columns=("Pairs",),
+    shown=("24",),
+)
+
+
+def quiet(items: Sequence[Any], name: str) -> Iterable[Any]:
+    return items
+
+
+@pytest.fixture(scope="module")
+def models() -> Any:
+    return load_models(QUICK, QUICK.collect, "cpu")
+
+
+@pytest.fixture
+def world(models: Any, tmp_path: Path) -> World:
+    return World(7, 5, 2, QUICK, models, tmp_path, quiet)
+
+
+@pytest.mark.parametrize("axis", AXES, ids=lambda a: a.key)
+def test_every_axis_has_one_variant_that_changes_nothing(axis: Axis) -> None:
+    def parsed(v: Variant) -> tuple[object, ...]:
+        online, offline = parse_settings(v.online, PRESET.segment), parse_settings(v.offline, PRESET.collect)
+        return online, offline, v.share, v.source
+
+    plain = [v.name for v in axis.variants if parsed(v) == (PRESET.segment, PRESET.collect, 1.0, "bank")]
+    assert plain == [axis.usual]
+    # Two rows alike would measure nothing, and two of one name could not be told apart.
+    assert len({parsed(v) for v in axis.variants}) == len(axis.variants)
+    assert len({v.name for v in axis.variants}) == len(axis.variants) and {*axis.shown} <= {
+        v.name for v in axis.variants
+    }
+    places = [v.at is None for v in axis.variants]
+    assert all(places) or (not any(places) and axis.along)
+    for line in {v.line for v in axis.variants}:
+        at = [v.at for v in axis.variants if v.line == line and v.at is not None]
+        assert at == sorted(at)
+    assert max(v.share for v in axis.variants) <= world_module.MOST
+
+
+def test_the_page_has_a_place_and_pictures_for_every_axis() -> None:
+    text = PAGE.read_text("utf-8")
+    for axis in AXES:
+        assert mark(axis) in text and END in text.partition(mark(axis))[2]
+        assert PAGE.with_name(f"ablations-{axis.key}.png").exists()
+    assert len({a.key for a in AXES}) == len(AXES)
+
+
+def plain_iou(guesses: Sequence[Any], truths: Sequence[Any]) -> list[float]:
+    out = []
+    for c in range(len(CLASSES)):
+        both = sum(int(((g == c) & (t == c)).sum()) for g, t in zip(guesses, truths, strict=True))
+        union = sum(int(((g == c) | (t == c)).sum()) for g, t in zip(guesses, truths, strict=True))
+        out.append(both / union if union else float("nan"))
+    return out
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        Variant("usual"),
+        Variant("online", ("k=3", "local_weight=0.5", "prototypes=all", "superpixels.algorithm=none")),
+        Variant("offline", (OWN,), ("threshold=0.6", "key=caption"), share=0.4),
+        Variant("more", ("templates=simple", "superpixels.min_size=80"), ("templates=simple",), share=2.0),
+    ],
+    ids=lambda v: v.name,
+)
+def test_measured_as_the_model_labels(world: World, models: Any, variant: Variant) -> None:
+    n = {0.4: 2, 1.0: 5, 2.0: 10}[variant.share]
+    online = parse_settings(variant.online, QUICK.segment)
+    offline = parse_settings(variant.offline, QUICK.collect)
+    # All of it anew: captions by themselves, in the same batches, since rounding depends on these.
+    tasks = plan(trial.bank_captions(trial.bank_scenes(7, 10), 7), models.generator.tokenizer, 7)
+    drawn = list(draw(tasks, models, QUICK.collect, [QUICK.collect.attribution]))[:n]
+    pairs = pairs_of(drawn, models, offline)[0]
+    model = FreeDA(replace(QUICK, segment=online), models.encoders, PairBank(pairs))
+    scenes = trial.held_out(7, 2)
+    guesses = [model.segment(s.image, list(CLASSES)).labels for s in scenes]
+    found = world.measure(variant)
+    np.testing.assert_array_equal(found.iou, plain_iou(guesses, [s.labels for s in scenes]))
+    assert found.beside["Pairs"] == len(pairs) > 0 and found.beside["Captions"] == n
+    assert ("Labelled perfectly" in found.beside) == (online.superpixels.algorithm != "none")
+    regions = [s.max() + 1 for s in (model.encode(s.image).regions() for s in scenes)]
+    assert found.beside.get("Regions a scene", 0.0) == np.mean(regions)
+    labels, _ = world.label(variant, 1)
+    np.testing.assert_array_equal(labels, guesses[1])
+
+
+def test_class_means(world: World, models: Any) -> None:
+    pictures, described = world.pictures(5), trial.bank_scenes(7, 5)
+    for source in ("masks", "whole", "judge", "true", "rendered-whole"):
+        found = world.class_means(source)
+        assert found.shape == (len(CLASSES), models.encoders.dense.dim)
+        for c, word in enumerate(CLASSES):
+            rows: list[Any] = []
+            if source == "masks":
+                pairs = pairs_of(pictures, models, QUICK.collect)[0]
+                rows = [p.prototype for p in pairs if trial.CLASS_OF[p.noun] == word]
+            elif source == "rendered-whole":
+                seen = [s for s in described if (s.labels == c).any()]
+                features = [models.encoders.dense.encode(trial.pixels([s.image]))[0] for s in seen]
+                rows = [f.reshape(-1, f.shape[-1]).mean(0).numpy() for f in features]
+            elif source == "whole":
+                for p in pictures:
+                    if any(trial.CLASS_OF[n.lemma] == word for n, _ in p.task.nouns):
+                        rows.append(p.features.reshape(-1, p.features.shape[-1]).mean(0).numpy())
+            else:
+                named = {trial.CLASS_OF[n.lemma] for p in pictures for n, _ in p.task.nouns}
+                assert np.isnan(found[c]).all() or word in named
+                continue
+            if rows:
+                expected = np.mean(np.stack(rows).astype(np.float64), axis=0)
+                np.testing.assert_allclose(found[c], expected, rtol=1e-3, atol=1e-4)
+            else:
+                assert np.isnan(found[c]).all()
+    assert not np.allclose(world.class_means("judge"), world.class_means("whole"), equal_nan=True)
+    np.testing.assert_array_equal(
+        world.class_means("true"), trial.true_prototypes(models.encoders, described)
+    )
+    retrieved, means = (world.measure(Variant("x", source=s)) for s in ("bank", "masks"))
+    assert not np.array_equal(retrieved.iou, means.iou, equal_nan=True)
+
+
+def test_kept_pictures_are_the_drawn_ones(models: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    first = World(7, 5, 2, QUICK, models, tmp_path, quiet)
+    drawn = first.pictures(5)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["pictures-00000.npz", "pictures-00003.npz"]
+    monkeypatch.setattr(world_module, "draw", None)  # nothing is drawn again
+    again = World(7, 5, 2, QUICK, models, tmp_path, quiet)
+    for a, b in zip(drawn, again.pictures(5), strict=True):
+        assert a.task == b.task
+        np.testing.assert_array_equal(a.image, b.image)
+        np.testing.assert_array_equal(a.features, b.features)
+        np.testing.assert_array_equal(a.seen, b.seen)
+        way = QUICK.collect.attribution
+        np.testing.assert_array_equal(a.maps[way], b.maps[way])
+    with pytest.raises(TypeError):
+        again.pictures(10)
+
+
+def test_a_rerun_makes_only_what_is_missing(tmp_path: Path, monkeypatch: Any) -> None:
+    first = measure([SMALL], [1, 2], 4, 2, tmp_path, QUICK)
+    assert [len(r.iou) for r in first[0].rows] == [2, 2, 2] and first[0].scenes is not None
+    parts = sorted(tmp_path.rglob("small.json"))
+    assert [p.parent.name for p in parts] == ["seed-1", "seed-2"]
+    before = [p.read_bytes() for p in parts]
+    asked = []
+    original = World.measure
+
+    def counted(self: World, variant: Variant) -> Any:
+        asked.append((self.seed, variant.name))
+        return original(self, variant)
+
+    monkeypatch.setattr(World, "measure", counted)
+    assert repr(measure([SMALL], [1, 2], 4, 2, tmp_path, QUICK)) == repr(first) and asked == []
+    parts[1].unlink()
+    assert repr(measure([SMALL], [1, 2], 4, 2, tmp_path, QUICK)) == repr(first)
+    assert {seed for seed, _ in asked} == {2} and [p.read_bytes() for p in parts] == before
+    asked.clear()
+    parts[0].write_text("{damaged")
+    other = replace(SMALL, variants=(*SMALL.variants[:2], Variant("1", ("k=1",))))
+    found = measure([other], [1, 2], 4, 2, tmp_path, QUICK)
+    assert len(asked) == 6 and repr(found[0].rows[0].iou) == repr(first[0].rows[0].iou)
+
+
+def test_what_cannot_be_run_here_is_told(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    axis = replace(SMALL, variants=(Variant("24"), Variant("seeds", ("superpixels.algorithm=seeds",))))
+    (found,) = measure([axis], [1], 3, 2, tmp_path, QUICK)
+    assert "freeda[seeds]" in found.rows[1].error and "| seeds | superpixel algorithm" in table(found)
+    assert chart(found).shape[1] == WIDTH
+    assert not list(tmp_path.rglob("small.json"))  # measured once the package is there
+
+
+def test_runs_of_other_sizes_are_kept_apart(models: Any) -> None:
+    other = replace(QUICK, segment=replace(QUICK.segment, k=7))
+    asked = [(4, 2, QUICK), (5, 2, QUICK), (4, 3, QUICK), (4, 2, other), (4, 2, PRESET)]
+    assert len({digest(captions, scenes, preset, models) for captions, scenes, preset in asked}) == 5
+    assert digest(4, 2, QUICK, models) == digest(4, 2, QUICK, models)
+
+
+def rows_of(*values: tuple[str, list[float]], at: Sequence[float | None] | None = None) -> list[Row]:
+    out = []
+    for i, (name, things) in enumerate(values):
+        iou = [[v if c in ("car", "sky") else float("nan") for c in CLASSES] for v in things]
+        beside = [{"Captions": 5.0, "Pairs": 9.6 + i} for _ in things]
+        out.append(Row(Variant(name, at=at[i] if at else None), iou, beside))
+    return out
+
+
+def test_the_table() -> None:
+    found = Findings(SMALL, rows_of(("24", [0.5, 0.7]), ("2", [0.63, 0.75]), ("slic", [0.25, 0.75])))
+    assert table(found).splitlines() == [
+        "| `k` | mIoU | things | stuff | Difference (least to greatest) | Pairs |",
+        "|---|---|---|---|---|---|",
+        "| **24** | 0.600 | 0.600 | 0.600 | the preset's | 10 |",
+        "| 2 | 0.690 | 0.690 | 0.690 | +0.090 (+0.050 to +0.130) | 11 |",
+        "| slic | 0.500 | 0.500 | 0.500 | -0.100 (-0.250 to +0.050) | 12 |",
+    ]
+    one = Findings(SMALL, rows_of(("24", [0.5]), ("2", [0.75])))
+    assert "| 2 | 0.750 | 0.750 | 0.750 | +0.250 | 11 |" in table(one)
+
+
+def test_the_page_keeps_its_words(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n\n{mark(SMALL)}\nold\n{END}\n\nafter\n")
+    sheet = tmp_path / "parts" / "s.jpg"
+    sheet.parent.mkdir()
+    sheet.write_bytes(b"a sheet")
+    found = Findings(SMALL, rows_of(("24", [0.5]), ("2", [0.75])), sheet)
+    write_page(page, [found], "Told.")
+    text = page.read_text()
+    assert text.startswith(f"before\n\n{mark(SMALL)}\nTold.\n\n![Small: mIoU](page-small.png)\n\n| `k` |")
+    assert text.endswith(f"![Small: scenes](page-small-scenes.jpg)\n{END}\n\nafter\n")
+    assert (tmp_path / "page-small.png").exists()
+    assert (tmp_path / "page-small-scenes.jpg").read_bytes() == b"a sheet"
+    (tmp_path / "page-small.png").unlink()
+    page.write_text("no marks")
+    with pytest.raises(InputError, match="no place for the table"):
+        write_page(page, [found], "Told.")
+    assert page.read_text() == "no marks" and not (tmp_path / "page-small.png").exists()
+
+
+def test_the_command(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(ablations, "AXES", (SMALL,))
+    monkeypatch.setattr(ablations.measure, "__defaults__", (QUICK,))
+    app = typer.Typer()
+    app.command()(ablations.main)
+    given = ["--captions", "3", "--scenes", "2", "--seeds", "1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0 and "## Small" in done.stdout and "held-out scenes, seed 0." in done.stdout
+    assert CliRunner().invoke(app, [*given, "--only", "small"]).stdout == done.stdout
+    assert CliRunner().invoke(app, [*given, "--only", "nothing"]).exit_code == 2

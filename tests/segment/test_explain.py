@@ -1,0 +1,460 @@
+"""Explanations: their numbers against the label map, the scores and the plain reference; what they refuse."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from freeda.bank import Bank
+from freeda.bank.layers import GrownBank, LayeredBank
+from freeda.errors import BankError, InputError
+from freeda.model import FreeDA
+from freeda.options import SegmentOptions, Superpixels
+from freeda.segment import Segmentation, Vocabulary
+from freeda.segment.refine import affinity, influence
+
+_spec = importlib.util.spec_from_file_location("reference", Path(__file__).with_name("reference.py"))
+assert _spec is not None and _spec.loader is not None
+reference = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(reference)
+
+RNG = np.random.default_rng(0)
+IMAGE = np.kron(RNG.integers(0, 256, (6, 9, 3)), np.ones((11, 11, 1))).astype(np.uint8)
+PIXELS = Superpixels(scale=10.0, sigma=0.3, min_size=1)
+CLASSES = {"cat": ["puss"], "dog": [], "wooden table": [], "sky": []}
+
+
+@pytest.fixture(scope="module")
+def result(tiny_model: Any) -> Segmentation:
+    return tiny_model.segment(IMAGE, CLASSES)
+
+
+def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    coarse = rng.integers(0, 256, (1 + height // 7, 1 + width // 7, 3))
+    image = np.kron(coarse, np.ones((8, 8, 1)))[:height, :width] + rng.normal(0, 6, (height, width, 3))
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def random_vocabulary(rng: np.random.Generator, n: int, several: bool, others: int) -> Vocabulary:
+    text = rng.normal(size=(n, 20)).astype(np.float32)
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    owner = np.repeat(np.arange(n), rng.integers(1, 4, n)) if several else None
+    label = np.minimum(np.arange(n), n - others) if 0 < others < n else None
+    names = tuple(f"class {i}" for i in range(n if label is None else label.max() + 1))
+    prototypes = rng.normal(size=(n if owner is None else len(owner), 24)).astype(np.float32)
+    return Vocabulary(names, text, prototypes, owner=owner, label=label)
+
+
+def plain_planes(model: Any, scene: Any, vocabulary: Vocabulary, options: SegmentOptions) -> np.ndarray:
+    """(2, T, H, W): ensemble and local scores of every text row, by the plain reference."""
+    working = scene.working_image()
+    planes = reference.merged(
+        model.encoders, working, vocabulary.text_embeddings, reference.prototypes_by_row(vocabulary), options
+    )
+    out: np.ndarray = reference.resized(reference.refined(planes, working, options), scene.size).numpy()
+    return out
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    height=st.integers(1, 30),
+    width=st.integers(1, 30),
+    window=st.sampled_from([None, 16]),
+    stride=st.integers(9, 16),
+    short_side=st.sampled_from([None, 12, 24]),
+    local_weight=st.sampled_from([0.0, 0.3, 0.8, 1.0]),
+    prototypes=st.sampled_from(["mean", "all", "knn-vote"]),
+    max_share=st.sampled_from([0.4, 1.0]),
+    background=st.sampled_from(["none", "constant", "local", "local-of-winner"]),
+    background_threshold=st.sampled_from([0.3, 0.5]),
+    refine=st.sampled_from(["none", "none", "pamr"]),
+    classes=st.integers(1, 5),
+    others=st.integers(0, 2),
+    algorithm=st.sampled_from(["felzenszwalb", "none"]),
+    seed=st.integers(0, 10**6),
+)
+def test_every_number_is_the_reference_s(
+    tiny_model: Any,
+    height: int,
+    width: int,
+    classes: int,
+    others: int,
+    algorithm: str,
+    seed: int,
+    **given: Any,
+) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = Superpixels(algorithm, scale=10.0, sigma=0.3, min_size=1)
+    options = SegmentOptions(
+        superpixels=pixels, long_side=60, refine_iterations=2, refine_dilations=(1, 2), **given
+    )
+    encoding = {
+        n: getattr(options, n) for n in ("superpixels", "short_side", "long_side", "window", "stride")
+    }
+    vocabulary = random_vocabulary(rng, classes, options.prototypes != "mean", others)
+    scene = tiny_model.encode(picture(rng, height, width), **encoding)
+    late = {n: v for n, v in given.items() if n not in encoding and n != "prototypes"}
+    made = replace(vocabulary, options=options)
+    result = scene.segment(made, **late, refine_iterations=2, refine_dilations=(1, 2))
+    x, y = int(rng.integers(width)), int(rng.integers(height))
+    told = result.explain(x, y)
+
+    # Bit for bit what `scores` says, and the label map.
+    dense = result.scores()[:, y, x]
+    assert {s.name: s.score for s in told.scores} == dict(zip(result.names, dense.tolist(), strict=True))
+    assert told.label == result.names[result.labels[y, x]]
+    assert [s.score for s in told.scores] == sorted(dense.tolist(), reverse=True)
+    assert all(result.names[s.label] == s.name for s in told.scores)
+    if told.margin > 1e-5:
+        assert told.scores[0].name == told.label
+
+    # The parts, against loops.
+    own = plain_planes(tiny_model, scene, vocabulary, result.options)
+    whole = plain_planes(tiny_model, scene, vocabulary, replace(result.options, local_weight=0.0))
+    rows = vocabulary.row_labels
+    for s in told.scores:
+        if s.name == "background" and result.options.background != "none":
+            assert s.local_score is None and s.cosine is None and s.global_score is None
+            continue
+        assert s.local_score is not None and s.global_score is not None
+        near = [t for t in np.flatnonzero(rows == s.label) if abs(own[0, t, y, x] - s.score) < 1e-4]
+        assert any(
+            math.isclose(s.local_score, own[1, t, y, x], abs_tol=3e-5)
+            and math.isclose(s.global_score, whole[0, t, y, x], abs_tol=3e-5)
+            for t in near
+        )
+        weight = result.options.local_weight
+        assert math.isclose(weight * s.local_score + (1 - weight) * s.global_score, s.score, abs_tol=1e-5)
+
+    # What would have won otherwise is what labelling otherwise says.
+    for other, name in ((1.0, told.without_global), (0.0, told.only_global)):
+        again = scene.segment(
+            made, **{**late, "local_weight": other}, refine_iterations=2, refine_dilations=(1, 2)
+        )
+        top = np.sort(again.scores()[:, y, x])
+        if len(top) == 1 or top[-1] - top[-2] > 1e-5:
+            assert name == again.names[again.labels[y, x]]
+
+    assert told.region[y, x] and told.reach[y, x] and told.region.shape == (height, width)
+    assert not (told.region & ~told.reach).any()
+
+
+@pytest.mark.parametrize("max_share", [0.0, 0.4, 1.0])
+def test_the_cosine_of_a_single_region(tiny_model: Any, max_share: float) -> None:
+    """One window at its own size: a region's cosine is behind its local score, and is a loop's."""
+    rng = np.random.default_rng(3)
+    image, vocabulary = picture(rng, 40, 40), random_vocabulary(rng, 4, True, 0)
+    scene = tiny_model.encode(
+        image, superpixels=Superpixels("slic", n_segments=4), window=None, short_side=None
+    )
+    made = replace(vocabulary, options=SegmentOptions(prototypes="all"))
+    result = scene.segment(made, max_share=max_share)
+    told = result.explain(20, 20)
+    assert told.windows == 1 and told.region.sum() > 100 and np.array_equal(told.region, told.reach)
+    assert math.isclose(float(np.linalg.norm(told.feature)), 1.0, abs_tol=1e-5)
+    groups = reference.prototypes_by_row(vocabulary)
+    for s in told.scores:
+        near = [reference.cosine(told.feature, p) for p in groups[s.label]]
+        cosine = max_share * max(near) + (1 - max_share) * sum(near) / len(near)
+        assert s.cosine is not None and s.local_score is not None
+        assert math.isclose(s.cosine, cosine, abs_tol=1e-5)
+        assert math.isclose(s.local_score, reference.sigmoid(cosine), abs_tol=1e-5)
+
+
+def test_of_equal_scores_the_label_that_was_given_is_first(tiny_model: Any) -> None:
+    vocabulary = random_vocabulary(np.random.default_rng(0), 3, False, 0)
+    for array in (vocabulary.text_embeddings, vocabulary.prototypes):
+        array[:] = array[0]
+    result = tiny_model.encode(IMAGE).segment(replace(vocabulary, options=SegmentOptions()))
+    for label in range(3):
+        given = replace(result, labels=np.full_like(result.labels, label))
+        told = given.explain(40, 30, references=0)
+        assert told.margin == 0 and [s.label for s in told.scores] == sorted(
+            range(3), key=lambda i: i != label
+        )
+
+
+def test_windows_and_borders_are_told(tiny_model: Any) -> None:
+    image = picture(np.random.default_rng(5), 96, 48)
+    scene = tiny_model.encode(image, superpixels=PIXELS, short_side=None, window=48, stride=24)
+    result = scene.segment(["cat", "dog"])
+    assert result.explain(10, 5).windows == 1 and result.explain(10, 47).windows == 2
+    atoms = scene.mosaic.atoms
+    for x, y in ((10, 5), (30, 47), (20, 95)):
+        told = result.explain(x, y)
+        assert np.array_equal(told.region, atoms == atoms[y, x])
+        # All that was pooled: every superpixel, of any covering window, that the pixel lies in.
+        columns = set(scene.mosaic.local[atoms[y, x]].indices.tolist())
+        pooled = [bool(columns & set(scene.mosaic.local[a].indices.tolist())) for a in range(atoms.max() + 1)]
+        assert np.array_equal(told.reach, np.array(pooled)[atoms])
+    enlarged = tiny_model.encode(image, superpixels=PIXELS, short_side=16).segment(["cat", "dog"])
+    notes = {n for y in range(96) for n in enlarged.explain(24, y, references=0).notes if "border" in n}
+    assert notes and all("regions are blended here" in note for note in notes)
+    assert any(" 2 regions" in note for note in notes)
+
+
+def test_references_are_the_nearest_of_those_retrieved(tiny_model: Any, result: Segmentation) -> None:
+    told = result.explain(40, 30, classes=2, references=3)
+    assert [g.name for g in told.references] == [s.name for s in told.scores[:2]]
+    bank = tiny_model.bank
+    for group, score in zip(told.references, told.scores, strict=False):
+        text = result.vocabulary.text_embeddings[score.label]
+        by_key = sorted(range(len(bank)), key=lambda i: (-float(text @ bank.keys[i].astype(np.float32)), i))
+        retrieved = by_key[: result.options.k]
+        assert group.retrieved == len(retrieved) == 5
+        feature = told.feature.astype(float)
+
+        def alike(i: int, feature: np.ndarray = feature) -> float:
+            p = bank.prototypes[i].astype(float)
+            return float(feature @ p) / float(np.linalg.norm(p))
+
+        want = sorted(retrieved, key=lambda i: -alike(i))[:3]
+        assert sorted(want) == sorted(r.row for r in group.nearest)
+        for r in group.nearest:
+            row = bank.row(r.row)
+            assert (r.noun, r.caption) == (row["noun"], row["caption"]) and r.image is None and r.mask is None
+            assert math.isclose(r.cosine, alike(r.row), abs_tol=1e-5) and math.isclose(
+                r.distance, 1 - r.cosine
+            )
+            key = row["key"].astype(np.float32)
+            assert math.isclose(r.similarity, float(text @ key), abs_tol=1e-4)
+        assert [r.cosine for r in group.nearest] == sorted((r.cosine for r in group.nearest), reverse=True)
+    assert not result.explain(40, 30, classes=0).references
+    assert not result.explain(40, 30, references=0).references
+    everything = result.explain(40, 30, classes=99, references=99)
+    assert [len(g.nearest) for g in everything.references] == [5] * 4
+
+
+@pytest.mark.parametrize("prototypes", ["mean", "k-means", "all", "knn-vote"])
+def test_the_bank_is_known_again(tiny_model: Any, prototypes: str) -> None:
+    result = tiny_model.segment(
+        IMAGE, CLASSES, prototypes=prototypes, clusters=2, min_similarity=0.9, others="rest"
+    )
+    told = result.explain(3, 4)
+    assert told.references and not any("another bank" in note for note in told.notes)
+    assert ("votes" in " ".join(told.notes)) == (prototypes == "knn-vote")
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    dilations=st.sampled_from([(1,), (1, 3), (2, 12)]),
+    iterations=st.integers(0, 3),
+    seed=st.integers(0, 10**6),
+)
+def test_influence_is_the_transpose_of_refinement(
+    height: int, width: int, dilations: tuple[int, ...], iterations: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    image, plane = picture(rng, height, width), rng.normal(size=(height, width))
+    start = np.zeros((height, width))
+    y, x = int(rng.integers(height)), int(rng.integers(width))
+    start[y, x] = 1.0
+    share = influence(start, affinity(image, dilations), dilations, iterations)
+    assert math.isclose(float(share.sum()), 1.0, abs_tol=1e-5)
+    refined = reference.pamr(image, plane, dilations, iterations)
+    assert math.isclose(float((share * plane).sum()), float(refined[y, x]), abs_tol=1e-4)
+
+
+def test_the_share_of_the_own_region_after_refinement(tiny_model: Any) -> None:
+    scene = tiny_model.encode(picture(np.random.default_rng(7), 24, 24), superpixels=PIXELS, short_side=None)
+    result = scene.segment(["cat", "dog"], refine="pamr", refine_iterations=2, refine_dilations=(1, 2))
+    atoms, said = scene.mosaic.atoms, set()
+    for x, y in ((3, 4), (12, 12), (20, 9)):
+        own = (atoms == atoms[y, x]).astype(float)
+        share = reference.pamr(scene.working_image(), own, (1, 2), 2)[y, x]
+        told = [
+            note for note in result.explain(x, y, references=0).notes if note.startswith("Refined (pamr)")
+        ]
+        assert len(told) == 1 and f": {100 * share:.0f} % of the scores" in told[0]
+        said.add(told[0])
+    assert len(said) > 1
+
+
+def test_others_names_the_word_that_spoke(tiny_model: Any) -> None:
+    result = tiny_model.segment(IMAGE, ["cat"], others="rest", other_words=("boat", "car", "house"))
+    told = result.explain(40, 30)
+    rest = next(s for s in told.scores if s.name == "rest")
+    rows = {w: tiny_model.segment(IMAGE, [w]).scores()[0, 30, 40] for w in ("boat", "car", "house")}
+    assert rest.word == max(rows, key=lambda w: rows[w])
+    assert f"by {rest.word}" in str(told)
+    assert next(s for s in told.scores if s.name == "cat").word == "cat"
+
+
+def test_a_saved_segmentation_explains_itself(
+    tiny_model: Any, tiny_bank: Path, result: Segmentation, tmp_path: Path
+) -> None:
+    again = Segmentation.load_npz(result.save_npz(tmp_path / "r.npz"))
+    bare, whole = again.explain(40, 30), result.explain(40, 30)
+    assert bare.scores == whole.scores and not bare.references
+    assert any("No bank is at hand" in note for note in bare.notes)
+    for bank in (tiny_bank, str(tiny_bank), Bank.open(tiny_bank)):
+        told = again.explain(40, 30, bank)
+        assert told.references == whole.references and told.to_dict() == whole.to_dict()
+    for keep in ("image", "labels"):
+        less = Segmentation.load_npz(result.save_npz(tmp_path / keep, keep=keep))
+        with pytest.raises(InputError, match="without its scene"):
+            less.explain(40, 30)
+
+
+class Shuffled:
+    """The same keys, other prototypes."""
+
+    def __init__(self, bank: Any) -> None:
+        self.bank, self.prototypes = bank, np.array(bank.prototypes)[::-1].copy() + 1
+
+    def __len__(self) -> int:
+        return len(self.bank)
+
+    def search(self, queries: Any, k: int) -> Any:
+        return self.bank.search(queries, k)
+
+
+def test_another_bank_is_told(tiny_model: Any, result: Segmentation, tmp_path: Path) -> None:
+    other: Any = Shuffled(tiny_model.bank)
+    with pytest.raises(InputError, match="made with another bank"):
+        result.explain(1, 1, other)
+    mine = replace(result, scene=replace(result.scene, bank=other)).explain(1, 1)
+    assert not mine.references and any("another bank than the model's" in note for note in mine.notes)
+    for share, same in ((0.01, True), (0.05, False)):  # another rounding is no other bank
+        other.prototypes = np.array(tiny_model.bank.prototypes, np.float32) * (1 + share)
+        told = replace(result, scene=replace(result.scene, bank=other)).explain(1, 1)
+        assert bool(told.references) == same
+    foreign = replace(result, models={**result.models, "clip": {"id": "a/b-c", "revision": None}})
+    with pytest.raises(BankError, match="built with"):
+        foreign.explain(1, 1, tiny_model.bank)
+    with pytest.raises(BankError):
+        result.explain(1, 1, tmp_path / "nowhere")
+
+
+def test_a_bank_that_knows_no_rows(tiny_model: Any, result: Segmentation) -> None:
+    class Mute(Shuffled):
+        def __init__(self, bank: Any) -> None:
+            self.bank, self.prototypes = bank, bank.prototypes
+
+    told = result.explain(1, 1, Mute(tiny_model.bank))
+    assert told.references and all(r.noun == "" for g in told.references for r in g.nearest)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "says"),
+    [
+        (99, 0, "x is 99: this photograph is 99 pixels wide, so 0 to 98"),
+        (-1, 0, "x is -1"),
+        (0, 66, "y is 66: this photograph is 66 pixels high, so 0 to 65"),
+        (1.5, 0, "x is 1.5: it must be a whole number"),
+        ("3", 0, "x is '3'"),
+    ],
+)
+def test_places_that_are_none(result: Segmentation, x: Any, y: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        result.explain(x, y)
+
+
+def test_counts_that_are_none(result: Segmentation) -> None:
+    for wrong in ({"classes": -1}, {"references": -1}):
+        with pytest.raises(InputError, match="must be 0 or more"):
+            result.explain(0, 0, **wrong)
+    assert result.explain(np.int64(3), np.uint8(4)).x == 3
+
+
+def test_it_prints_and_saves(result: Segmentation, tmp_path: Path) -> None:
+    told = result.explain(40, 30)
+    text = str(told)
+    for s in told.scores:
+        assert s.name in text and f"{s.score:.3f}" in text and f"({s.cosine:.3f})" in text
+    for group in told.references:
+        assert f"nearest of {group.retrieved} references" in text
+        assert all(r.caption in text for r in group.nearest)
+    assert f"Without the global term: {told.without_global}; by it alone: {told.only_global}." in text
+    assert json.loads(told.save(tmp_path / "e.json").read_text()) == told.to_dict()
+    assert told.save(tmp_path / "e.png").is_file() and told.save(tmp_path / "e.jpg").is_file()
+    assert repr(told) == f"<Explanation of pixel 40,30: {told.label}>" and len(text.splitlines()) > 10
+    shown = re.fullmatch(
+        r'<img alt="pixel 40,30: (.*)" style="[^"]*" src="data:image/jpeg;base64,(.*)">', told._repr_html_()
+    )
+    assert shown is not None and shown[1] == told.label
+    assert base64.b64decode(shown[2]) == (tmp_path / "e.jpg").read_bytes()
+    with pytest.raises(InputError, match=r"e\.txt: an explanation is written as"):
+        told.save(tmp_path / "e.txt")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e.jpg", "e.json", "e.png"]
+
+
+def test_many_and_odd_names(tiny_model: Any) -> None:
+    names = [f"class {i}" for i in range(12)] + ["größe 🙂", "猫" * 4, "a very long name of a class that"]
+    told = tiny_model.segment(IMAGE, names).explain(0, 0)
+    assert "and 5 more" in str(told) and len(told.scores) == 15
+    assert all(len(line) < 140 for line in str(told).splitlines() if "more" not in line)
+    assert tiny_model.segment(IMAGE, ["cat"]).explain(0, 0).margin == math.inf
+
+
+def test_a_layered_bank_tells_its_rows(tiny_bank: Path, tiny_model: Any) -> None:
+    bank = Bank.open(tiny_bank)
+    both = LayeredBank([bank, bank])
+    for i in (0, 39, 40, 79, -1):
+        assert both.row(i)["caption"] == bank.row(i % 40)["caption"]
+    for i in (80, -81):
+        with pytest.raises(IndexError):
+            both.row(i)
+
+
+class Pictured(Shuffled):
+    """The bank itself, as if it had kept pictures."""
+
+    def __init__(self, bank: Any, image: bytes, mask: bytes) -> None:
+        self.bank, self.prototypes, self.path = bank, bank.prototypes, bank.path
+        self.kept = {"image": image, "mask": mask}
+
+    def row(self, i: int) -> dict[str, Any]:
+        return {**self.bank.row(i), **self.kept}
+
+
+def encoded(picture: np.ndarray, kind: str) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, format=kind)
+    return out.getvalue()
+
+
+def test_kept_pictures_come_along(tiny_model: Any, result: Segmentation) -> None:
+    image, mask = np.full((20, 30, 3), 200, np.uint8), np.eye(20, 30, dtype=bool)
+    bank = Pictured(tiny_model.bank, encoded(image, "JPEG"), encoded(mask, "PNG"))
+    told, bare = result.explain(5, 5, bank), result.explain(5, 5)
+    for one in (r for group in told.references for r in group.nearest):
+        assert one.image is not None and one.image.shape == (20, 30, 3) and one.image.dtype == np.uint8
+        assert one.mask is not None and np.array_equal(one.mask, mask)
+    assert told.to_dict() == bare.to_dict()
+    assert told.draw().shape[0] > bare.draw().shape[0]
+    for broken in (b"no picture", encoded(mask[:10], "PNG")):
+        with pytest.raises(BankError, match=r"the picture of row [0-9]+ is damaged"):
+            result.explain(5, 5, Pictured(tiny_model.bank, bank.kept["image"], broken))
+
+
+def test_words_that_were_grown(tiny_model: Any, tiny_bank: Path) -> None:
+    """A grown bank answers with its layer's few rows, and places left over are no references."""
+    bank = Bank.open(tiny_bank)
+    grown = GrownBank(bank, bank)
+    model = FreeDA(tiny_model.preset, tiny_model.encoders, grown)
+    result = model.segment(IMAGE, ["cat", "dog"], templates=("a photo of a {}.",), k=80)
+    told = result.explain(0, 0, references=99)
+    assert len(told.references) == 2
+    for group in told.references:
+        label = result.names.index(group.name)
+        answer = grown.search(result.vocabulary.text_embeddings[[label]], 80)[1][0].tolist()
+        rows = [row for row in answer if row >= 0]
+        assert 8 <= len(rows) < 80  # the word's own eight, and words that random models hold for the same
+        assert group.retrieved == len(rows) and sorted(r.row for r in group.nearest) == sorted(rows)
+        assert all(r.noun == bank.nouns[r.row % 40] for r in group.nearest)
