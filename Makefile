@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo
+# Tests run side by side, a file on one core.
+JOBS ?= -n logical --maxprocesses 4 --dist loadfile
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -16,10 +18,10 @@ demo: $(READY)  ## Tell the whole story on the bundled miniature; pictures and r
 	$(BIN)/freeda demo --out $(OUT) $(ARGS)
 
 test: $(READY)  ## Run the tests (ARGS="-k name" and the like are passed on)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(JOBS) $(ARGS)
 
 test-all: $(READY)  ## Run the tests with the slow ones
-	$(BIN)/python -m pytest --slow $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(JOBS) --slow $(ARGS)
 
 check: $(READY)  ## Lint with ruff and check types with mypy
 	$(BIN)/ruff check .

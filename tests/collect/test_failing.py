@@ -235,14 +235,14 @@ def test_settings_of_an_older_version_count_as_defaults(tmp_path: Path) -> None:
     for name in ("threshold_rule", "min_contrast", "superpixels"):
         del old["options"][name]
     old["options"]["batch_size"] = 99  # once recorded, though the rows do not depend on it
-    assert plan._difference(plan._with_defaults(old), new) == ""
+    assert first_difference(plan._with_defaults(old), new) == ""
     other = json.loads(json.dumps(new))
     other["options"]["superpixels"]["scale"] = 7.0
     del other["options"]["superpixels"]["sigma"]
-    assert plan._difference(plan._with_defaults(other), new).startswith("options.superpixels.scale was 7.0")
+    assert first_difference(plan._with_defaults(other), new).startswith("options.superpixels.scale was 7.0")
     changed = json.loads(json.dumps(new))
     changed["options"]["threshold_rule"] = "otsu"
-    assert "threshold_rule" in plan._difference(plan._with_defaults(old), changed)
+    assert "threshold_rule" in first_difference(plan._with_defaults(old), changed)
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -1,0 +1,167 @@
+"""The engines share out work of any kind alike: results, notes, errors, deaths."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.conftest import TESTS
+from freeda.engines import ENGINES, Work, find_engine
+from freeda.errors import FreedaError, InputError, WorkerError
+
+
+@pytest.fixture(autouse=True)
+def found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", TESTS)  # where worker processes find the toys
+
+
+def share(engine: str, out: Path, pieces: list[dict[str, Any]], **first: Any) -> tuple[list[Any], list[Any]]:
+    """What was made and noted by two workers."""
+    reads = ("words.txt",) if first.get("reads") else ()
+    made: list[Any] = []
+    notes: list[Any] = []
+    work = Work("engines.toys", first, out, "pieces made so far", reads)
+    find_engine(engine, "cpu", 2).share_out(work, pieces, made.append, notes.append)
+    return made, notes
+
+
+def squares(out: Path) -> dict[str, str]:
+    return {path.stem: path.read_text() for path in (out / "deep").iterdir()}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_piece_once(tmp_path: Path, engine: str, cluster: Any, capfd: Any) -> None:
+    (tmp_path / "words.txt").write_text(" said")
+    made, notes = share(engine, tmp_path, [{"number": i} for i in range(8)], reads=True)
+    assert sorted(m["number"] for m in made) == list(range(8))
+    assert squares(tmp_path) == {str(i): f"{i * i} said" for i in range(8)}
+    assert sorted(notes) == [[i, part] for i in range(8) for part in range(3)]
+    processes = {m["process"] for m in made}
+    assert os.getpid() not in processes and len(processes) <= 2
+    # Loaded once: what a worker counts goes on from piece to piece.
+    for process in processes:
+        assert [m["times"] for m in made if m["process"] == process] == list(
+            range(1, 1 + sum(m["process"] == process for m in made))
+        )
+    if engine == "ray":
+        assert {m["threads"] for m in made} == {"1"}
+        assert capfd.readouterr() == ("", "")
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "words.txt"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("piece", "first", "kind", "says"),
+    [
+        ({"raise": "photo.jpg: not an image"}, {}, InputError, "photo.jpg: not an image"),
+        ({"stumble": "x"}, {}, WorkerError, "worker.* failed: KeyError: 'x'"),
+        ({}, {"fails": "weights"}, InputError, "weights: not there"),
+    ],
+    ids=["one of ours", "any other", "while it loads"],
+)
+def test_an_error_is_the_error(
+    tmp_path: Path, engine: str, cluster: Any, piece: Any, first: Any, kind: type[FreedaError], says: str
+) -> None:
+    with pytest.raises(kind, match=says) as error:
+        share(engine, tmp_path, [{"number": 0}, {"number": 1, **piece}], **first)
+    assert type(error.value) is kind and "\n" not in str(error.value)
+    assert kind is WorkerError or str(error.value) == says
+
+
+def test_a_dead_worker_s_piece_is_made_by_another(tmp_path: Path, cluster: Any, capfd: Any) -> None:
+    pieces: list[dict[str, Any]] = [{"number": i} for i in range(5)]
+    pieces[3]["once"] = str(tmp_path / "killed")
+    out = tmp_path / "out"
+    made, notes = share("ray", out, pieces)
+    assert (tmp_path / "killed").exists()
+    assert sorted(m["number"] for m in made) == list(range(5)) and len({m["process"] for m in made}) >= 2
+    assert squares(out) == {str(i): str(i * i) for i in range(5)}
+    assert sorted(notes) == [[i, part] for i in range(5) for part in range(3)]
+    assert capfd.readouterr() == ("", "")  # nothing of Ray's about the death
+
+
+def test_a_piece_that_kills_all_its_workers(tmp_path: Path, cluster: Any) -> None:
+    pieces = [{"number": 0}, {"number": 1, "always": str(tmp_path / "never")}]
+    with pytest.raises(
+        WorkerError, match=r"died 3 times at the same piece.*memory.*pieces made so far"
+    ) as error:
+        share("ray", tmp_path, pieces)
+    assert "\n" not in str(error.value) and squares(tmp_path) == {"0": "0"}
+
+
+def test_a_removed_node_s_piece_is_made_by_another(tmp_path: Path, cluster: Any, second: Any) -> None:
+    go, out = tmp_path / "go", tmp_path / "out"
+    started = [tmp_path / f"started {i}" for i in range(2)]
+    pieces: list[dict[str, Any]] = [
+        {"number": i, "started": str(started[i]), "wait": str(go)} for i in range(2)
+    ]
+    pieces += [{"number": i} for i in range(2, 6)]
+    removed: list[set[str]] = []
+
+    def remove() -> None:
+        wait_for(lambda: all(path.exists() and path.read_text() for path in started))
+        at_work = {path.read_text() for path in started}
+        cluster.remove_node(second, allow_graceful=False)
+        wait_for(lambda: not all(alive(pid) for pid in at_work))
+        removed.append(at_work)
+        go.touch()
+
+    thread = threading.Thread(target=remove)
+    thread.start()
+    made, notes = share("ray", out, pieces)
+    thread.join()
+    assert len(removed[0]) == 2  # both nodes were at work
+    assert squares(out) == {str(i): str(i * i) for i in range(6)}
+    assert sorted(m["number"] for m in made) == list(range(6))
+    assert sorted(notes) == [[i, part] for i in range(6) for part in range(3)]
+    assert len({str(m["process"]) for m in made} & removed[0]) == 1  # the other one is gone
+
+
+def alive(pid: str) -> bool:
+    try:
+        return b") Z" not in Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 100) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_a_cluster_of_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RAY_ADDRESS=local begins one for the run, which ends with it."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    made, _ = share("ray", tmp_path, [{"number": i} for i in range(3)])
+    assert len(made) == 3 and not ray.is_initialized()
+    assert not [p for p in map(int, {m["process"] for m in made}) if Path(f"/proc/{p}").exists()]
+
+
+def test_an_address_where_nothing_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(InputError, match=r"RAY_ADDRESS is '127\.0\.0\.1:9': no Ray cluster answers there"):
+        share("ray", tmp_path, [{"number": 0}])
+
+
+def test_the_local_engine_imports_no_ray(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from freeda.engines import Work, find_engine; "
+        "import freeda.cli, freeda.collect.job, freeda.evaluate.job; "
+        "work = Work('engines.toys', {}, Path(sys.argv[1]), 'pieces'); made = []; "
+        "find_engine('local', 'cpu', 2).share_out(work, [{'number': 1}], made.append, made.append); "
+        "print(len(made), 'ray' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout.strip() == "4 False", done.stderr

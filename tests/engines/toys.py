@@ -1,0 +1,51 @@
+"""A kind of work that takes no time and needs no model: for tests of the engines."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from freeda.engines import Make, Note, Order
+from freeda.errors import InputError
+
+
+def begin(first: Order) -> Make:
+    """A piece squares its "number" into a file, and does before whatever else its order says."""
+    out, times = Path(first["out"]), 0
+    words = (out / "words.txt").read_text() if first.get("reads") else ""
+    if first.get("fails"):
+        raise InputError(f"{first['fails']}: not there")
+
+    def make(order: Order, note: Note) -> Any:
+        nonlocal times
+        times += 1
+        number = order["number"]
+        for part in range(3):
+            note([number, part])
+        for mark, sent in (("once", signal.SIGKILL), ("always", signal.SIGKILL)):
+            flag = order.get(mark)
+            if flag and not Path(flag).exists():
+                if mark == "once":
+                    Path(flag).touch()
+                os.kill(os.getpid(), sent)
+        if "wait" in order:  # "started" tells that this piece is at work; it goes on once "wait" is there
+            Path(order["started"]).write_text(str(os.getpid()))
+            while not Path(order["wait"]).exists():
+                time.sleep(0.01)
+        if "raise" in order:
+            raise InputError(order["raise"])
+        if "stumble" in order:
+            raise KeyError(order["stumble"])
+        (out / "deep").mkdir(exist_ok=True)
+        (out / "deep" / f"{number}.txt").write_text(f"{number * number}{words}")
+        return {
+            "number": number,
+            "times": times,
+            "process": os.getpid(),
+            "threads": os.environ["OMP_NUM_THREADS"],
+        }
+
+    return make
