@@ -23,6 +23,7 @@ from freeda.collect.captions import to_captions
 from freeda.collect.job import collect
 from freeda.collect.shard import HOPELESS, Tally, make_shard
 from freeda.errors import BankError, FreedaError, InputError, ModelError
+from freeda.identity import first_difference
 
 from .fakes import OPTIONS, PRESET, captions, fake_models
 from .test_kill import bank_files
