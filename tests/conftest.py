@@ -9,7 +9,9 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait for a network
 if "FREEDA_CACHE" not in os.environ:  # nor leave anything in the user's own folder
     os.environ["FREEDA_CACHE"] = tempfile.mkdtemp(prefix="freeda-tests-")
     atexit.register(shutil.rmtree, os.environ["FREEDA_CACHE"], ignore_errors=True)
+
+# A shell's background job ignores Ctrl-C, and so would every command that a test starts and then interrupts.
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    and threading.current_thread() is threading.main_thread()
+):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from freeda.options import CollectOptions, SegmentOptions, Superpixels
 from freeda.presets import ModelSource, Preset
