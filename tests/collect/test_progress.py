@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from freeda.collect.log import LOG, append_line, cut_broken_line
-from freeda.collect.progress import LINE_EVERY, CaptionProgress, counts_line, duration
+from freeda.collect.progress import CaptionProgress, counts_line
 from freeda.collect.shard import Tally
+from freeda.progress import LINE_EVERY, duration
 
 
 def shown(terminal: bool = False) -> tuple[Console, io.StringIO]:

@@ -105,8 +105,8 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
 
 def perform(plan: Plan, how: Growing, encoders: Encoders) -> Grown:
     """Draw what a plan says, after telling what it takes."""
-    from ..collect.progress import duration
     from ..grow import draw_plan, models_with, seconds_a_picture, settle
+    from ..progress import duration
 
     if not plan.pictures:
         return settle(plan)

@@ -1,24 +1,19 @@
-"""What a collecting run shows of itself: a bar on a terminal's stderr, else now and then a line on stdout."""
+"""What a collecting run shows of itself (see `progress`): captions, pace, pairs and rejections."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from types import TracebackType
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.console import Console
 from rich.text import Text
 
+from ..progress import RunProgress, duration
 from .shard import Tally
 
-LINE_EVERY = 30.0
-"""Seconds between two lines where there is no terminal, such as in the log of a batch system."""
 _REASONS = 4  # reasons named; the others are one number
 
 
-class CaptionProgress:
+class CaptionProgress(RunProgress):
     """Captions done out of all, images a second, time left, pairs kept and nouns rejected.
 
     Rates and counts are those of this run: what an earlier one did counts as done only.
@@ -30,35 +25,14 @@ class CaptionProgress:
         done: int,
         show: bool,
         console: Console | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        super().__init__("collecting", "captions", show, console, clock)
         self.tally = Tally()
         """What became of the captions of this run."""
-        self._total, self._done, self._show = total, done, show
-        self._console = console or Console(stderr=True)
-        if console is None and not self._console.is_terminal:
-            self._console = Console()  # stderr is for errors there
-        self._clock = clock
+        self._total, self._done = total, done
         self._began: float | None = None
-        self._line_at = clock()
-        self._bar = Progress(
-            TextColumn("collecting"), BarColumn(), MofNCompleteColumn(), TextColumn("captions")
-        )
-        self._task = self._bar.add_task("", total=total, completed=done)
-        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4)
-
-    def __enter__(self) -> CaptionProgress:
-        if self._show and self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live.is_started:
-            self._live.stop()
-        elif self._show and self._began is not None:
-            self._line()
+        self._task = self._bar.add_task("collecting", total=total, completed=done)
 
     def count(self, tally: Tally) -> None:
         """Count one more batch."""
@@ -66,9 +40,7 @@ class CaptionProgress:
             self._began = self._clock()
         self.tally.add(tally)
         self._bar.update(self._task, completed=self._done + self.tally.captions)
-        lines = self._show and not self._console.is_terminal
-        if lines and self._clock() - self._line_at >= LINE_EVERY:
-            self._line()
+        self._line_if_due()
 
     def pace(self) -> str:
         """Images a second and the time left, as far as they can be told yet."""
@@ -82,14 +54,14 @@ class CaptionProgress:
         """Pairs kept, nouns rejected by reason, captions failed."""
         return counts_line(self.tally)
 
-    def _render(self) -> Group:
-        return Group(self._bar, Text(", ".join(part for part in (self.pace(), self.counts()) if part)))
+    def said(self) -> str:
+        """Pace and counts."""
+        return ", ".join(part for part in (self.pace(), self.counts()) if part)
 
-    def _line(self) -> None:
-        self._line_at = self._clock()
-        done = f"{self._done + self.tally.captions:,} of {self._total:,} captions"
-        parts = [part for part in (done, self.pace(), self.counts()) if part]
-        self._console.print(Text("collecting: " + ", ".join(parts)), soft_wrap=True)
+    def _done_of(self) -> str:
+        if self._began is None:
+            return ""
+        return f"{self._done + self.tally.captions:,} of {self._total:,} captions"
 
 
 def note(text: str) -> None:
@@ -109,11 +81,3 @@ def counts_line(tally: Tally) -> str:
     if tally.failed:
         parts.append(f"{tally.failed:,} captions failed")
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """ "45 s", "12 min", "3.5 h", "2.1 days"."""
-    for unit, size, digits in (("days", 86400.0, 1), ("h", 3600.0, 1), ("min", 60.0, 0)):
-        if seconds >= 2 * size or (unit != "days" and seconds >= size):
-            return f"{seconds / size:.{digits}f} {unit}"
-    return f"{seconds:.0f} s"
