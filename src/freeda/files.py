@@ -6,12 +6,20 @@ import json
 import os
 import secrets
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+
+DAMAGED_NPZ = (
+    *(OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, RuntimeError),
+)
+"""What numpy and zipfile raise for an .npz file that is damaged, or none."""
 
 
 @contextmanager

@@ -7,8 +7,6 @@ the file is ("format", "version") and holds everything that is no array; docs/py
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
@@ -19,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..files import atomic_path
+from ..files import DAMAGED_NPZ, atomic_path
 from ..options import SegmentOptions, to_dict
 from .mosaic import Mosaic
 from .vocabulary import Vocabulary
@@ -214,9 +212,7 @@ def _read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, npt.ND
         header = json.loads(arrays.pop("header").tobytes().decode("utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError) as error:
-        raise _broken(path, what, error) from error
-    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+    except DAMAGED_NPZ as error:
         raise _broken(path, what, error) from error
     found = header.pop("format", None) if isinstance(header, dict) else None
     if found != kind:
