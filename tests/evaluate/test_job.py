@@ -15,6 +15,7 @@ import torch
 
 import freeda
 from evaluate.sets import IGNORE, Noise, Oracle, plain_iou
+from forks import run_script
 from freeda.errors import InputError
 from freeda.evaluate import worker
 from freeda.evaluate.evaluation import Evaluation, ImageRow
@@ -268,14 +269,9 @@ def test_progress_tells_the_miou_of_all_that_is_done(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_killed_runs_go_on(tmp_path: Path) -> None:
-    script = Path(__file__).with_name("killing.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), "1", "12"], capture_output=True, text=True, timeout=250
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["kills"] >= 12 and len(set(told["parts_at_kill"])) > 3
-    whole = run(Noise(60), tmp_path / "whole", Oracle(Noise(60)))
+    told = run_script(Path(__file__).with_name("killing.py"), tmp_path, 1, 12)
+    assert len(set(told["shards_at_kill"])) > 3
+    whole = run(Noise(60), tmp_path / "undisturbed", Oracle(Noise(60)))
     for i in range(told["rounds"]):
         oracle = Oracle(Noise(60))
         same(whole, run(Noise(60), tmp_path / str(i), oracle))
