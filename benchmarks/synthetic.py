@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 KEY, PROTOTYPE = 768, 1024
+ABOUT = {"settings": {}, "digest": "", "captions": 256, "pictures": 256, "rejected": {}, "failed": []}
 CLASSES, SHARD = 171, 942  # pairs of 256 captions
 NOUNS, TOPICS = 20_000, 300
 
@@ -81,15 +82,7 @@ def _shards(folder: Path, n: int) -> int:
             pairs = [
                 Pair(str(j), caption, "dog", ((15, 18),), j, one, one, 0.1, 0.2, 0.3) for j in range(size)
             ]
-            info = {
-                "settings": {},
-                "digest": "",
-                "captions": 256,
-                "pictures": 256,
-                "rejected": {},
-                "failed": [],
-            }
-            write_shard(folder / "template", pairs, info)
+            write_shard(folder / "template", pairs, ABOUT)
             template[size] = (folder / "template").read_bytes(), file_digest(folder / "template")
             (folder / "template").unlink()
         path = folder / shard_name(i)
@@ -140,21 +133,13 @@ def layout(given: argparse.Namespace) -> list[dict[str, Any]]:
         rows[-1]["bytes a row with index"] = rows[-1]["bytes a row"] + 4 * KEY + 2 * 32 * 4 + 8 + 4
 
         def write_bank() -> None:
-            info = {
-                "settings": {},
-                "digest": "",
-                "captions": 256,
-                "pictures": 256,
-                "rejected": {},
-                "failed": [],
-            }
             caption, shards = "a person and a dog sit on a bench", range(0, n, SHARD)
             for s, at in enumerate(shards):
                 pairs = [
                     Pair(str(i), caption, "dog", ((15, 18),), i, keys[i], prototypes[i], 0.1, 0.2, 0.3)
                     for i in range(at, min(at + SHARD, n))
                 ]
-                write_shard(ours / shard_name(s), pairs, info)
+                write_shard(ours / shard_name(s), pairs, ABOUT)
             finish_bank(ours, len(shards), {"models": {}})
 
         _, seconds = timed(write_bank)

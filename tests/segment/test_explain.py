@@ -25,6 +25,7 @@ from freeda.model import FreeDA
 from freeda.options import SegmentOptions, Superpixels
 from freeda.segment import Segmentation, Vocabulary
 from freeda.segment.refine import affinity, influence
+from random_scenes import picture, random_vocabulary
 
 _spec = importlib.util.spec_from_file_location("reference", Path(__file__).with_name("reference.py"))
 assert _spec is not None and _spec.loader is not None
@@ -40,22 +41,6 @@ CLASSES = {"cat": ["puss"], "dog": [], "wooden table": [], "sky": []}
 @pytest.fixture(scope="module")
 def result(tiny_model: Any) -> Segmentation:
     return tiny_model.segment(IMAGE, CLASSES)
-
-
-def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    coarse = rng.integers(0, 256, (1 + height // 7, 1 + width // 7, 3))
-    image = np.kron(coarse, np.ones((8, 8, 1)))[:height, :width] + rng.normal(0, 6, (height, width, 3))
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def random_vocabulary(rng: np.random.Generator, n: int, several: bool, others: int) -> Vocabulary:
-    text = rng.normal(size=(n, 20)).astype(np.float32)
-    text /= np.linalg.norm(text, axis=1, keepdims=True)
-    owner = np.repeat(np.arange(n), rng.integers(1, 4, n)) if several else None
-    label = np.minimum(np.arange(n), n - others) if 0 < others < n else None
-    names = tuple(f"class {i}" for i in range(n if label is None else label.max() + 1))
-    prototypes = rng.normal(size=(n if owner is None else len(owner), 24)).astype(np.float32)
-    return Vocabulary(names, text, prototypes, owner=owner, label=label)
 
 
 def plain_planes(model: Any, scene: Any, vocabulary: Vocabulary, options: SegmentOptions) -> np.ndarray:
