@@ -80,6 +80,29 @@ class Page:
     def legend(self) -> list[str]:
         return self.page.locator(".legend .word").all_inner_texts()
 
+    def shows(self, shares: dict[str, float]) -> None:
+        """Wait until the legend says these shares (0 to 1): other answers may come before it."""
+        expected = {name: f"{100 * s:.1f} %" if s >= 0.0005 else None for name, s in shares.items()}
+        self.page.wait_for_function(
+            """expected => {
+                const shown = Object.fromEntries([...document.querySelectorAll('.legend li')].map((line) =>
+                    [line.querySelector('.word').innerText, line.querySelector('.share').innerText]));
+                const wrong = Object.entries(expected).filter(([name, text]) => text && text !== shown[name]);
+                return wrong.length === 0 && Object.keys(expected).every((name) => name in shown);
+            }""",
+            arg=expected,
+        )
+
+    def slide(self, label: str, key: str, value: float) -> None:
+        """Move a slider to one end by keyboard; where Gradio, still unfolding it, puts it back: once more."""
+        slider = self.page.get_by_label(label).locator("visible=true").last
+        for _ in range(20):
+            slider.press(key)
+            self.page.wait_for_timeout(300)
+            if float(slider.input_value()) == value:
+                return
+        raise AssertionError(f"{label} stays at {slider.input_value()}")
+
     def painted(self) -> Any:
         """(H, W, 4) of the tint that lies on the photograph."""
         url = self.page.evaluate("document.querySelector('.paint').toDataURL('image/png')")

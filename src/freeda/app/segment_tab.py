@@ -185,9 +185,13 @@ def segment_tab(
     asked = [words, *knobs]
 
     page.load(tab.start, words, studio, **LIGHT)
-    for change in (words.change, weight.input, k.input):  # also pasted words
-        change(tab.label, asked, studio, trigger_mode="always_last", **LIGHT)
-    scale.input(tab.label, asked, studio, trigger_mode="always_last", **HEAVY)
+    # One event for all of them: its requests follow one another, so the last answer is to what is typed now.
+    # `change`, also for sliders: their `input` may come before the page knows the slider's new value.
+    gr.on(
+        [words.change, weight.change, k.change], tab.label, asked, studio, trigger_mode="always_last", **LIGHT
+    )
+    scaled = scale.change(tab.label, asked, studio, trigger_mode="always_last", **HEAVY)
+    scaled.success(tab.catch_up, asked, studio, **LIGHT)
     opening = studio.opened(tab.upload, asked, studio, **HEAVY)
     opening.success(tab.catch_up, asked, studio, **LIGHT)
     studio.sample(tab.sample, knobs, [studio, words], **HEAVY)
