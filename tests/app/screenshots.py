@@ -21,6 +21,7 @@ def main(folder: Path) -> None:
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
             page = browser.new_page(viewport={"width": 1200, "height": 860})
+            page.set_default_timeout(300_000)  # drawing takes its time
             page.goto(page_served.url)
             page.wait_for_selector(".legend li")
             _segment(page)

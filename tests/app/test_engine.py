@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -155,10 +156,11 @@ def test_a_later_click_and_other_words_end_the_drawing(engine: Engine) -> None:
             yield from [({}, True)] * 3
 
     def click() -> Any:
-        steps = tab.pick(SimpleNamespace(x=10, y=10), SimpleNamespace(session_hash="me"))
+        steps = tab.pick(SimpleNamespace(x=10, y=10, nth=next(clicks)), SimpleNamespace(session_hash="me"))
         assert "why" in next(steps)
         return steps
 
+    clicks = itertools.count(1)
     tab: Any = SegmentTab(engine, Drawing(), None)  # type: ignore[arg-type]
     engine.open("me", samples()[0].image, "scene")
     engine.label("me", "sunset, water", Knobs())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,11 @@ from freeda.app.samples import samples
 
 def test_a_photograph_of_ones_own(page: Any, tmp_path: Path) -> None:
     Image.fromarray(samples()[1].image[:200, :400]).save(tmp_path / "mine.png")
-    before = page.stamp()
     page.page.set_input_files(".file", tmp_path / "mine.png")
-    page.new_view(before)
+    page.shows_photo("mine.png")
     page.page.wait_for_function("document.querySelector('.photo').naturalWidth === 400")
     assert page.painted().shape[1] / page.painted().shape[0] == 2
     # Dropped on the picture: the browser hands over a file.
-    before = page.stamp()
     data = base64.b64encode((tmp_path / "mine.png").read_bytes()).decode()
     dropped = page.page.evaluate_handle(
         """async (data) => {
@@ -32,8 +29,7 @@ def test_a_photograph_of_ones_own(page: Any, tmp_path: Path) -> None:
         data,
     )
     page.page.dispatch_event(".picture", "drop", {"dataTransfer": dropped})
-    page.new_view(before)
-    assert page.page.locator(".photo").get_attribute("alt") == "dropped.png"
+    page.shows_photo("dropped.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     page.page.set_input_files(".file", tmp_path / "broken.png")
     page.page.wait_for_function(
@@ -44,20 +40,11 @@ def test_a_photograph_of_ones_own(page: Any, tmp_path: Path) -> None:
     assert "broken.png" in page.page.locator(".note").inner_text()  # until something else is asked for
 
 
-def test_words_typed_while_a_photograph_is_opened(page: Any, tmp_path: Path) -> None:
-    page.page.route("**/gradio_api/queue/join*", lambda route: (time.sleep(0.4), route.continue_()))
+def test_without_words(page: Any, tmp_path: Path) -> None:
+    page.type("")
     Image.fromarray(samples()[1].image).save(tmp_path / "mine.png")
     page.page.set_input_files(".file", tmp_path / "mine.png")
-    page.page.wait_for_function("document.querySelector('.note').textContent.startsWith('Opening')")
-    page.words.fill("wall, grass")
-    page.page.wait_for_function("document.querySelector('.photo').alt === 'mine.png'")
-    page.page.wait_for_function("document.querySelectorAll('.legend li').length === 2")
-    page.page.wait_for_timeout(500)  # whatever else is on its way
-    assert sorted(page.legend()) == ["grass", "wall"]
-    page.type("")
-    before = page.stamp()
-    page.page.set_input_files(".file", tmp_path / "mine.png")
-    page.new_view(before)
+    page.shows_photo("mine.png")
     assert page.legend() == [] and not page.painted().any()  # nothing of the last photograph's
     assert "at least one word" in page.page.locator(".note").inner_text()
 

@@ -7,19 +7,24 @@ from typing import Any
 
 import pytest
 
+from .conftest import WAIT
+
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_can_be_read(served: Any, browser: Any, scheme: str) -> None:
     """WCAG 2.2, 1.4.3: letters at least 4.5 to 1 against what lies behind them."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
     page = context.new_page()
+    page.set_default_timeout(WAIT)
     page.goto(served.url)
     page.wait_for_selector(".legend li")
     page.locator("#words textarea, #words input").first.fill("sunset, water, tree, house, gate, gate")
     page.wait_for_selector(".note.bad")
+    page.add_style_tag(content="* { transition: none !important; animation: none !important }")
     page.get_by_text("Settings").click()
-    for tab in ("Segment", "References", "Bank"):
+    for tab, part in (("Segment", "text=Local weight"), ("References", "#draw"), ("Bank", "#search")):
         page.get_by_role("tab", name=tab).click()
+        page.locator(part).locator("visible=true").first.wait_for()
         found = page.evaluate(TEXTS)
         assert len(found) >= 5
         for text, colour, behind in found:

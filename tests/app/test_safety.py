@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from PIL import Image
 
+from freeda.app import files
 from freeda.app.files import OwnFolder
 from freeda.app.limits import HOST, Limits
 from freeda.errors import InputError
@@ -23,7 +24,7 @@ from freeda.errors import InputError
 def get(served: Any, path: str) -> tuple[int, bytes]:
     """A raw request: nothing tidies the path on the way."""
     place = urlsplit(served.url)
-    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=20)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
     connection.request("GET", path)
     answer = connection.getresponse()
     return answer.status, answer.read()
@@ -31,7 +32,7 @@ def get(served: Any, path: str) -> tuple[int, bytes]:
 
 def post(served: Any, path: str, value: Any) -> tuple[int, bytes]:
     place = urlsplit(served.url)
-    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=20)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
     connection.request("POST", path, json.dumps(value), {"content-type": "application/json"})
     answer = connection.getresponse()
     return answer.status, answer.read()
@@ -48,7 +49,7 @@ def upload(served: Any, name: str, data: bytes) -> str:
         + data
         + f"\r\n--{mark}--\r\n".encode()
     )
-    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=20)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
     connection.request(
         "POST", "/gradio_api/upload", body, {"content-type": f"multipart/form-data; boundary={mark}"}
     )
@@ -160,12 +161,13 @@ def test_the_same_photograph_twice(served: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}])
 def test_no_other_site_comes_in(served: Any, headers: dict[str, str]) -> None:
     place = urlsplit(served.url)
-    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=20)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
     connection.request("GET", "/config", headers=headers)
     assert connection.getresponse().status == 403
 
 
-def test_files_go_in_time_and_when_they_are_too_many(tmp_path: Path) -> None:
+def test_files_go_in_time_and_when_they_are_too_many(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(files, "_PAUSE", 1e6)  # it tidies by this test's clock alone
     own = OwnFolder(Limits(minutes=10, folder_megabytes=1))
     try:
         for age, size, name in (

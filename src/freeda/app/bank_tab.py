@@ -44,5 +44,5 @@ def bank_tab(engine: Engine, drawing: Drawing) -> None:
         )
         button = gr.Button("Search", variant="primary", scale=1, min_width=110, elem_id="search")
     found = gr.HTML(search.NONE, elem_id="found")
-    for event in (button.click, word.submit):
-        event(friendly(tab.search), word, found, **DRAWING)
+    asks = [button.click, word.submit]
+    gr.on(asks, friendly(tab.search), word, found, trigger_mode="always_last", **DRAWING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -40,14 +41,18 @@ class Open:
     scene: Scene
     name: str
     """What its files are called."""
+    tiff: Path | None = None
+    """The file that it came in where that is a TIFF, which may say where on a map it lies."""
     result: Segmentation | None = None
     """How it was labelled last."""
     asked: tuple[str, Knobs] | None = None
     """The words and sliders that `result` answers."""
+    wish: int = 0
+    """How many photographs the visitor had asked for when asking for this one."""
     turn: int = 0
     """Counts the results: what was said of one does not hold for the next."""
     picks: int = 0
-    """Counts the visitor's clicks: a later one ends what an earlier one began."""
+    """The visitor's last click by number: it ends what an earlier one began."""
     number: int = 0
     """Counts the photographs of this page: a picture is sent to the browser once."""
     lock: Lock = field(default_factory=Lock)
@@ -79,7 +84,7 @@ class Engine:
         """
         scene = self._encode(image, name, scale)
         self._opened += 1
-        opened = Open(scene, name, number=self._opened)
+        opened = Open(scene, name, _tiff(image), number=self._opened)
         self._open.put(session, opened)
         return opened
 
@@ -179,6 +184,16 @@ class Engine:
                 vocabulary = self.model.vocabulary(names, k=k)
                 self._words.put(key, vocabulary)
             return scene.segment(vocabulary, **changes)
+
+
+def _tiff(image: str | Path | RGB) -> Path | None:
+    # By its first bytes, not by its name: GDAL, which is to read it, takes a text for a list of other files,
+    # and these bytes begin none.
+    if isinstance(image, (str, Path)):
+        with suppress(OSError), open(image, "rb") as file:
+            if file.read(4) in (b"II*\0", b"MM\0*"):
+                return Path(image)
+    return None
 
 
 def check_text(text: str, what: str, limits: Limits) -> str:

@@ -14,6 +14,7 @@ from ..options import EXPORTS
 from ..segment.result import Segmentation
 from ..show.export import write_image
 from ..show.overlay import overlay
+from .engine import Open, safe_stem
 
 _WORDS = {
     "overlay": "Overlay with legend (JPEG)",
@@ -24,7 +25,7 @@ _WORDS = {
     "coco-panoptic": "COCO panoptic (JSON and PNG)",
     "labelme": "LabelMe (JSON)",
     "yolo": "YOLO segmentation (text)",
-    "geojson": "GeoJSON, in pixels",
+    "geojson": "GeoJSON (map or pixels)",
     "npz": "Everything, for Python (npz)",
 }
 KINDS: dict[str, str] = {
@@ -34,17 +35,19 @@ KINDS: dict[str, str] = {
 
 
 def write(
+    opened: Open,
     result: Segmentation,
     kind: str,
     folder: Path,
-    stem: str,
     colours: npt.NDArray[np.uint8],
     opacities: npt.NDArray[np.float32],
 ) -> Path:
-    """Write one of `KINDS` into `folder` and return its path: a zip where it is several files.
+    """Write one of `KINDS` of a photograph's result into `folder` and return its path (a zip of several).
 
-    `colours` (n, 3) and `opacities` (n,), 0 to 1, are one a label. Raises InputError for another kind.
+    `colours` (n, 3) and `opacities` (n,), 0 to 1, are one a label. Raises InputError for another kind, and
+    where a GeoTIFF's georeference cannot be kept.
     """
+    stem = safe_stem(opened.name)
     if kind not in KINDS:
         raise InputError(f"there is no file of kind {kind!r}: choose one of {', '.join(KINDS)}")
     if kind == "overlay":
@@ -54,8 +57,14 @@ def write(
         return result.save_npz(folder / f"{stem}.npz")
     from ..show.exports import Labelled, write_exports
 
-    labelled = Labelled(result.labels, result.names, colours, result.photo, None, folder, stem, 0.0)
-    done = write_exports(labelled, [kind])
+    source = str(opened.tiff) if kind == "geojson" and opened.tiff else None
+    if source is not None and not Path(source).is_file():
+        raise InputError(f"{opened.name} as it was sent is gone, and where on a map it lies: open it again")
+    labelled = Labelled(result.labels, result.names, colours, result.photo, source, folder, stem, 0.0)
+    try:
+        done = write_exports(labelled, [kind])
+    except InputError as error:  # no visitor need know our folders
+        raise InputError(str(error).replace(str(opened.tiff), opened.name)) from error
     written = sorted(set(done.values()))
     if len(written) == 1 and written[0].is_file():
         return written[0]

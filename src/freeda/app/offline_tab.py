@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -15,24 +16,38 @@ from .sessions import Shelf
 _SEEDS = 2**31 - 1
 
 
+@dataclass
+class _Shown:
+    """What a visitor sees."""
+
+    drawn: Drawn
+    text: str
+    threshold: float
+
+
 class OfflineTab:
     """What the tab's events do."""
 
     def __init__(self, engine: Engine, drawing: Drawing) -> None:
         self.engine, self.drawing = engine, drawing
-        self._last: Shelf[tuple[Drawn, str]] = Shelf(engine.limits.scenes, 60.0 * engine.limits.minutes)
+        self._last: Shelf[_Shown] = Shelf(engine.limits.scenes, 60.0 * engine.limits.minutes)
 
     def draw(self, caption: str, seed: float | None, threshold: float, request: gr.Request) -> str:
         """Draw a caption and tell its story."""
         text = " ".join(check_text(caption, "the caption", self.engine.limits).split())
         drawn = self.drawing.draw(text, int(seed or 0) % _SEEDS)
-        self._last.put(request.session_hash, (drawn, text))
+        self._last.put(request.session_hash, _Shown(drawn, text, threshold))
         return story(drawn, text, self.drawing.options, threshold)
 
     def cut(self, threshold: float, request: gr.Request) -> Any:
         """The same picture, its masks cut elsewhere."""
         last = self._last.get(request.session_hash)
-        return NONE if last is None else story(*last, self.drawing.options, threshold)
+        if last is None:
+            return NONE
+        if last.threshold == threshold:
+            return gr.skip()
+        last.threshold = threshold
+        return story(last.drawn, last.text, self.drawing.options, threshold)
 
 
 def offline_tab(engine: Engine, drawing: Drawing) -> None:
@@ -59,6 +74,8 @@ def offline_tab(engine: Engine, drawing: Drawing) -> None:
     )
     gr.Examples([[text] for text in EXAMPLES], caption, label="Try", api_visibility="private")
     inputs = [caption, seed, threshold]
-    button.click(friendly(tab.draw), inputs, told, **HEAVY)
-    caption.submit(friendly(tab.draw), inputs, told, **HEAVY)
-    threshold.input(friendly(tab.cut), threshold, told, trigger_mode="always_last", **LIGHT)
+    # As in the first tab: what was asked for last is what is seen at the end.
+    asks = [button.click, caption.submit]
+    drawn = gr.on(asks, friendly(tab.draw), inputs, told, trigger_mode="always_last", **HEAVY)
+    threshold.change(friendly(tab.cut), threshold, told, trigger_mode="always_last", **LIGHT)
+    drawn.success(friendly(tab.cut), threshold, told, **LIGHT)  # it may have been moved meanwhile

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import FreedaError, InputError
 from . import exports
-from .engine import Engine, Knobs, Open, safe_stem
+from .engine import Engine, Knobs, Open
 from .events import DRAWING, HEAVY, LIGHT
 from .evidence import CLASSES, REFERENCES, references, verdict
 from .files import OwnFolder
@@ -21,6 +21,9 @@ from .samples import samples
 from .view import data_url, labels_view, photo_view
 
 _HEX = re.compile(r"#[0-9a-f]{6}")
+_SETTLE = "() => document.querySelector('#studio .studio').dispatchEvent(new Event('settle'))"
+_ABOUT = {"miniature": "This is the miniature model: it knows drawn scenes, not photographs."}
+"""What to know of a model before a photograph is opened."""
 
 
 class SegmentTab:
@@ -30,48 +33,53 @@ class SegmentTab:
         self.engine, self.drawing, self.folder = engine, drawing, folder
         self._stamps = itertools.count(1)
 
-    def start(self, words: str, request: gr.Request) -> dict[str, Any]:
+    def start(self, words: str, weight: float, k: float, scale: float, request: gr.Request) -> dict[str, Any]:
         """The first bundled scene, when the page is opened."""
-        return self._open(request, samples()[0].image, samples()[0].name, words, Knobs())
+        first = samples()[0]
+        return self._open(request, first.image, first.name, words, Knobs(weight, int(k), scale))
 
-    def sample(
-        self, weight: float, k: float, scale: float, event: gr.EventData, request: gr.Request
-    ) -> tuple[Any, str]:
-        """Another bundled scene, with words for it."""
+    def sample(self, weight: float, k: float, scale: float, event: gr.EventData, request: gr.Request) -> Any:
+        """Another bundled scene, with words for it: the page takes them if no others were typed."""
         chosen = samples()[int(event.index) % len(samples())]
-        view = self._open(request, chosen.image, chosen.name, chosen.words, Knobs(weight, int(k), scale))
-        return view, chosen.words
+        if self._late(request, wish := int(event.wish)):
+            return gr.skip()
+        knobs = Knobs(weight, int(k), scale)
+        view = self._open(request, chosen.image, chosen.name, chosen.words, knobs, wish)
+        return {**view, "words": chosen.words}
 
     def upload(
         self, words: str, weight: float, k: float, scale: float, event: gr.EventData, request: gr.Request
-    ) -> dict[str, Any]:
+    ) -> Any:
         """A visitor's photograph."""
         try:
             path = self.folder.upload(str(event.path))
         except FreedaError as error:
             return self._sorry(error)
-        return self._open(request, path, str(event.name)[:100], words, Knobs(weight, int(k), scale))
+        if self._late(request, wish := int(event.wish)):
+            return gr.skip()
+        return self._open(request, path, str(event.name)[:100], words, Knobs(weight, int(k), scale), wish)
+
+    def again(self, request: gr.Request) -> Any:
+        """All there is to see, for a browser that missed an answer."""
+        try:
+            opened = self.engine.result(_who(request))[0]
+        except FreedaError:
+            return gr.skip()
+        assert opened.asked is not None
+        return {**photo_view(opened), **self._view(opened), "asked": opened.asked[0]}
 
     def label(self, words: str, weight: float, k: float, scale: float, request: gr.Request) -> dict[str, Any]:
         """Other words or other sliders: the photograph as it is labelled now."""
         try:
-            return self._view(self.engine.label(_who(request), words, Knobs(weight, int(k), scale)))
+            view = self._view(self.engine.label(_who(request), words, Knobs(weight, int(k), scale)))
         except FreedaError as error:
-            return self._sorry(error)
-
-    def catch_up(self, words: str, weight: float, k: float, scale: float, request: gr.Request) -> Any:
-        """Once a photograph is open: words or sliders may have changed while it was encoded."""
-        try:
-            asked = self.engine.opened(_who(request)).asked
-        except FreedaError:
-            return gr.skip()
-        same = asked == (words, Knobs(weight, int(k), scale))
-        return gr.skip() if same else self.label(words, weight, k, scale, request)
+            view = self._sorry(error)
+        return {**view, "asked": words}
 
     def pick(self, event: gr.EventData, request: gr.Request) -> Iterator[dict[str, Any]]:
         """Why a region got its word: words and numbers first, then pictures, a few at a time.
 
-        Another click of the same visitor ends it.
+        A later click of the same visitor ends it, and so do other words.
         """
         try:
             opened, result, turn = self.engine.result(_who(request))
@@ -80,9 +88,10 @@ class SegmentTab:
         except FreedaError as error:
             yield self._sorry(error)
             return
-        opened.picks += 1
-        mine = opened.picks
-        view = {"why": verdict(told), "number": opened.number, "turn": turn, "stamp": next(self._stamps)}
+        mine = int(event.nth)
+        opened.picks = max(opened.picks, mine)
+        view = {"why": verdict(told), "nth": mine, "number": opened.number, "turn": turn}
+        view["stamp"] = next(self._stamps)
         rows = [one.row for group in told.references for one in group.nearest if one.image is None]
         for found, more in self.drawing.stepwise(rows):
             if opened.picks != mine or opened.turn != turn:
@@ -99,19 +108,29 @@ class SegmentTab:
             colours = [c if _HEX.fullmatch(c) else "#808080" for c in map(str, event.colours)]
             rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours], np.uint8)
             opacities = np.nan_to_num(np.clip(np.array(event.opacities, np.float32), 0, 1))
-            stem = safe_stem(opened.name)
-            path = exports.write(result, str(event.kind), self.folder.new(), stem, rgb, opacities)
+            path = exports.write(opened, result, str(event.kind), self.folder.new(), rgb, opacities)
         except FreedaError as error:
             return self._sorry(error)
         return {"file": path.as_posix(), "name": path.name, "stamp": next(self._stamps)}
 
-    def _open(self, request: gr.Request, image: Any, name: str, words: str, knobs: Knobs) -> dict[str, Any]:
+    def _late(self, request: gr.Request, wish: int) -> bool:
+        """Whether a photograph that was asked for later is open: requests may overtake each other."""
+        try:
+            return self.engine.opened(_who(request)).wish > wish
+        except FreedaError:
+            return False
+
+    def _open(
+        self, request: gr.Request, image: Any, name: str, words: str, knobs: Knobs, wish: int = 0
+    ) -> dict[str, Any]:
         who, view = _who(request), {}
         try:
-            view = photo_view(self.engine.open(who, image, name, knobs.scale))
-            return {**view, **self._view(self.engine.label(who, words, knobs))}
-        except FreedaError as error:
-            return {**view, **self._sorry(error)}
+            opened = self.engine.open(who, image, name, knobs.scale)
+            opened.wish = wish
+            view = photo_view(opened)
+            return {**view, **self._view(self.engine.label(who, words, knobs)), "asked": words}
+        except FreedaError as error:  # about the words, once the photograph is open
+            return {**view, **self._sorry(error), **({"asked": words} if view else {})}
 
     def _sorry(self, error: FreedaError) -> dict[str, Any]:
         """One line on the page, where it stays until something else is asked for."""
@@ -154,6 +173,7 @@ def segment_tab(
         samples=[[sample.words, data_url(sample.image[::4, ::4], "JPEG")] for sample in samples()],
         kinds=list(exports.KINDS.items()),
         most=engine.limits.upload_megabytes * 1_000_000,
+        about=_ABOUT.get(engine.model.preset.name, ""),
     )
     with gr.Accordion("Settings", open=False), gr.Row():
         weight = gr.Slider(
@@ -184,17 +204,20 @@ def segment_tab(
     knobs = [weight, k, scale]
     asked = [words, *knobs]
 
-    page.load(tab.start, words, studio, **LIGHT)
-    # One event for all of them: its requests follow one another, so the last answer is to what is typed now.
+    # What was asked for last is what is seen at the end: requests by one event follow one another with what
+    # stands in the page then, and whatever else changes the photograph ends with that event, too.
     # `change`, also for sliders: their `input` may come before the page knows the slider's new value.
-    gr.on(
-        [words.change, weight.change, k.change], tab.label, asked, studio, trigger_mode="always_last", **LIGHT
-    )
-    scaled = scale.change(tab.label, asked, studio, trigger_mode="always_last", **HEAVY)
-    scaled.success(tab.catch_up, asked, studio, **LIGHT)
-    opening = studio.opened(tab.upload, asked, studio, **HEAVY)
-    opening.success(tab.catch_up, asked, studio, **LIGHT)
-    studio.sample(tab.sample, knobs, [studio, words], **HEAVY)
+    asks = [words.change, weight.change, k.change, studio.submit]
+    gr.on(asks, tab.label, asked, studio, trigger_mode="always_last", **LIGHT)
+    for changed in (
+        page.load(tab.start, asked, studio, **LIGHT),
+        scale.change(tab.label, asked, studio, trigger_mode="always_last", **HEAVY),
+        # Every one of them: Gradio's "always_last" forgets which one the last was.
+        studio.opened(tab.upload, asked, studio, trigger_mode="multiple", **HEAVY),
+        studio.sample(tab.sample, knobs, studio, trigger_mode="multiple", **HEAVY),
+    ):
+        changed.success(None, js=_SETTLE, **LIGHT)
+    studio.again(tab.again, None, studio, **LIGHT)
     studio.pick(tab.pick, None, studio, trigger_mode="multiple", **DRAWING)
-    studio.download(tab.download, None, studio, **HEAVY)
+    studio.download(tab.download, None, studio, trigger_mode="multiple", **HEAVY)
     page.unload(_close(engine))

@@ -5,6 +5,9 @@ const legend = find('legend'), note = find('note'), tip = find('tip'), cursor = 
 const drop = find('drop'), file = find('file'), opacity = find('opacity'), why = find('why'), below = find('below');
 const mine = new Map(); // what the visitor chose for a word: {colour, opacity}; kept while the words change
 let size = [1, 1], labels = null, classes = [], shown = {}, at = [0.5, 0.5], told = '';
+let wish = 0, clicks = 0; // counts the photographs asked for, and the regions: a later one ends an earlier one
+let ofWords = false; // whether the note is about the words
+let before = null, put = null; // the words when a scene was asked for, and the last ones that came with one
 
 const look = (entry) => ({ colour: entry.colour, opacity: null, ...mine.get(entry.name) });
 const strength = (entry) => look(entry).opacity ?? Number(opacity.value) / 100;
@@ -95,7 +98,7 @@ function row(entry) {
 
 const percent = (share) => (share >= 0.0005 ? (100 * share).toFixed(1) + ' %' : share ? '< 0.1 %' : '0 %');
 const say = (text) => { find('heard').textContent = text; }; // for who cannot see the picture
-const remark = (text, bad = false) => { note.textContent = text; note.classList.toggle('bad', bad); };
+function remark(text, bad = false, words = false) { note.textContent = text; note.classList.toggle('bad', bad); ofWords = words; }
 
 function explain(html, near) { // made by the server, which escapes every word in it
   below.innerHTML = near;
@@ -132,21 +135,35 @@ function show(value, map) {
   explain('', ''); cursor.hidden = true;
 }
 
+function take(words) { // a scene's own words, unless others were typed since it was asked for
+  const box = document.querySelector('#words textarea, #words input');
+  if (!box || ![before, put].includes(box.value)) return;
+  box.value = put = words;
+  box.dispatchEvent(new Event('input', { bubbles: true }));
+}
+
 async function update(value) {
   const map = value.labels ? await read(value.labels) : null;
   if (value.photo) open(value);
   const [number, turn] = [value.number ?? shown.number, value.turn ?? shown.turn];
-  if (number !== shown.number && !value.photo) return; // of a photograph that was put away
-  if (value.why && turn !== shown.turn) return; // of other words
-  if (map && (value.photo || turn > shown.turn)) show(value, map);
+  if (number !== shown.number && !value.photo) { // of a photograph put away, or of one that has not come
+    if (number > (shown.number ?? 0)) trigger('again');
+    return;
+  }
+  if (value.why && (turn !== shown.turn || value.nth !== clicks)) return; // of other words, of another region
+  const fresh = map && (value.photo || turn > shown.turn);
+  if (fresh) show(value, map);
   if (value.why) explain(value.why, value.near);
   if (value.file) {
     const link = make('a'); link.download = value.name;
     link.href = (window.gradio_config?.root || '') + '/gradio_api/file=' + encodeURI(value.file);
     link.click();
   }
-  if (!value.why) remark(value.note || '', Boolean(value.note));
-  element.dataset.stamp = value.stamp || '';
+  if (value.note || fresh || value.file || (ofWords && 'asked' in value)) {
+    remark(value.note || '', Boolean(value.note), 'asked' in value);
+  }
+  if ('asked' in value) element.dataset.asked = value.asked; // the words that are answered
+  if ('words' in value) take(value.words);
 }
 
 function wordAt(x, y) {
@@ -165,7 +182,7 @@ const spot = (event) => {
 };
 function ask(x, y) {
   at = [x, y]; place(x, y, cursor).hidden = false;
-  trigger('pick', { x: Math.floor(x * size[0]), y: Math.floor(y * size[1]) });
+  trigger('pick', { x: Math.floor(x * size[0]), y: Math.floor(y * size[1]), nth: ++clicks });
 }
 
 picture.addEventListener('click', (event) => ask(...spot(event)));
@@ -196,14 +213,18 @@ async function send(chosen) {
     remark(`${chosen.name} is too large: at most ${Math.round(props.most / 1e6)} MB`, true); return;
   }
   remark('Opening ' + chosen.name + ' ...');
-  try { trigger('opened', { path: (await upload(chosen)).path, name: chosen.name }); }
-  catch { remark(`${chosen.name} could not be sent`, true); }
+  const mine = ++wish;
+  try {
+    const { path } = await upload(chosen);
+    if (mine === wish) trigger('opened', { path, name: chosen.name, wish: mine }); // else another was asked for meanwhile
+  } catch { if (mine === wish) remark(`${chosen.name} could not be sent`, true); }
 }
 file.addEventListener('change', () => { send(file.files[0]); file.value = ''; });
 picture.addEventListener('dragover', (event) => { event.preventDefault(); drop.hidden = false; });
 picture.addEventListener('dragleave', () => { drop.hidden = true; });
 picture.addEventListener('drop', (event) => { event.preventDefault(); drop.hidden = true; send(event.dataTransfer.files[0]); });
 
+find('about').textContent = props.about || '';
 for (const [kind, words] of props.kinds) {
   const option = make('option', '', words); option.value = kind; find('kind').append(option);
 }
@@ -217,7 +238,10 @@ props.samples.forEach(([words, url], index) => {
   const button = make('button', 'sample'); button.type = 'button'; button.title = words;
   const image = make('img'); image.src = url; image.alt = 'Scene with ' + words;
   button.append(image);
-  button.addEventListener('click', () => trigger('sample', { index }));
+  button.addEventListener('click', () => {
+    before = document.querySelector('#words textarea, #words input')?.value;
+    trigger('sample', { index, wish: ++wish });
+  });
   find('samples').append(button);
 });
 
@@ -228,3 +252,5 @@ const next = () => {
 };
 watch('value', next);
 next();
+// After the answer that it follows; by itself, so that Gradio sees what that answer asked for in turn.
+find('studio').addEventListener('settle', () => { done.then(() => setTimeout(() => trigger('submit'))); });
