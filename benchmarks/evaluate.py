@@ -17,7 +17,7 @@ import torch
 from common import arguments, begin, random_encoders, random_vocabulary, report
 
 from freeda.evaluate.counts import Counts
-from freeda.evaluate.dataset import check_dataset, open_dataset
+from freeda.evaluate.dataset import check_dataset, contents, open_dataset
 from freeda.evaluate.job import evaluate
 from freeda.evaluate.protocol import Method, protocol_options
 from freeda.model import FreeDA
@@ -37,6 +37,9 @@ def main() -> None:
     start = time.process_time()
     check_dataset(data, indices=range(n))
     checked = time.process_time() - start
+    start = time.process_time()
+    contents(data, range(n))
+    digested = time.process_time() - start
     for size in given.model:
         encoders, clock = random_encoders(size, given.dtype, given.device), Clock(True)
         words = random_vocabulary(len(data.classes), size)
@@ -59,6 +62,7 @@ def main() -> None:
             "all processor s/image": cpu / n,
             "counting processor s/image": _counting(data, n),
             "checking processor s/image": checked / n,
+            "digesting processor s/image": digested / n,
             "peak MiB": result.peak_memory / 2**20,
         }
         if torch.device(given.device).type == "cuda":

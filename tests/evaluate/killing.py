@@ -14,7 +14,7 @@ from evaluate.sets import Noise, Oracle
 from forks import arguments, kill_often
 from freeda.evaluate.folder import digest_of
 from freeda.evaluate.job import PART, evaluate
-from freeda.evaluate.part import read_part
+from freeda.evaluate.part import Piece, read_part
 
 IMAGES = 60
 
@@ -36,9 +36,10 @@ def left_whole(out: Path) -> int:
     if parts:
         digest = digest_of(json.loads((out / "run.json").read_text())["settings"])
         for path in parts:
-            number = int(path.stem)
+            number = int(path.stem.split("-")[0])
             images = range(IMAGES)[number * PART : (number + 1) * PART]
-            assert read_part(path, digest, images) is not None, path
+            piece = Piece(number, images, [""] * len(images))
+            assert read_part(path, piece, digest) is not None, path
     return len(parts)
 
 

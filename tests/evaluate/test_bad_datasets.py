@@ -217,6 +217,16 @@ def test_two_masks_for_one_image(tmp_path: Path) -> None:
     assert message.startswith(f"{second}: there is {root / 'masks' / 'a_1.png'} too, two masks for a_1.jpg")
 
 
+def test_two_masks_that_differ_in_case(tmp_path: Path) -> None:
+    mask = open_dataset("ade150", files.ade(tmp_path, [1])).sample(1).mask
+    files.write_mask(mask.with_suffix(".PNG"), files.spread([2]))
+    if len(list(mask.parent.iterdir())) == 2:
+        pytest.skip("one file here, whatever the case")
+    assert refused("ade150", tmp_path).endswith(
+        f"{mask}: there is {mask.with_suffix('.PNG').name} too, two files for one image: remove one"
+    )
+
+
 def test_masks_of_single_classes(tmp_path: Path) -> None:
     root = files.folder(tmp_path, [1])
     for name in files.NAMES:

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from evaluate import benchmark_files as files
+from evaluate.sets import Noise
 from freeda.errors import InputError
-from freeda.evaluate.dataset import DataSet, FileDataSet, check_dataset, open_dataset
+from freeda.evaluate.dataset import DataSet, FileDataSet, check_dataset, contents, open_dataset
 from freeda.evaluate.table import DATASETS
 
 MAKERS: dict[str, Callable[[Path, list[int]], Path]] = {
@@ -47,15 +48,30 @@ def test_digest_tells_data_sets_apart(tmp_path: Path) -> None:
     assert digest == open_dataset("voc20", files.voc(tmp_path / "b", [1])).digest()  # wherever it lies
     more = open_dataset("voc20", files.voc(tmp_path / "c", [1]))
     assert digest == more.digest()
-    files.write_mask(more.sample(1).mask, files.spread([1, 2, 3]))
-    assert digest != more.digest(), "another mask of the same name"
-    more.sample(1).mask.unlink()
-    assert digest != more.digest()
     assert digest != open_dataset("voc21", root).digest()
     (tmp_path / "words.txt").write_text("\n".join(["plane", *DATASETS["voc20"].classes[1:]]))
     assert digest != open_dataset("voc20", root, classes=tmp_path / "words.txt").digest()
     files.write_list(root / "ImageSets" / "Segmentation" / "val.txt", ("b_2",))
     assert digest != open_dataset("voc20", root).digest()
+
+
+def test_contents_tell_files_apart(tmp_path: Path) -> None:
+    dataset = open_dataset("voc20", files.voc(tmp_path / "a", [1]))
+    told = contents(dataset, [0, 1])
+    assert told == contents(
+        open_dataset("voc20", files.voc(tmp_path / "b", [1])), [0, 1]
+    )  # wherever they lie
+    assert contents(dataset, [1]) == told[1:] and contents(dataset, []) == []
+    for i, path in ((1, dataset.sample(1).mask), (0, dataset.sample(0).image)):
+        before, seen = path.read_bytes(), {told[i]}
+        for content in (before[:-9] + bytes([before[-9] ^ 1]) + before[-8:], before + b"\0", b""):
+            path.write_bytes(content)  # the first is of the same size
+            seen.add(contents(dataset, [0, 1])[i])
+            assert contents(dataset, [1 - i]) == [told[1 - i]]
+        path.unlink()
+        assert len({*seen, contents(dataset, [i])[0]}) == 5
+        path.write_bytes(before)
+    assert contents(dataset, [0, 1]) == told and contents(Noise(), [0, 1]) == ["", ""]
 
 
 def test_other_words_for_the_classes(tmp_path: Path) -> None:
@@ -72,6 +88,8 @@ def test_other_words_for_the_classes(tmp_path: Path) -> None:
     path.write_text("\n".join([*words[:19], "Word 0"]))
     with pytest.raises(InputError, match=r"words\.txt: class name 'Word 0' is given twice"):
         open_dataset("voc20", root, classes=path)
+    with pytest.raises(InputError, match=r"none\.txt: there is no such list of classes"):
+        open_dataset("voc20", root, classes=tmp_path / "none.txt")
 
 
 def test_progress_and_chosen_images(tmp_path: Path) -> None:
@@ -144,3 +162,21 @@ def test_it_is_a_plain_value(tmp_path: Path) -> None:
     assert isinstance(dataset, FileDataSet) and dataset.split == "val"
     with pytest.raises(AttributeError):
         dataset.name = "other"  # type: ignore[misc]
+
+
+def test_hidden_files_are_left_aside(tmp_path: Path) -> None:
+    """macOS puts "._NAME" beside every file that it copies to a foreign disk."""
+    root = files.ade(tmp_path, [1])
+    for path in [p for p in root.rglob("*") if p.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"resource fork")
+    dataset = open_dataset("ade150", root)
+    assert [dataset.sample_name(i) for i in range(len(dataset))] == list(files.NAMES)
+    check_dataset(dataset)
+
+
+def test_a_split_s_own_names_file_wins(tmp_path: Path) -> None:
+    files.folder(tmp_path / "val", [1, 2], '{"1": "bird", "2": "fish"}')
+    (tmp_path / "names.json").write_text('{"1": "cat", "2": "dog"}')
+    assert open_dataset("folder", tmp_path, "val").classes == ("bird", "fish")
+    (tmp_path / "val" / "names.json").unlink()
+    assert open_dataset("folder", tmp_path, "val").classes == ("cat", "dog")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ import pytest
 import torch
 
 import freeda
+from evaluate import benchmark_files as files
 from evaluate.sets import IGNORE, Noise, Oracle, plain_iou
 from forks import run_script
 from freeda.errors import InputError
 from freeda.evaluate import worker
+from freeda.evaluate.dataset import contents
 from freeda.evaluate.evaluation import Evaluation, ImageRow
+from freeda.evaluate.folder import RunFolder, digest_of
 from freeda.evaluate.job import PART, evaluate
-from freeda.evaluate.part import Part, read_part, score_part, write_part
+from freeda.evaluate.origin import find_origin
+from freeda.evaluate.part import Part, Piece, read_part, score_part, write_part
 from freeda.lock import only_writer
 from freeda.miniature.dataset import Scenes
 from freeda.options import to_dict
@@ -88,7 +93,8 @@ def test_a_rerun_makes_only_what_is_missing(tmp_path: Path) -> None:
     assert oracle.asked == PART + 3 == len(first.images)
     longer = run(data, tmp_path, oracle)  # the second part was cut short: made again, whole
     assert oracle.asked == PART + 3 + 2 * PART - 2
-    assert sorted(p.name for p in (tmp_path / "parts").iterdir()) == ["00000.npz", "00001.npz", "00002.npz"]
+    made = [f"00000-{PART}.npz", "00001-3.npz", f"00001-{PART}.npz", f"00002-{PART - 2}.npz"]
+    assert sorted(p.name for p in (tmp_path / "parts").iterdir()) == made
     same(longer, run(data, tmp_path / "at once", Oracle(data)))
     asked, data.reads = oracle.asked, []
     again = run(data, tmp_path, oracle)
@@ -99,16 +105,64 @@ def test_a_rerun_makes_only_what_is_missing(tmp_path: Path) -> None:
     assert oracle.asked == asked and [row.index for row in shorter.images] == list(range(PART))
 
 
+def test_a_smaller_limit_takes_nothing_away(tmp_path: Path) -> None:
+    data, oracle = Noise(2 * PART), Oracle(Noise(2 * PART), lambda truth: np.minimum(truth, 1))
+    whole, asked = run(data, tmp_path, oracle), oracle.asked
+    few = run(data, tmp_path, oracle, limit=PART + 3)
+    assert [row.index for row in few.images] == list(range(PART + 3)) and few.settings["images"] == PART + 3
+    same(few, run(data, tmp_path / "few", oracle, limit=PART + 3))
+    asked = oracle.asked
+    same(few, run(data, tmp_path, oracle, limit=PART + 3))
+    same(whole, run(data, tmp_path, oracle))
+    assert oracle.asked == asked, "what was done for more images is kept, and so is what was done for fewer"
+
+
+def test_changed_files_are_told(tmp_path: Path) -> None:
+    """Figures of other files are no figures of these; what was not measured yet may change."""
+    place, rng = tmp_path / "mine", np.random.default_rng(0)
+    for i in range(PART + 2):
+        files.write_image(place / f"images/{i:02}.png")
+        files.write_mask(place / f"masks/{i:02}.png", rng.integers(1, 3, files.SIZE))
+    (place / "names.json").write_text('{"1": "cat", "2": "dog"}')
+
+    def cats(image: Any) -> Any:
+        return np.zeros(image.shape[:2], int)
+
+    def again(**given: Any) -> Evaluation:
+        return run("folder", tmp_path / "out", cats, data=place, **given)
+
+    whole = (place / "masks/09.png").read_bytes()
+    (place / "masks/09.png").write_bytes(b"no mask")
+    with pytest.raises(InputError, match=r"masks.09\.png: this mask cannot be read"):
+        again()
+    first = again(limit=PART)
+    files.write_mask(place / "masks/09.png", files.spread([1]))
+    assert again().images[9].miou == 1.0
+    (place / "masks/09.png").write_bytes(whole)
+    files.write_image(place / "images/03.png").write_bytes((place / "images/03.png").read_bytes() + b"\0")
+    for limit, name in ((None, "03"), (PART, "03"), (3, None)):
+        if name is None:
+            same(again(limit=limit), run("folder", tmp_path / "few", cats, data=place, limit=limit))
+            continue
+        with pytest.raises(InputError, match=f"out: image '{name}' or its mask has changed .*--no-resume"):
+            again(limit=limit)
+    files.write_image(place / "images/03.png")
+    same(first, again(limit=PART))
+    with pytest.raises(InputError, match="out: image '09' or its mask has changed since it was measured"):
+        again()
+    assert again(resume=False).images[9].miou < 1
+
+
 @pytest.mark.parametrize("harm", ["gone", "cut", "flipped", "other", "empty"])
 def test_damaged_parts_are_made_again(tmp_path: Path, harm: str) -> None:
     data, oracle = Noise(), Oracle(Noise())
     first = run(data, tmp_path, oracle)
-    path = tmp_path / "parts" / "00001.npz"
+    path = tmp_path / "parts" / f"00001-{PART}.npz"
     content = path.read_bytes()
     if harm == "gone":
         path.unlink()
     elif harm == "other":
-        path.write_bytes((tmp_path / "parts" / "00000.npz").read_bytes())
+        path.write_bytes((tmp_path / "parts" / f"00000-{PART}.npz").read_bytes())
     else:
         middle = len(content) // 2
         flipped = (
@@ -120,20 +174,34 @@ def test_damaged_parts_are_made_again(tmp_path: Path, harm: str) -> None:
     same(first, again)
 
 
+def test_the_peak_of_memory_is_that_of_all_parts(tmp_path: Path) -> None:
+    data = Noise()
+    assert run(data, tmp_path, Oracle(data)).peak_memory < 1 << 50
+    folder = RunFolder(tmp_path, digest_of(json.loads((tmp_path / "run.json").read_text())["settings"]))
+    first = Piece(0, range(PART), [""] * PART)
+    part = folder.read(first)
+    assert part is not None
+    folder.write(first, replace(part, peak_memory=1 << 50))
+    assert run(data, tmp_path, Oracle(data)).peak_memory == 1 << 50
+
+
 def test_a_part_in_a_file(tmp_path: Path) -> None:
     data = Noise()
     part = score_part(Oracle(data, lambda t: np.full_like(t, 2)), data, range(3, 6))
     strange = Part(part.counts, (*part.images, ImageRow(6, "é\n", float("nan"), float("nan"), 0.5, 9)), 123)
-    write_part(tmp_path / "p.npz", strange, "d")
-    back = read_part(tmp_path / "p.npz", "d", [3, 4, 5, 6])
+    piece = Piece(1, range(3, 7), [""] * 4)
+    write_part(tmp_path / "p.npz", strange, piece, "d")
+    back = read_part(tmp_path / "p.npz", piece, "d")
     assert back is not None and repr(back.images) == repr(strange.images) and back.peak_memory == 123
     for name, array in part.counts.arrays().items():
         np.testing.assert_array_equal(array, back.counts.arrays()[name])
-    for digest, indices in (("e", [3, 4, 5, 6]), ("d", [3, 4, 5]), ("d", [4, 5, 6, 7])):
-        assert read_part(tmp_path / "p.npz", digest, indices) is None
-    assert read_part(tmp_path / "none.npz", "d", [3]) is None
+    for digest, indices in (("e", range(3, 7)), ("d", range(3, 6)), ("d", range(4, 8))):
+        assert read_part(tmp_path / "p.npz", Piece(1, indices, [""] * len(indices)), digest) is None
+    with pytest.raises(InputError, match="image 'noise-5' or its mask has changed"):
+        read_part(tmp_path / "p.npz", replace(piece, files=["", "", "x", "y"]), "d")
+    assert read_part(tmp_path / "none.npz", piece, "d") is None
     np.savez(tmp_path / "o.npz", header=np.array([1, 2]))
-    assert read_part(tmp_path / "o.npz", "d", [3]) is None
+    assert read_part(tmp_path / "o.npz", piece, "d") is None
 
 
 def test_images_without_a_pixel_that_counts(tmp_path: Path) -> None:
@@ -212,6 +280,9 @@ def no_memory() -> Any:
 def test_what_cannot_be(tmp_path: Path, given: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         evaluate(Noise(), out=tmp_path, labeller=Oracle(Noise()), report=False, **{"device": "cpu", **given})
+    if "limit" in given:
+        with pytest.raises(InputError, match=says):  # in the same words for all data sets
+            evaluate("miniature", out=tmp_path, **given)
 
 
 def test_workers_say_the_same(tmp_path: Path) -> None:
@@ -254,6 +325,26 @@ def test_a_worker_with_other_images_is_refused(tmp_path: Path) -> None:
     origin = {"opener": "freeda.miniature.dataset:Scenes", "arguments": {"seed": 1, "n": 3}}
     with pytest.raises(InputError, match="data set 'miniature' holds other images here"):
         worker.begin({**first, "origin": origin, "names": Scenes(0, 3).digest()})
+
+
+def test_a_worker_with_other_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names alike, contents not: told before the first image of the part is labelled."""
+    for name in ("load_encoders", "FreeDA"):
+        monkeypatch.setattr(worker, name, lambda *given: None)
+    monkeypatch.setattr(worker.Vocabulary, "load", lambda path: None)
+    monkeypatch.setattr(worker, "Method", lambda *given: lambda image: np.zeros(image.shape[:2], int))
+    origin = find_origin("folder", files.folder(tmp_path / "mine", [1, 2]))
+    first = {
+        **{"out": str(tmp_path), "digest": "d", "preset": to_dict(PRESETS["miniature"]), "device": "cpu"},
+        **{"dtype": "float32", "origin": asdict(origin), "names": origin.open().digest()},
+    }
+    order: dict[str, Any] = {"number": 0, "images": [0, 1]}
+    make = worker.begin(first)
+    with pytest.raises(InputError, match=r"data set .folder. holds other images here: .*mine"):
+        make({**order, "files": ["other"] * 2}, lambda note: None)
+    assert not list(tmp_path.glob("parts/*"))
+    told = {**order, "files": contents(origin.open(), [0, 1])}
+    assert make(told, lambda note: None) == 0 and RunFolder(tmp_path, "d").read(Piece(**told)) is not None
 
 
 def test_progress_tells_the_miou_of_all_that_is_done(

@@ -29,6 +29,7 @@ from freeda.miniature.trial import held_out
 from freeda.model import FreeDA
 from freeda.options import Superpixels, parse_settings, to_dict
 from freeda.presets import PRESETS
+from freeda.segment.vocabulary import Vocabulary
 
 
 class Backed(Noise):
@@ -43,12 +44,13 @@ def test_the_user_wins_over_the_protocol_and_it_over_the_preset() -> None:
         options.k == preset.segment.k and options.background == "local" and options.superpixels.scale == 20.0
     )
     assert protocol_changes(preset, Backed(), options) == {}
-    mine = parse_settings(["k=7", "superpixels.scale=50", "background=constant"], options)
+    mine = parse_settings(["k=7", "superpixels.scale=50", "background=constant", "local_weight=0"], options)
     told = protocol_changes(preset, Backed(), mine)
     assert told == {
         "k": [preset.segment.k, 7],
         "superpixels.scale": [20.0, 50.0],
         "background": ["local", "constant"],
+        "local_weight": [preset.segment.local_weight, 0.0],
     }
     json.dumps(told)
 
@@ -118,6 +120,18 @@ def test_a_measurement_is_freeda_s_own_labels(tmp_path: Path, tiny_model: Any) -
             device="cpu",
             report=False,
             options=protocol_options(tiny_model.preset, data).with_changes(k=6),
+        )
+
+
+def test_begun_anew_nothing_of_before_is_left(tmp_path: Path, tiny_model: Any) -> None:
+    """The vocabulary of other options, above all: all figures depend on it."""
+    for out, k in (("twice", 5), ("twice", 1), ("once", 1)):
+        options = tiny_model.options.with_changes(k=k)
+        given = {"model": tiny_model, "options": options, "device": "cpu", "report": False}
+        evaluate(Noise(2), out=tmp_path / out, resume=False, **given)
+        words = Vocabulary.load(tmp_path / out / "vocabulary.npz")
+        np.testing.assert_array_equal(
+            words.prototypes, tiny_model.vocabulary(list(words.names), k=k).prototypes
         )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,12 +91,9 @@ class FileDataSet:
         return self.found.remap(self.found.read(mask), mask)
 
     def digest(self) -> str:
-        """SHA-256 in hex of its name, split, classes, samples' names and files' sizes, wherever it lies.
-
-        Sizes in place of contents: they tell most changes of a file, without reading it.
-        """
-        files = [(sample.name, _bytes(sample.image), _bytes(sample.mask)) for sample in self.found.samples]
-        told = [self.name, self.split, list(self.classes), self.background, files]
+        """SHA-256 in hex of its name, split, classes and samples' names; see `contents` for the files."""
+        names = [sample.name for sample in self.found.samples]
+        told = [self.name, self.split, list(self.classes), self.background, names]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
@@ -173,12 +171,24 @@ def check_dataset(
     complain(wrong)
 
 
-def _bytes(path: Path) -> int:
-    """A file's size; -1 for one that is not there, which reading it will tell."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
+def contents(dataset: DataSet, indices: Sequence[int]) -> list[str]:
+    """What the files of some images and their masks hold: a SHA-256, in hex, an image.
+
+    It is "" for those of a data set that lies in no files. A file that cannot be read counts as none:
+    `check_dataset` tells of it.
+    """
+    if not isinstance(dataset, FileDataSet):
+        return [""] * len(indices)
+    return [_content(dataset.sample(i)) for i in indices]
+
+
+def _content(sample: Sample) -> str:
+    told = hashlib.sha256()
+    for path in (sample.image, sample.mask):
+        with suppress(OSError), open(path, "rb") as file:
+            told.update(hashlib.file_digest(file, "sha256").digest())
+        told.update(b"/")  # what one file lacks is not made up by the next
+    return told.hexdigest()
 
 
 def _check_sample(dataset: FileDataSet, i: int) -> None:
@@ -195,6 +205,8 @@ def _other_words(path: Path, wanted: int) -> tuple[str, ...]:
     from ..collect.readers import plain_lines
     from ..segment.vocabulary import parse_names
 
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such list of classes: one name a line is needed")
     lines = [text for _, text in plain_lines(path) if not text.startswith("#")]
     try:
         names = tuple(parse_names(lines))

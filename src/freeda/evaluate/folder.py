@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -13,10 +12,11 @@ from ..errors import InputError
 from ..files import atomic_write_json, make_folder
 from ..identity import first_difference
 from ..segment.vocabulary import Vocabulary
-from .part import Part, read_part, write_part
+from .part import Part, Piece, read_part, write_part
 
 RUN, PARTS, WORDS = "run.json", "parts", "vocabulary.npz"
 FORMAT, VERSION = "freeda-evaluation", 1
+_WAYS_OUT = "another --out, or begin anew (--no-resume)"
 
 
 class RunFolder:
@@ -37,8 +37,7 @@ class RunFolder:
         there = _read(self.path / RUN) if resume else None
         if there is not None and (told := first_difference(there, settings)):
             raise InputError(
-                f"{self.path}: was begun with other settings ({told}): use the same again, another --out, or "
-                "begin anew (--no-resume)"
+                f"{self.path}: was begun with other settings ({told}): use the same again, {_WAYS_OUT}"
             )
         if there is not None:
             return
@@ -61,16 +60,23 @@ class RunFolder:
         except InputError:
             return None
 
-    def read(self, number: int, indices: Sequence[int]) -> Part | None:
-        """A part that is done; None where it is not, or for other images."""
-        return read_part(self._part(number), self.digest, indices)
+    def read(self, piece: Piece) -> Part | None:
+        """A part that is done; None where it is not, or for other images.
 
-    def write(self, number: int, part: Part) -> None:
+        Raises InputError where an image or its mask is another one now.
+        """
+        try:
+            return read_part(self._part(piece), piece, self.digest)
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}: {_WAYS_OUT}") from error
+
+    def write(self, piece: Piece, part: Part) -> None:
         """Keep a part. Raises InputError where writing fails."""
-        write_part(self._part(number), part, self.digest)
+        write_part(self._part(piece), part, piece, self.digest)
 
-    def _part(self, number: int) -> Path:
-        return self.path / PARTS / f"{number:05d}.npz"
+    def _part(self, piece: Piece) -> Path:
+        """Its file; a part that `limit` cuts short has one of its own beside the longer one's."""
+        return self.path / PARTS / f"{piece.number:05d}-{len(piece.images)}.npz"
 
 
 def digest_of(settings: dict[str, Any]) -> str:

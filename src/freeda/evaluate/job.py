@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,11 +19,11 @@ from ..options import SegmentOptions
 from ..presets import DEFAULT, Preset
 from ..segment.prototypes import ReferenceBank
 from .counts import Counts
-from .dataset import DataSet, check_dataset
+from .dataset import DataSet, check_dataset, contents
 from .evaluation import Evaluation, ImageRow
 from .folder import RunFolder, digest_of
 from .origin import Origin, find_origin
-from .part import Part, score_part
+from .part import Part, Piece, score_part
 from .progress import ImageProgress
 from .protocol import Labeller, label_names
 from .report import write_report
@@ -57,7 +58,7 @@ def evaluate(
     """Label a data set's images and compare them with their truth.
 
     Images are labelled in parts, each kept in a file of its own as soon as it is done; stopped at any moment,
-    the same call goes on. A larger `limit` extends a run.
+    the same call goes on. A larger `limit` extends a run, a smaller one takes nothing away.
 
     Args:
         dataset: a name (`DATASETS`, "folder", "miniature"), or an object of your own (see `DataSet`).
@@ -90,14 +91,14 @@ def evaluate(
         ModelError, BankError: as `freeda.load`.
         WorkerError: a worker process died.
     """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}: at least 1 image must be taken")
     origin: Origin | None
     if isinstance(dataset, str):
         origin = find_origin(dataset, data, split, classes, limit)
         found = origin.open()
     else:
         origin, found = getattr(dataset, "origin", None), dataset
-    if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}: at least 1 image must be taken")
     images = range(len(found) if limit is None else min(limit, len(found)))
     crew = find_engine(engine, device, workers, gpus_per_worker)
     subject: Subject = (
@@ -121,7 +122,7 @@ def evaluate(
             total = _Total(found, bar)
             missing = total.take(folder, images)
             if missing:
-                todo = [i for part in missing.values() for i in part]
+                todo = [i for piece in missing for i in piece.images]
                 check_dataset(found, partial(bar.stage, CHECKING), todo)
                 bar.stage("loading models")
                 subject.prepare(folder)
@@ -144,13 +145,17 @@ class _Total:
         self._rows: list[ImageRow] = []
         self._peak = 0
 
-    def take(self, folder: RunFolder, images: range) -> dict[int, range]:
-        """Add the parts that are done; number -> images of those that are not."""
-        missing = {}
+    def take(self, folder: RunFolder, images: range) -> list[Piece]:
+        """Add the parts that are done; those that are not."""
+        missing = []
         for number, start in enumerate(range(0, len(images), PART)):
-            part = folder.read(number, images[start : start + PART])
+            chosen = images[start : start + PART]
+            piece = Piece(number, list(chosen), contents(self._dataset, chosen))
+            if any(piece.files):  # reading them took a moment
+                self._bar.stage(CHECKING, start, len(images))
+            part = folder.read(piece)
             if part is None:
-                missing[number] = images[start : start + PART]
+                missing.append(piece)
             else:
                 self._add(part)
         self._bar.part(self._counts, len(self._rows), earlier=True)
@@ -190,26 +195,27 @@ def _make(
     origin: Origin | None,
     folder: RunFolder,
     engine: Engine,
-    missing: dict[int, range],
+    missing: list[Piece],
     total: _Total,
 ) -> None:
     """Make what is missing, here or in workers."""
     if engine.here:
-        for number, images in missing.items():
-            part = score_part(subject.labeller, dataset, images, lambda row: total.image(row.seconds))
-            folder.write(number, part)
+        for piece in missing:
+            part = score_part(subject.labeller, dataset, piece.images, lambda row: total.image(row.seconds))
+            folder.write(piece, part)
             total.add(part)
         return
+    by_number = {piece.number: piece for piece in missing}
 
     def made(number: int) -> None:
-        part = folder.read(number, missing[number])
+        part = folder.read(by_number[number])
         if part is None:
             raise InputError(f"{folder.path}: part {number} was written and cannot be read back")
         total.add(part)
 
     engine.share_out(
         subject.work(origin),
-        [{"number": number, "images": list(images)} for number, images in missing.items()],
+        [asdict(piece) for piece in missing],
         made,
         total.image,
     )

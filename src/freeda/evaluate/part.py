@@ -29,6 +29,17 @@ _ROW = {"miou": np.float64, "pixel_accuracy": np.float64, "seconds": np.float64,
 
 
 @dataclass(frozen=True)
+class Piece:
+    """What is to be done: JSON values, as a worker is told."""
+
+    number: int
+    images: Sequence[int]
+    """Their indices in the data set."""
+    files: Sequence[str]
+    """What the files of each held when the run began, see `dataset.contents`."""
+
+
+@dataclass(frozen=True)
 class Part:
     """What was found on some images; depends on nothing but these."""
 
@@ -89,13 +100,14 @@ def _read_ahead(dataset: DataSet, indices: Sequence[int]) -> Iterator[tuple[int,
             yield present
 
 
-def write_part(path: Path, part: Part, digest: str) -> None:
+def write_part(path: Path, part: Part, piece: Piece, digest: str) -> None:
     """Keep a part, whole or not at all; `digest` tells the run's settings. InputError where that fails."""
     header = {
         "format": FORMAT,
         "version": VERSION,
         "settings": digest,
         "names": [row.name for row in part.images],
+        "files": list(piece.files),
         "peak_memory": part.peak_memory,
     }
     arrays: dict[str, NDArray[Any]] = {
@@ -108,14 +120,17 @@ def write_part(path: Path, part: Part, digest: str) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def read_part(path: Path, digest: str, indices: Sequence[int]) -> Part | None:
-    """A part that was kept; None where it is missing, damaged, of other settings or of other images."""
+def read_part(path: Path, piece: Piece, digest: str) -> Part | None:
+    """A part that was kept; None where it is missing, damaged, of other settings or of other images.
+
+    Raises InputError, naming the image, where it is of other files of the same images.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(bytes(arrays["header"]))
         about = (header["format"], header["version"], header["settings"], arrays["index"].tolist())
-        if about != (FORMAT, VERSION, digest, list(indices)):
+        if about != (FORMAT, VERSION, digest, list(piece.images)):
             return None
         rows = zip(
             arrays["index"].tolist(), header["names"], *(arrays[k].tolist() for k in _ROW), strict=True
@@ -123,9 +138,14 @@ def read_part(path: Path, digest: str, indices: Sequence[int]) -> Part | None:
         counts = Counts.from_arrays(
             {k.removeprefix("counts."): v for k, v in arrays.items() if k.startswith("counts.")}
         )
-        return Part(counts, tuple(ImageRow(*row) for row in rows), int(header["peak_memory"]))
+        part = Part(counts, tuple(ImageRow(*row) for row in rows), int(header["peak_memory"]))
+        were = zip(header["names"], header["files"], piece.files, strict=True)
+        changed = [name for name, then, now in were if then != now]
     except (*DAMAGED_NPZ, TypeError):  # TypeError: a header of something else
         return None
+    if changed:
+        raise InputError(f"image {changed[0]!r} or its mask has changed since it was measured")
+    return part
 
 
 def peak_memory() -> int:

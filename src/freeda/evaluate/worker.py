@@ -11,9 +11,10 @@ from ..model import FreeDA
 from ..options import from_dict
 from ..presets import Preset
 from ..segment.vocabulary import Vocabulary
+from .dataset import contents
 from .folder import RunFolder
 from .origin import Origin
-from .part import score_part
+from .part import Piece, score_part
 from .protocol import Method, label_names
 
 
@@ -22,15 +23,18 @@ def begin(first: Order) -> Make:
     folder = RunFolder(Path(first["out"]), first["digest"])
     preset, origin = from_dict(Preset, first["preset"]), Origin(**first["origin"])
     dataset = origin.open()
-    if dataset.digest() != first["names"]:  # another machine may hold other files under the same path
-        raise InputError(f"data set {dataset.name!r} holds other images here: {origin.arguments.get('data')}")
+    # Another machine may hold other files under the same path.
+    other = InputError(f"data set {dataset.name!r} holds other images here: {origin.arguments.get('data')}")
+    if dataset.digest() != first["names"]:
+        raise other
     model = FreeDA(preset, load_encoders(preset, first["device"], first["dtype"]))
     method = Method(model, Vocabulary.load(folder.words), preset.segment, len(label_names(dataset)))
 
     def make(order: Order, note: Note) -> int:
-        part = score_part(method, dataset, order["images"], lambda row: note(row.seconds))
-        folder.write(order["number"], part)
-        number: int = order["number"]
-        return number
+        piece = Piece(**order)
+        if contents(dataset, piece.images) != piece.files:
+            raise other
+        folder.write(piece, score_part(method, dataset, piece.images, lambda row: note(row.seconds)))
+        return piece.number
 
     return make

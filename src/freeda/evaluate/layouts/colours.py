@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import InputError
+from ...images import reading_mask
 
 _HEX = re.compile(r"#([0-9a-fA-F]{6})")
 _HEX_LINE = re.compile(r"(#[0-9a-fA-F]{6})[\s:=,;]+(\S.*)")
@@ -54,14 +55,8 @@ def show_colour(colour: int) -> str:
 
 def read_coloured(path: Path) -> NDArray[np.int64]:
     """(H, W) colours of a mask's pixels, red * 65536 + green * 256 + blue; transparency is left aside."""
-    try:
-        with Image.open(path) as image:
-            rgb = np.asarray(image.convert("RGB")).astype(np.int64)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except Exception as error:  # decoders meet damaged bytes in many ways
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: this mask cannot be read ({told})") from error
+    with reading_mask(path), Image.open(path) as image:
+        rgb = np.asarray(image.convert("RGB")).astype(np.int64)
     return (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
 
 

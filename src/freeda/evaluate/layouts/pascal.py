@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from ...images import reading_mask
 from .files import IMAGE_ENDINGS, Found, Masks, find_root, list_files, pair, read_split
 from .remap import IGNORE, in_order
 
@@ -65,13 +66,8 @@ def read_mat(path: Path) -> NDArray[np.int64]:
     """The array `LabelMap` (H, W) of a MATLAB file. Raises InputError for any other file."""
     from scipy.io import loadmat
 
-    try:
+    with reading_mask(path):
         held: dict[str, Any] = loadmat(path, variable_names=["LabelMap"])
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except Exception as error:  # decoders meet damaged bytes in many ways
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: this mask cannot be read ({told})") from error
     labels = held.get("LabelMap")
     if not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise InputError(f"{path}: holds no array LabelMap of whole numbers (H, W)")
