@@ -35,6 +35,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "SD 2.1": {**_WIDTHS, **_LATER},
     "SDXL": _XL,
 }
+"""Arguments of `UNet2DConditionModel`."""
+VAE: dict[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "latent_channels": 4,
+}
+"""Arguments of `AutoencoderKL`, the same for all of them."""
 # family, side in pixels, steps, whether guided
 CASES = [
     *(("SD 1.5", 512, 30, True), ("SD 1.5", 512, 20, True), ("SD 1.5", 512, 4, False)),
@@ -51,13 +60,7 @@ def step_cost(family: str, side: int) -> dict[str, float]:
     shapes, latent = FAMILIES[family], side // 8
     with torch.device("meta"):
         unet = UNet2DConditionModel(sample_size=latent, **shapes)
-        vae = AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            latent_channels=4,
-        )
+        vae = AutoencoderKL(**VAE)
         inputs: dict[str, Any] = {
             "sample": torch.empty(1, 4, latent, latent),
             "timestep": torch.empty(()),

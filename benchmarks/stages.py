@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from common import arguments, begin, random_encoders, report
+from generation import FAMILIES, VAE
 from scaling import captions
 
 from freeda.bank.format import write_shard
@@ -55,14 +56,8 @@ def random_sd15(device: torch.device, dtype: torch.dtype) -> Generator:
         max_position_embeddings=77,
         eos_token_id=tokenizer.eos_token_id,
     )
-    unet = UNet2DConditionModel(sample_size=64, attention_head_dim=8, cross_attention_dim=768)
-    vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-    )
+    unet = UNet2DConditionModel(sample_size=64, **FAMILIES["SD 1.5"])
+    vae = AutoencoderKL(**VAE)
     scheduler = DDIMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, steps_offset=1
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,23 @@ def test_addresses_that_lead_nowhere(tmp_path: Path, s3: Any, cache: Path) -> No
     for url, says in ((nobody, "nobody-has-this"), ("gopher://bank", "gopher"), ("s3://", "cannot be")):
         refused(run("collect", text, "--out", url, "--device", "cpu"), url.split("?")[0], says)
     assert not list(cache.rglob("*.parquet"))  # told before anything was drawn
+
+
+def test_an_arrow_that_was_built_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Arrow lacks is left to fsspec, which says what is to be installed."""
+    import pyarrow
+    import pyarrow.fs
+
+    class Lacking(pyarrow.fs.FileSystem):  # type: ignore[misc]
+        @staticmethod
+        def from_uri(uri: str) -> Any:
+            raise pyarrow.ArrowNotImplementedError("Got S3 URI but Arrow compiled without S3 support")
+
+    monkeypatch.setattr(pyarrow.fs, "FileSystem", Lacking)
+    monkeypatch.setitem(sys.modules, "adlfs", None)
+    assert RemotePlace("memory://some/bank", tmp_path).names() == []
+    with pytest.raises(InputError, match=r"^az://some/bank: cannot be used \(Install adlfs"):
+        RemotePlace("az://some/bank", tmp_path)
 
 
 def test_paths_and_addresses(tmp_path: Path) -> None:

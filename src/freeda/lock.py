@@ -19,9 +19,9 @@ from .errors import BankError, FreedaError
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
 
-    _SYSTEM_LOCKS = True
+    SYSTEM_LOCKS = True
 except ImportError:  # not a POSIX system: the signs of life below decide alone
-    _SYSTEM_LOCKS = False
+    SYSTEM_LOCKS = False
 
 LOCK = ".lock"
 BEAT = 20.0
@@ -54,13 +54,32 @@ def only_writer(folder: Path, what: str = "bank", kind: type[FreedaError] = Bank
         os.close(handle)
 
 
+def try_lock(handle: int) -> bool:
+    """Take the system's lock on an open file, which falls with this process; whether it was to be had.
+
+    Raises BlockingIOError where another process has it.
+    """
+    if not SYSTEM_LOCKS:
+        return False
+    try:
+        flock(handle, LOCK_EX | LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+            raise BlockingIOError(error.errno, "locked") from error
+        return False  # a file system without locks
+    return True
+
+
 def _acquire(path: Path, what: str, kind: type[FreedaError]) -> int:
     """An open, locked file that tells of this process."""
     try:
         while True:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                sure = _try(handle, path, what, kind)
+                try:
+                    sure = try_lock(handle)
+                except BlockingIOError as error:
+                    raise kind(_held(path, _holder(path), what)) from error
                 if _same_file(handle, path):
                     _refuse_living(path, sure, what, kind)
                     os.ftruncate(handle, 0)
@@ -72,19 +91,6 @@ def _acquire(path: Path, what: str, kind: type[FreedaError]) -> int:
             os.close(handle)
     except OSError as error:
         raise kind(f"{path.parent}: cannot be written to ({error.strerror})") from error
-
-
-def _try(handle: int, path: Path, what: str, kind: type[FreedaError]) -> bool:
-    """Take the system's lock; whether it can be had here at all. Raises `kind` where another has it."""
-    if not _SYSTEM_LOCKS:
-        return False
-    try:
-        flock(handle, LOCK_EX | LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
-            raise kind(_held(path, _holder(path), what)) from error
-        return False  # a file system without locks
-    return True
 
 
 def _same_file(handle: int, path: Path) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .errors import InputError
+from .errors import InputError, first_line
 from .files import cache_folder, make_folder
 
 
@@ -83,8 +83,7 @@ class RemotePlace(Place):
         try:
             yield
         except (OSError, ValueError, ImportError) as error:
-            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{self._url}: cannot be {what} ({why[:200]})") from error
+            raise InputError(f"{self._url}: cannot be {what} ({first_line(error)[:200]})") from error
 
 
 def is_remote(place: str | Path) -> bool:
@@ -126,7 +125,7 @@ def _file_system(url: str) -> tuple[Any, str]:
 
     try:
         found, path = FileSystem.from_uri(url)
-    except pyarrow.ArrowInvalid:  # not one of Arrow's own
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):  # not one of those built into Arrow
         from fsspec.core import url_to_fs
 
         other, path = url_to_fs(url)

@@ -98,11 +98,12 @@ def test_a_worker_killed_and_a_node_removed(
 ) -> None:
     out = tmp_path / "bank"
     process = begin(write_preset(tmp_path, tiny_preset), text, out)
-    wait_for(lambda: log_of(out) or process.poll() is not None)
-    os.kill(log_of(out)[0]["process"], signal.SIGKILL)
-    wait_for(lambda: len(log_of(out)) >= 4 or process.poll() is not None)
-    assert process.poll() is None and len(log_of(out)) < 15
+    made = frozen_after(1, process, out)
+    os.kill(made[0]["process"], signal.SIGKILL)
+    process.send_signal(signal.SIGCONT)
+    assert len(frozen_after(4, process, out)) < 20
     cluster.remove_node(second, allow_graceful=False)
+    process.send_signal(signal.SIGCONT)
     said, errors = process.communicate(timeout=200)
     assert process.returncode == 0, (said, errors)
     assert errors == "" and "pairs in" in said and "raylet" not in said
@@ -122,6 +123,22 @@ def begin(preset: Path, text: Path, out: Path) -> subprocess.Popen[str]:
     )
 
 
+def frozen_after(shards: int, process: subprocess.Popen[str], out: Path) -> list[dict[str, Any]]:
+    """The log as soon as it tells of so many shards; the driver stands still from then on, until SIGCONT.
+
+    Nothing is written and no further shard given out meanwhile, however busy the machine is.
+    """
+    wait_for(lambda: len(log_of(out)) >= shards or process.poll() is not None)
+    process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: stopped(process.pid) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    return log_of(out)
+
+
+def stopped(pid: int) -> bool:
+    return b") T" in Path(f"/proc/{pid}/stat").read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
 def test_the_driver_stopped_and_begun_again(
@@ -135,9 +152,10 @@ def test_the_driver_stopped_and_begun_again(
 ) -> None:
     preset, out = write_preset(tmp_path, tiny_preset), tmp_path / "bank"
     process = begin(preset, text, out)
-    wait_for(lambda: log_of(out) or process.poll() is not None)
+    frozen_after(1, process, out)
     os.killpg(process.pid, sent)  # as a terminal does: to all of the group
-    _, errors = process.communicate(timeout=60)
+    process.send_signal(signal.SIGCONT)
+    _, errors = process.communicate(timeout=200)
     if sent == signal.SIGINT:
         assert process.returncode == 130, errors
         assert len(errors.splitlines()) == 1 and "the same command goes on" in errors
@@ -145,7 +163,7 @@ def test_the_driver_stopped_and_begun_again(
         assert process.returncode == -sent
     made = log_of(out)
     assert 1 <= len(made) < 20 and not (out / "bank.json").exists()
-    wait_for(lambda: not any(alive(str(line["process"])) for line in made), 30)  # Ray ends what nobody wants
+    wait_for(lambda: not any(alive(str(line["process"])) for line in made))  # Ray ends what nobody wants
     again = begin(preset, text, out)
     _, errors = again.communicate(timeout=200)
     assert again.returncode == 0, errors

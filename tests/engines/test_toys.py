@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from engines.conftest import TESTS
-from freeda.engines import ENGINES, Work, find_engine
+from freeda.engines import ENGINES, Work, crew, find_engine
+from freeda.engines import cluster as cluster_module
+from freeda.engines.crew import Crew
 from freeda.errors import FreedaError, InputError, WorkerError
 
 
@@ -81,11 +86,16 @@ def test_a_dead_worker_s_piece_is_made_by_another(tmp_path: Path, cluster: Any, 
     pieces[3]["once"] = str(tmp_path / "killed")
     out = tmp_path / "out"
     made, notes = share("ray", out, pieces)
-    assert (tmp_path / "killed").exists()
-    assert sorted(m["number"] for m in made) == list(range(5)) and len({m["process"] for m in made}) >= 2
+    dead, _, left = (tmp_path / "killed").read_text().partition(" ")
+    assert sorted(m["number"] for m in made) == list(range(5))
+    assert next(m["process"] for m in made if m["number"] == 3) != int(dead)
     assert squares(out) == {str(i): str(i * i) for i in range(5)}
     assert sorted(notes) == [[i, part] for i in range(5) for part in range(3)]
     assert capfd.readouterr() == ("", "")  # nothing of Ray's about the death
+    folder = Path(left).parent
+    assert folder.parent == Path(os.environ["TMPDIR"]) and not folder.is_relative_to(tmp_path)
+    share("ray", out, [{"number": 0}])  # whoever comes next on that node tidies, be it in another run
+    assert not folder.exists()
 
 
 def test_a_piece_that_kills_all_its_workers(tmp_path: Path, cluster: Any) -> None:
@@ -139,20 +149,95 @@ def wait_for(what: Callable[[], Any], seconds: float = 100) -> None:
         time.sleep(0.02)
 
 
-def test_a_cluster_of_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RAY_ADDRESS=local begins one for the run, which ends with it."""
-    ray = pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_ADDRESS", "local")
-    made, _ = share("ray", tmp_path, [{"number": i} for i in range(3)])
-    assert len(made) == 3 and not ray.is_initialized()
-    assert not [p for p in map(int, {m["process"] for m in made}) if Path(f"/proc/{p}").exists()]
-
-
 def test_an_address_where_nothing_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     with pytest.raises(InputError, match=r"RAY_ADDRESS is '127\.0\.0\.1:9': no Ray cluster answers there"):
         share("ray", tmp_path, [{"number": 0}])
+
+
+@pytest.mark.parametrize(
+    "says", [b"HTTP/1.1 404 Not Found\r\n\r\n", b"no", None], ids=["web", "other", "silent"]
+)
+def test_an_address_of_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: bytes | None
+) -> None:
+    """Ray itself would ask there for many minutes, and complain all the while."""
+    pytest.importorskip("ray")
+    monkeypatch.setattr(cluster_module, "PATIENCE", 2.0 if says is None else 100.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            with suppress(OSError):
+                connection, _ = server.accept()
+                with connection:
+                    if says is not None:
+                        connection.sendall(says)
+                    else:
+                        connection.recv(100)
+                        connection.recv(100)  # until the other side has had enough
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        with pytest.raises(InputError, match=f"RAY_ADDRESS is '127.0.0.1:{port}': no Ray cluster answers"):
+            share("ray", tmp_path, [{"number": 0}])
+        thread.join()
+
+
+def test_what_ray_start_noted(tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without RAY_ADDRESS the cluster of `ray start` is used, and where that is gone one is begun."""
+    ray = pytest.importorskip("ray")
+    address = os.environ["RAY_ADDRESS"]
+    monkeypatch.delenv("RAY_ADDRESS")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where it is noted
+    noted = tmp_path / "ray" / "ray_current_cluster"
+    noted.parent.mkdir()
+    assert cluster_module._begun_here() == ""  # nor is a cluster found that was not noted
+    noted.write_text("127.0.0.1:9")
+    assert cluster_module._begun_here() == ""
+    noted.write_text(address)
+    with cluster_module.connected(1):
+        assert ray.get_runtime_context().gcs_address == address
+
+
+def test_no_room_for_any_worker(
+    tmp_path: Path, cluster: Any, second: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.setattr(crew, "PATIENCE", 0.0)
+    made: list[Any] = []
+    work = Work("engines.toys", {}, tmp_path, "pieces made so far")
+    with pytest.raises(
+        WorkerError, match=r"no worker was there after 0 s: each asks for 1 CPU and 1 GPU of"
+    ) as e:
+        find_engine("ray", "cuda", 1).share_out(work, [{"number": 0}], made.append, made.append)
+    assert "\n" not in str(e.value) and "has 2 CPUs and 0 GPUs in all" in str(e.value) and made == []
+    monkeypatch.setattr(crew, "PATIENCE", 10.0)
+    with pytest.raises(WorkerError, match="no worker was there after 10 s"):
+        find_engine("ray", "cuda", 1).share_out(work, [{"number": 0}], made.append, made.append)
+    said, errors = capfd.readouterr()
+    assert said == "" and len(errors.splitlines()) == 1 and "no room for a worker yet: each asks" in errors
+
+
+def test_loading_may_take_longer_than_coming(
+    tmp_path: Path, cluster: Any, second: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patience is for workers to be there: models may then be fetched for as long as it takes."""
+    go, late = tmp_path / "go", [0.0]
+    real = Crew._answer
+
+    def answer(self: Crew, ref: Any, call: Any) -> Any:
+        found = real(self, ref, call)
+        if call.aside and found is not None and not go.exists():  # a worker is there, and none has loaded
+            late[0] = 10 * crew.PATIENCE
+            go.touch()
+        return found
+
+    monkeypatch.setattr(Crew, "_answer", answer)
+    monkeypatch.setattr(crew, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0]))
+    made, _ = share("ray", tmp_path, [{"number": i} for i in range(2)], loads=str(go))
+    assert len(made) == 2 and late[0] > 0
 
 
 def test_the_local_engine_imports_no_ray(tmp_path: Path) -> None:
@@ -165,3 +250,13 @@ def test_the_local_engine_imports_no_ray(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
     assert done.stdout.strip() == "4 False", done.stderr
+
+
+def test_a_cluster_of_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RAY_ADDRESS=local begins one for the run, which ends with it."""
+    # The last of these tests: Ray cannot go back to a cluster from another one within one process.
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    made, _ = share("ray", tmp_path, [{"number": i} for i in range(3)])
+    assert len(made) == 3 and not ray.is_initialized()
+    wait_for(lambda: not any(alive(str(m["process"])) for m in made))

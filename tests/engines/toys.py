@@ -19,6 +19,10 @@ def begin(first: Order) -> Make:
     if first.get("fails"):
         raise InputError(f"{first['fails']}: not there")
 
+    if first.get("loads"):  # as long as it takes
+        while not Path(first["loads"]).exists():
+            time.sleep(0.01)
+
     def make(order: Order, note: Note) -> Any:
         nonlocal times
         times += 1
@@ -29,7 +33,7 @@ def begin(first: Order) -> Make:
             flag = order.get(mark)
             if flag and not Path(flag).exists():
                 if mark == "once":
-                    Path(flag).touch()
+                    Path(flag).write_text(f"{os.getpid()} {out}")
                 os.kill(os.getpid(), sent)
         if "wait" in order:  # "started" tells that this piece is at work; it goes on once "wait" is there
             Path(order["started"]).write_text(str(os.getpid()))

@@ -29,9 +29,20 @@ GpusPerWorker = Annotated[
     typer.Option("--gpus-per-worker", help="With --engine ray on GPUs: 0.5 lets two workers share one."),
 ]
 
+WIDEST = 120
+"""Columns that help takes at most, on however wide a terminal."""
+
 
 class OneLineErrors(TyperGroup):
-    """Prints an error that the user can mend as one line on stderr and exits with 2, without a traceback."""
+    """Prints an error that the user can mend as one line on stderr and exits with 2, without a traceback.
+
+    Its help, and that of all commands below it, is plain text.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.context_settings["max_content_width"] = WIDEST
+        _explain_plainly(self)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -41,6 +52,19 @@ class OneLineErrors(TyperGroup):
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(130) from error  # as a shell tells of a program that Ctrl-C ended
+
+
+def _explain_plainly(command: Any) -> None:
+    """Have a command, and those below it, wrap its help to the terminal's width and leave nothing out.
+
+    Typer's own tables give a line of an option the 19 columns that are left of 80 by names and types, cut
+    long words off, and keep the line breaks of a docstring, which then is wrapped twice.
+    """
+    command.rich_markup_mode = None
+    # Else the list of commands would show what fits on one line, and dots.
+    command.short_help = " ".join((command.help or "").split("\n\n")[0].split())
+    for below in getattr(command, "commands", {}).values():
+        _explain_plainly(below)
 
 
 def say(text: str, style: str = "", console: Console | None = None) -> None:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,13 +22,20 @@ QUIETLY = {
 """Settings of Ray's that hold unless the environment has others."""
 
 
+PATIENCE = 10.0
+"""Seconds that a cluster's head may take to answer at all."""
+# What a gRPC client says first and what a server answers: a frame (length, kind, flags, stream) of settings.
+_SETTINGS = b"\x04"
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" * 5
+
+
 @contextmanager
 def connected(workers: int | None) -> Iterator[None]:
     """Be connected to Ray for the length of the block.
 
     A connection that is there already is used, and kept. Else it is to the cluster that RAY_ADDRESS names,
-    else to the one that runs on this machine, else to one that is begun here and ends with the block, with
-    room for so many workers. InputError where RAY_ADDRESS leads nowhere.
+    else to the one that `ray start` began on this machine, else to one that is begun here and ends with the
+    block, with room for so many workers. InputError where a cluster cannot be used.
     """
     import ray
 
@@ -40,7 +48,11 @@ def connected(workers: int | None) -> Iterator[None]:
     named = os.environ.get(ADDRESS)
     try:
         _hush()
-        if named == "local" or not _joined(named or "auto", quietly, bool(named)):
+        if named and named != "local":
+            _join(named, f"{ADDRESS} is '{named}'", quietly)
+        elif not named and (begun := _begun_here()):
+            _join(begun, f"{begun}, begun by `ray start`", quietly)
+        else:
             cpus = max(os.cpu_count() or 1, workers or 1)
             ray.init("local", num_cpus=cpus, include_dashboard=False, **quietly)
         yield
@@ -58,25 +70,56 @@ def _hush() -> None:
             worker.print_to_stdstream = lambda *_, **__: None
 
 
-def _joined(address: str, quietly: Mapping[str, Any], must: bool) -> bool:
-    """Connect to a cluster that runs; False where none does, unless it `must`."""
+def _join(address: str, what: str, quietly: Mapping[str, Any]) -> None:
+    """Connect to a cluster that runs. InputError where that cannot be; `what` names it there."""
     import ray
 
     try:
-        _knock(address)
+        if address != "auto":
+            _knock(address)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{what}: no Ray cluster answers there ({_line(error)})") from error
+    try:
         ray.init(address, **quietly)
-    except (OSError, RuntimeError, ValueError) as error:
-        if must:
-            raise InputError(f"{ADDRESS} is '{address}': no Ray cluster answers there") from error
-        return False
-    return True
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise InputError(f"{what}: this Ray cluster cannot be used ({_line(error)})") from error
+
+
+def _begun_here() -> str:
+    """The address of the cluster that `ray start` began on this machine; "" where none answers.
+
+    Only `ray start` notes one. That of another program's `ray.init`, which Ray itself would also find, ends
+    with that program.
+    """
+    with suppress(ImportError, AttributeError, OSError, ValueError):
+        from ray._common.utils import get_ray_address_file
+
+        address = Path(get_ray_address_file(None)).read_text(encoding="utf-8").strip()
+        _knock(address)
+        return address
+    return ""
 
 
 def _knock(address: str) -> None:
-    """Raise OSError or ValueError where nobody listens: Ray itself would try for minutes."""
-    if address != "auto":
-        parts = urlsplit(address if "://" in address else f"//{address}")
-        socket.create_connection((parts.hostname or "", parts.port or 6379), timeout=10).close()
+    """Raise OSError or ValueError where no Ray answers: Ray itself would try for many minutes."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    port = parts.port or (10001 if parts.scheme else 6379)
+    with socket.create_connection((parts.hostname or "", port), PATIENCE) as there:
+        if parts.scheme or os.environ.get("RAY_USE_TLS", "0") != "0":
+            return  # Ray Client gives up by itself; and a TLS port understands no greeting in the open
+        there.sendall(_GREETING)
+        answer = b""
+        while len(answer) < 9:
+            if not (more := there.recv(9 - len(answer))):
+                break
+            answer += more
+    if answer[3:4] != _SETTINGS:
+        raise ConnectionError("what listens there is something else")
+
+
+def _line(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(text).splitlines()[0][:200].rstrip(".")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -15,13 +16,16 @@ from ..errors import FreedaError, InputError, ModelError, WorkerError
 from ..files import atomic_write_bytes
 from . import Note, Order, Work, error_of
 from .actor import Actor, Answer
+from .cluster import resources
 
 BEAT = 2.0
 """Seconds between two questions for the notes of a piece at work."""
 DEATHS = 3
 """Workers that may die at one piece, or while they load, before the run stops."""
 PATIENCE = 900.0
-"""Seconds that the first worker may take to be there."""
+"""Seconds that the first worker may take to be there; what it then loads takes as long as it takes."""
+TOLD = 120.0
+"""Seconds without any worker after which that is told of; at once where the cluster lacks what one needs."""
 _GOODBYE = 2.0  # seconds that workers have to clean up after themselves
 
 
@@ -44,6 +48,9 @@ class Crew:
         import ray
 
         self._ray, self._given, self._pieces = ray, work, pieces
+        self._needs = first["threads"], gpus
+        self._each = f"{first['threads']} CPU{'s' * (first['threads'] > 1)}"
+        self._each += f" and {gpus:g} GPU{'s' * (gpus > 1)}" if gpus else ""
         reads = ray.put({name: (work.out / name).read_bytes() for name in work.reads})
         env = {"OMP_NUM_THREADS": str(first["threads"]), "TOKENIZERS_PARALLELISM": "false"}
         kind = ray.remote(
@@ -58,7 +65,7 @@ class Crew:
         self._idle: list[Any] = []
         self._waiting = deque(range(len(pieces)))
         self._calls: dict[Any, _Call] = {}
-        self._heard: Counter[int] = Counter()
+        self._heard: Counter[int | None] = Counter()
         """Piece -> notes passed on; a piece that is made again tells the same ones again."""
         self._deaths: Counter[int | None] = Counter()
 
@@ -66,8 +73,9 @@ class Crew:
         """Have every piece made. Errors as `engines.Engine.share_out` says."""
         for _ in range(workers):
             self._hire()
-        left, asked = len(self._pieces), time.monotonic()
-        until: float | None = asked + PATIENCE
+        left, began = len(self._pieces), time.monotonic()
+        asked, there, told = began, False, False
+        patience = TOLD if resources().fit(*self._needs) else 0.0
         while left:
             done, _ = self._ray.wait(list(self._calls), timeout=BEAT)
             for ref in done:
@@ -75,7 +83,7 @@ class Crew:
                 answer = self._answer(ref, call)
                 if answer is None:
                     continue
-                until = None
+                there = True
                 if call.piece is not None:
                     self._hear(call.piece, answer, on_note)
                 if call.aside:
@@ -91,10 +99,12 @@ class Crew:
             if time.monotonic() - asked >= BEAT:
                 self._ask_for_notes()
                 asked = time.monotonic()
-            if until is not None and time.monotonic() > until:
-                raise WorkerError(
-                    f"no worker was there after {PATIENCE:.0f} s: `ray status` tells what they wait for"
-                )
+            waited = time.monotonic() - began
+            if not there and waited >= PATIENCE:
+                raise WorkerError(f"no worker was there after {PATIENCE:.0f} s: {self._shortage()}")
+            if not there and not told and waited >= patience:
+                print(f"no room for a worker yet: {self._shortage()}", file=sys.stderr, flush=True)
+                told = True
 
     def dismiss(self) -> None:
         """End all of them, whatever they are at."""
@@ -112,6 +122,7 @@ class Crew:
         actor = self._begin()
         self._actors.append(actor)
         self._calls[actor.ready.remote(version("freeda"))] = _Call(actor, None)
+        self._ask(actor, None)  # answered as soon as it is there, before anything is loaded
 
     def _employ(self) -> None:
         """Give waiting pieces to idle actors."""
@@ -161,8 +172,19 @@ class Crew:
         for piece, actor in busy.items():
             if piece in asked:  # and has not answered yet
                 continue
-            ask = actor.notes.options(concurrency_group="aside")
-            self._calls[ask.remote(piece, self._heard[piece])] = _Call(actor, piece, aside=True)
+            self._ask(actor, piece)
+
+    def _ask(self, actor: Any, piece: int | None) -> None:
+        ask = actor.notes.options(concurrency_group="aside")
+        self._calls[ask.remote(piece, self._heard[piece])] = _Call(actor, piece, aside=True)
+
+    def _shortage(self) -> str:
+        """What a worker needs and what there is, where none has come yet."""
+        in_all = resources()
+        return (
+            f"each asks for {self._each} of one node, and the Ray cluster has {in_all.cpus} CPUs and "
+            f"{in_all.gpus:g} GPUs in all; `ray status` tells what is in use"
+        )
 
 
 def error_as_told(answer: Answer) -> FreedaError:
