@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from freeda.collect.annotated import read_values
 from freeda.errors import InputError
 from freeda.images import read_image, to_image
 
@@ -233,8 +234,13 @@ def test_damaged_bytes_never_escape_as_another_error(garbage: bytes, at: int) ->
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, Image.new("L", (300, 300)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(InputError, match="too large"):
+    told = "this image is too large: 90,000 pixels, at most 2,000 are read: reduce it, or raise"
+    with pytest.raises(InputError) as caught:
         read_image(path)
+    assert str(caught.value) == f"{path}: {told} PIL.Image.MAX_IMAGE_PIXELS"
+    with pytest.raises(InputError) as caught:
+        read_values(path)
+    assert str(caught.value) == f"{path}: {told} PIL.Image.MAX_IMAGE_PIXELS"
 
 
 def test_a_large_photograph_is_read_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,6 +252,7 @@ def test_a_large_photograph_is_read_in_silence(tmp_path: Path, monkeypatch: pyte
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_image(path).shape == (300, 300, 3)
+        assert read_values(path).shape == (300, 300)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from .errors import InputError
+from .errors import InputError, one_line
 
 RGB = NDArray[np.uint8]
 """A picture: uint8 (H, W, 3), values 0 to 255, red first."""
@@ -63,7 +65,7 @@ def read_image(path: str | Path) -> RGB:
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:  # a NUL character, or one that no file name can hold
-        raise InputError(f"{name}: not the path of a file ({_line(error)})") from error
+        raise InputError(f"{name}: not the path of a file ({one_line(error)})") from error
 
 
 def to_image(source: Any) -> RGB:
@@ -88,24 +90,46 @@ def to_image(source: Any) -> RGB:
         array = np.asarray(source)
     except Exception as error:  # a tensor on another device, of bfloat16, with a gradient, ...
         raise InputError(
-            f"this {type(source).__name__} cannot be read as an image array ({_line(error)})"
+            f"this {type(source).__name__} cannot be read as an image array ({one_line(error)})"
         ) from error
     return _from_array(array)
 
 
-def _decode(file: Any, head: bytes, name: str) -> RGB:
+@contextmanager
+def silence() -> Iterator[None]:
+    """Pillow warns of large pictures and of untidy metadata; neither spoils the pixels."""
     with warnings.catch_warnings():
-        # Pillow warns of large pictures and of untidy metadata; neither spoils the pixels.
         warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def reading_mask(path: str | Path) -> Iterator[None]:
+    """Whatever decoding a mask raises becomes one InputError that names the file."""
+    with silence():
+        try:
+            yield
+        except InputError:
+            raise
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file") from error
+        except Image.DecompressionBombError as error:
+            raise too_large(path, error) from error
+        except Exception as error:  # decoders meet damaged bytes in many ways
+            raise InputError(f"{path}: this mask cannot be read ({one_line(error)})") from error
+
+
+def _decode(file: Any, head: bytes, name: str) -> RGB:
+    with silence():
         try:
             image: Image.Image = Image.open(file)
         except UnidentifiedImageError as error:
             raise InputError(f"{name}: {_foreign(head)}") from error
         except Image.DecompressionBombError as error:
-            raise InputError(_too_large(name, error)) from error
+            raise too_large(name, error) from error
         # Decoders meet damaged bytes in many ways (OSError, SyntaxError, struct.error, EOFError, ...).
         except Exception as error:
-            raise InputError(f"{name}: this image is damaged ({_line(error)})") from error
+            raise InputError(f"{name}: this image is damaged ({one_line(error)})") from error
         if image.format in ("EPS", "WMF"):  # Pillow would hand them to another program to be drawn
             raise InputError(f"{name}: {_foreign(head)}")
         return _to_rgb(_loaded(image, name), name)
@@ -119,9 +143,9 @@ def _loaded(image: Image.Image, name: str) -> Image.Image:
     except MemoryError as error:
         raise InputError(f"{name}: {image.width} x {image.height} pixels do not fit into memory") from error
     except Image.DecompressionBombError as error:
-        raise InputError(_too_large(name, error)) from error
+        raise too_large(name, error) from error
     except Exception as error:
-        raise InputError(f"{name}: this image is truncated or damaged ({_line(error)})") from error
+        raise InputError(f"{name}: this image is truncated or damaged ({one_line(error)})") from error
 
 
 def _foreign(head: bytes) -> str:
@@ -143,9 +167,15 @@ def _foreign(head: bytes) -> str:
     return "not an image (or of a kind that Pillow cannot read)"
 
 
-def _too_large(name: str, error: Exception) -> str:
-    said = _line(error).split(", could be")[0]  # what follows is about attacks
-    return f"{name}: this image is too large ({said}): reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS"
+def too_large(name: str | Path, error: Image.DecompressionBombError) -> InputError:
+    """The error for a picture that Pillow refuses by its size, which it tells in its message alone."""
+    pixels = re.search(r"\d+", str(error))
+    has = f"{int(pixels[0]):,} pixels" if pixels else "very many pixels"
+    most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    return InputError(
+        f"{name}: this image is too large: {has}, at most {most:,} are read: reduce it, or raise "
+        "PIL.Image.MAX_IMAGE_PIXELS"
+    )
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -184,7 +214,9 @@ def _to_rgb(image: Image.Image, name: str) -> RGB:
             image = converted
         return np.array(image.convert("RGB"))
     except (ValueError, OSError, ImageCms.PyCMSError) as error:
-        raise InputError(f"{name}: colour mode {mode} cannot be turned into RGB ({_line(error)})") from error
+        raise InputError(
+            f"{name}: colour mode {mode} cannot be turned into RGB ({one_line(error)})"
+        ) from error
 
 
 def _guess_range(values: NDArray[np.float64], mode: str, name: str) -> NDArray[np.float64]:
@@ -231,7 +263,3 @@ def _from_array(array: NDArray[Any]) -> RGB:
         alpha = array[..., 3:].astype(np.float64) / 255.0
         array = np.rint(array[..., :3] * alpha + 255.0 * (1.0 - alpha)).astype(np.uint8)
     return np.ascontiguousarray(array)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

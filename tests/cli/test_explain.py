@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,52 @@ def test_what_is_there_already_is_explained(tmp_path: Path, photo: Path, model: 
     done = explain(photo, model, bank, out, "--explain", "1,2")
     assert done.exit_code == 0 and (out / "photo.explain-1-2.png").is_file()
     assert "was there already" not in done.output and (out / "photo.labels.png").read_bytes() == labels
+
+
+def test_a_card_of_other_words_goes(tmp_path: Path, photo: Path, model: Path, bank: Path) -> None:
+    """Nobody should take an old card for one of the results beside it; what others put there stays."""
+    out = tmp_path / "out"
+    assert explain(photo, model, bank, out, "--explain", "1,2", "--explain", "3,4").exit_code == 0
+    assert json.loads((out / "photo.json").read_text())["explained"] == [[1, 2], [3, 4]]
+    others = [
+        out / name for name in ("photo.explain-5-6.png", "photo-2.explain-1-2.png", "x.explain-1-2.png")
+    ]
+    for path in others:
+        path.write_text("somebody's")
+
+    def cards() -> list[str]:
+        assert all(path.read_text() == "somebody's" for path in others)
+        return sorted(p.name for p in out.glob("*explain*") if p not in others)
+
+    # The same words: the cards hold good, whether anything is explained, labelled anew or neither.
+    both = ["photo.explain-1-2.png", "photo.explain-3-4.png"]
+    for more in (["--explain", "7,8"], [], ["--again"], ["--export", "svg"]):
+        assert explain(photo, model, bank, out, *more).exit_code == 0
+        assert cards() == [*both, "photo.explain-7-8.png"], more
+    other = ("--classes", "dog", "--model", model, "--bank", bank, "--out", out, "--device", "cpu")
+    # A run that does not come to new results leaves the old ones whole.
+    bytes_before = photo.read_bytes()
+    photo.write_bytes(bytes_before[:300])
+    assert run("segment", photo, *other, "--no-grow").exit_code == 2
+    assert len(cards()) == 3
+    photo.write_bytes(bytes_before)
+    assert run("segment", photo, *other, "--no-grow", "--explain", "3,4").exit_code == 0
+    assert cards() == ["photo.explain-3-4.png"]
+    assert json.loads((out / "photo.json").read_text())["explained"] == [[3, 4]]
+
+
+def test_no_record_leads_to_another_file(tmp_path: Path, photo: Path, model: Path, bank: Path) -> None:
+    out = tmp_path / "out"
+    assert explain(photo, model, bank, out, "--explain", "1,2").exit_code == 0
+    (out / "photo.explain-1-2.png").unlink()  # the user's own tidying
+    victim = tmp_path / "victim.png"
+    victim.touch()
+    record = json.loads((out / "photo.json").read_text())
+    record["explained"] += [["1-2/../../../victim", 3], "x", [1], [True, 2], [-1, 2], None, [1.0, 2]]
+    (out / "photo.json").write_text(json.dumps(record | {"fingerprint": "another"}))
+    done = explain(photo, model, bank, out)
+    assert done.exit_code == 0, done.output
+    assert victim.is_file() and json.loads((out / "photo.json").read_text())["explained"] == []
 
 
 def test_a_pixel_outside(tmp_path: Path, photo: Path, model: Path, bank: Path) -> None:

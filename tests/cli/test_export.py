@@ -59,6 +59,10 @@ def test_bad_input_is_one_line(kept: Path, tmp_path: Path, model: Path, photo: P
     for arguments, told in cases:
         done = run(*arguments)
         assert done.exit_code == 2 and told in done.output and done.output.count("error:") == 1, done.output
+        named = sum(
+            done.output.count(str(path)) for path in (kept, tmp_path / "gone.npz", tmp_path / "x.npz")
+        )
+        assert named <= 1, done.output  # one line, and the file's name in it once
 
 
 def test_no_model_is_loaded(tmp_path: Path) -> None:

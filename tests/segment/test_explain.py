@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import importlib.util
-import io
 import json
 import math
 import re
@@ -16,12 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from freeda.bank import Bank
-from freeda.bank.layers import GrownBank, LayeredBank
-from freeda.errors import BankError, InputError
-from freeda.model import FreeDA
+from freeda.errors import InputError
 from freeda.options import SegmentOptions, Superpixels
 from freeda.segment import Segmentation, Vocabulary
 from freeda.segment.refine import affinity, influence
@@ -191,48 +186,6 @@ def test_windows_and_borders_are_told(tiny_model: Any) -> None:
     assert any(" 2 regions" in note for note in notes)
 
 
-def test_references_are_the_nearest_of_those_retrieved(tiny_model: Any, result: Segmentation) -> None:
-    told = result.explain(40, 30, classes=2, references=3)
-    assert [g.name for g in told.references] == [s.name for s in told.scores[:2]]
-    bank = tiny_model.bank
-    for group, score in zip(told.references, told.scores, strict=False):
-        text = result.vocabulary.text_embeddings[score.label]
-        by_key = sorted(range(len(bank)), key=lambda i: (-float(text @ bank.keys[i].astype(np.float32)), i))
-        retrieved = by_key[: result.options.k]
-        assert group.retrieved == len(retrieved) == 5
-        feature = told.feature.astype(float)
-
-        def alike(i: int, feature: np.ndarray = feature) -> float:
-            p = bank.prototypes[i].astype(float)
-            return float(feature @ p) / float(np.linalg.norm(p))
-
-        want = sorted(retrieved, key=lambda i: -alike(i))[:3]
-        assert sorted(want) == sorted(r.row for r in group.nearest)
-        for r in group.nearest:
-            row = bank.row(r.row)
-            assert (r.noun, r.caption) == (row["noun"], row["caption"]) and r.image is None and r.mask is None
-            assert math.isclose(r.cosine, alike(r.row), abs_tol=1e-5) and math.isclose(
-                r.distance, 1 - r.cosine
-            )
-            key = row["key"].astype(np.float32)
-            assert math.isclose(r.similarity, float(text @ key), abs_tol=1e-4)
-        assert [r.cosine for r in group.nearest] == sorted((r.cosine for r in group.nearest), reverse=True)
-    assert not result.explain(40, 30, classes=0).references
-    assert not result.explain(40, 30, references=0).references
-    everything = result.explain(40, 30, classes=99, references=99)
-    assert [len(g.nearest) for g in everything.references] == [5] * 4
-
-
-@pytest.mark.parametrize("prototypes", ["mean", "k-means", "all", "knn-vote"])
-def test_the_bank_is_known_again(tiny_model: Any, prototypes: str) -> None:
-    result = tiny_model.segment(
-        IMAGE, CLASSES, prototypes=prototypes, clusters=2, min_similarity=0.9, others="rest"
-    )
-    told = result.explain(3, 4)
-    assert told.references and not any("another bank" in note for note in told.notes)
-    assert ("votes" in " ".join(told.notes)) == (prototypes == "knn-vote")
-
-
 @settings(max_examples=30, deadline=None)
 @given(
     height=st.integers(1, 9),
@@ -280,61 +233,6 @@ def test_others_names_the_word_that_spoke(tiny_model: Any) -> None:
     assert next(s for s in told.scores if s.name == "cat").word == "cat"
 
 
-def test_a_saved_segmentation_explains_itself(
-    tiny_model: Any, tiny_bank: Path, result: Segmentation, tmp_path: Path
-) -> None:
-    again = Segmentation.load_npz(result.save_npz(tmp_path / "r.npz"))
-    bare, whole = again.explain(40, 30), result.explain(40, 30)
-    assert bare.scores == whole.scores and not bare.references
-    assert any("No bank is at hand" in note for note in bare.notes)
-    for bank in (tiny_bank, str(tiny_bank), Bank.open(tiny_bank)):
-        told = again.explain(40, 30, bank)
-        assert told.references == whole.references and told.to_dict() == whole.to_dict()
-    for keep in ("image", "labels"):
-        less = Segmentation.load_npz(result.save_npz(tmp_path / keep, keep=keep))
-        with pytest.raises(InputError, match="without its scene"):
-            less.explain(40, 30)
-
-
-class Shuffled:
-    """The same keys, other prototypes."""
-
-    def __init__(self, bank: Any) -> None:
-        self.bank, self.prototypes = bank, np.array(bank.prototypes)[::-1].copy() + 1
-
-    def __len__(self) -> int:
-        return len(self.bank)
-
-    def search(self, queries: Any, k: int) -> Any:
-        return self.bank.search(queries, k)
-
-
-def test_another_bank_is_told(tiny_model: Any, result: Segmentation, tmp_path: Path) -> None:
-    other: Any = Shuffled(tiny_model.bank)
-    with pytest.raises(InputError, match="made with another bank"):
-        result.explain(1, 1, other)
-    mine = replace(result, scene=replace(result.scene, bank=other)).explain(1, 1)
-    assert not mine.references and any("another bank than the model's" in note for note in mine.notes)
-    for share, same in ((0.01, True), (0.05, False)):  # another rounding is no other bank
-        other.prototypes = np.array(tiny_model.bank.prototypes, np.float32) * (1 + share)
-        told = replace(result, scene=replace(result.scene, bank=other)).explain(1, 1)
-        assert bool(told.references) == same
-    foreign = replace(result, models={**result.models, "clip": {"id": "a/b-c", "revision": None}})
-    with pytest.raises(BankError, match="built with"):
-        foreign.explain(1, 1, tiny_model.bank)
-    with pytest.raises(BankError):
-        result.explain(1, 1, tmp_path / "nowhere")
-
-
-def test_a_bank_that_knows_no_rows(tiny_model: Any, result: Segmentation) -> None:
-    class Mute(Shuffled):
-        def __init__(self, bank: Any) -> None:
-            self.bank, self.prototypes = bank, bank.prototypes
-
-    told = result.explain(1, 1, Mute(tiny_model.bank))
-    assert told.references and all(r.noun == "" for g in told.references for r in g.nearest)
-
-
 @pytest.mark.parametrize(
     ("x", "y", "says"),
     [
@@ -343,6 +241,7 @@ def test_a_bank_that_knows_no_rows(tiny_model: Any, result: Segmentation) -> Non
         (0, 66, "y is 66: this photograph is 66 pixels high, so 0 to 65"),
         (1.5, 0, "x is 1.5: it must be a whole number"),
         ("3", 0, "x is '3'"),
+        (True, 0, "x is True: it must be a whole number"),
     ],
 )
 def test_places_that_are_none(result: Segmentation, x: Any, y: Any, says: str) -> None:
@@ -351,9 +250,10 @@ def test_places_that_are_none(result: Segmentation, x: Any, y: Any, says: str) -
 
 
 def test_counts_that_are_none(result: Segmentation) -> None:
-    for wrong in ({"classes": -1}, {"references": -1}):
-        with pytest.raises(InputError, match="must be 0 or more"):
-            result.explain(0, 0, **wrong)
+    for wrong in (-1, 1.5, "3", None, True):
+        for name in ("classes", "references"):
+            with pytest.raises(InputError, match=rf"{name} is {wrong!r}: it must be 0 or more"):
+                result.explain(0, 0, **{name: wrong})
     assert result.explain(np.int64(3), np.uint8(4)).x == 3
 
 
@@ -379,67 +279,28 @@ def test_it_prints_and_saves(result: Segmentation, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.jpg", "e.json", "e.png"]
 
 
+def test_a_name_that_no_font_draws_goes_by_its_number(result: Segmentation) -> None:
+    """Everywhere on the card: in the title, beside the bars, in the sentences and above the references."""
+    told = result.explain(40, 30)
+
+    def called(name: dict[str, str]) -> np.ndarray:
+        return replace(
+            told,
+            label=name[told.label],
+            without_global=name[told.without_global],
+            only_global=name[told.only_global],
+            scores=tuple(replace(s, name=name[s.name]) for s in told.scores),
+            references=tuple(replace(g, name=name[g.name]) for g in told.references),
+        ).draw()
+
+    private = [chr(0xF1230 + n) for n in range(9)]  # letters of no script
+    name = {s.name: private[s.label] for s in told.scores}
+    assert np.array_equal(called(name), called({s.name: f"class {s.label + 1}" for s in told.scores}))
+
+
 def test_many_and_odd_names(tiny_model: Any) -> None:
     names = [f"class {i}" for i in range(12)] + ["größe 🙂", "猫" * 4, "a very long name of a class that"]
     told = tiny_model.segment(IMAGE, names).explain(0, 0)
     assert "and 5 more" in str(told) and len(told.scores) == 15
     assert all(len(line) < 140 for line in str(told).splitlines() if "more" not in line)
     assert tiny_model.segment(IMAGE, ["cat"]).explain(0, 0).margin == math.inf
-
-
-def test_a_layered_bank_tells_its_rows(tiny_bank: Path, tiny_model: Any) -> None:
-    bank = Bank.open(tiny_bank)
-    both = LayeredBank([bank, bank])
-    for i in (0, 39, 40, 79, -1):
-        assert both.row(i)["caption"] == bank.row(i % 40)["caption"]
-    for i in (80, -81):
-        with pytest.raises(IndexError):
-            both.row(i)
-
-
-class Pictured(Shuffled):
-    """The bank itself, as if it had kept pictures."""
-
-    def __init__(self, bank: Any, image: bytes, mask: bytes) -> None:
-        self.bank, self.prototypes, self.path = bank, bank.prototypes, bank.path
-        self.kept = {"image": image, "mask": mask}
-
-    def row(self, i: int) -> dict[str, Any]:
-        return {**self.bank.row(i), **self.kept}
-
-
-def encoded(picture: np.ndarray, kind: str) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(picture).save(out, format=kind)
-    return out.getvalue()
-
-
-def test_kept_pictures_come_along(tiny_model: Any, result: Segmentation) -> None:
-    image, mask = np.full((20, 30, 3), 200, np.uint8), np.eye(20, 30, dtype=bool)
-    bank = Pictured(tiny_model.bank, encoded(image, "JPEG"), encoded(mask, "PNG"))
-    told, bare = result.explain(5, 5, bank), result.explain(5, 5)
-    for one in (r for group in told.references for r in group.nearest):
-        assert one.image is not None and one.image.shape == (20, 30, 3) and one.image.dtype == np.uint8
-        assert one.mask is not None and np.array_equal(one.mask, mask)
-    assert told.to_dict() == bare.to_dict()
-    assert told.draw().shape[0] > bare.draw().shape[0]
-    for broken in (b"no picture", encoded(mask[:10], "PNG")):
-        with pytest.raises(BankError, match=r"the picture of row [0-9]+ is damaged"):
-            result.explain(5, 5, Pictured(tiny_model.bank, bank.kept["image"], broken))
-
-
-def test_words_that_were_grown(tiny_model: Any, tiny_bank: Path) -> None:
-    """A grown bank answers with its layer's few rows, and places left over are no references."""
-    bank = Bank.open(tiny_bank)
-    grown = GrownBank(bank, bank)
-    model = FreeDA(tiny_model.preset, tiny_model.encoders, grown)
-    result = model.segment(IMAGE, ["cat", "dog"], templates=("a photo of a {}.",), k=80)
-    told = result.explain(0, 0, references=99)
-    assert len(told.references) == 2
-    for group in told.references:
-        label = result.names.index(group.name)
-        answer = grown.search(result.vocabulary.text_embeddings[[label]], 80)[1][0].tolist()
-        rows = [row for row in answer if row >= 0]
-        assert 8 <= len(rows) < 80  # the word's own eight, and words that random models hold for the same
-        assert group.retrieved == len(rows) and sorted(r.row for r in group.nearest) == sorted(rows)
-        assert all(r.noun == bank.nouns[r.row % 40] for r in group.nearest)

@@ -15,7 +15,6 @@ import torch
 
 from freeda.errors import InputError
 from freeda.segment import Segmentation, Vocabulary
-from freeda.segment.store import digest
 
 RNG = np.random.default_rng(0)
 IMAGE = np.kron(RNG.integers(0, 256, (5, 7, 3)), np.ones((12, 12, 1))).astype(np.uint8)
@@ -48,7 +47,7 @@ def test_a_vocabulary_comes_back_whole(tiny_model: Any, tmp_path: Path, changes:
     again = Vocabulary.load(path)
     for f in fields(Vocabulary):
         assert same(getattr(made, f.name), getattr(again, f.name)), f.name
-    assert digest(made) == digest(again)
+    assert made.digest() == again.digest()
     scene = tiny_model.encode(IMAGE)
     assert np.array_equal(scene.segment(made).labels, scene.segment(again).labels)
     assert [p.name for p in path.parent.iterdir()] == ["words.npz"]
@@ -70,8 +69,8 @@ def test_the_digest_sees_every_change(tiny_model: Any) -> None:
         tiny_model.vocabulary(["dog", "cat"]),
         tiny_model.vocabulary(["cat", "dog"], k=2),
     ]
-    assert len({digest(v) for v in [made, *others]}) == 1 + len(others)
-    assert digest(made) == digest(replace(made))
+    assert len({v.digest() for v in [made, *others]}) == 1 + len(others)
+    assert made.digest() == replace(made).digest()
 
 
 def test_a_vocabulary_of_other_models_is_refused(tiny_model: Any, tmp_path: Path) -> None:

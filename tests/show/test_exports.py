@@ -212,6 +212,8 @@ def test_bad_input_is_told(tmp_path: Path) -> None:
         (good, {"photo": np.zeros((3, 2, 3), np.uint8)}, "its photograph"),
         (good, {"tolerance": -1.0}, "tolerance is -1"),
         (good, {"tolerance": float("nan")}, "tolerance is nan"),
+        (good, {"tolerance": "2"}, "tolerance is '2'"),
+        (good, {"tolerance": None}, "tolerance is None"),
     ]:
         with pytest.raises(InputError, match=told):
             render(Labelled(labels, ["a"], palette(1), **more), "svg")

@@ -53,6 +53,8 @@ class Explainer:
         `strict`, InputError."""
         if outcome.result is None:
             return
+        from ..segment.shelf import card_path, note_card
+
         record = outcome.files["json"]
         for x, y in self.points:
             try:
@@ -64,8 +66,8 @@ class Explainer:
                 say_error(told, console)
                 self.missed = True
                 continue
-            card = found.save(record.with_name(f"{record.stem}.explain-{x}-{y}.png"))
-            self._told.append(f"{found}\n\nas a picture: {card}\n")
+            note_card(record, (x, y))  # first, so that no card is there without being told
+            self._told.append(f"{found}\n\nas a picture: {found.save(card_path(record, x, y))}\n")
 
     def print(self) -> None:
         """All that was found, on stdout."""

@@ -33,11 +33,11 @@ def export(
     if out is not None and len(set(stems)) < len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise InputError(f"two of these are called {twice}: their files would be the same in {out}")
-    from ..segment.store import load_segmentation
+    from ..segment import Segmentation
 
     for path in results:
         folder = path.parent if out is None else out
         if "npz" in kinds and (folder / f"{path.stem}.npz").resolve() == path.resolve():
             raise InputError(f"{path}: it is this very npz file already: give another --out")
-        for file in load_segmentation(path).export(folder, kinds, path.stem, tolerance).values():
+        for file in Segmentation.load_npz(path).export(folder, kinds, path.stem, tolerance).values():
             say(str(file))

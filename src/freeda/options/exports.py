@@ -23,6 +23,8 @@ EXPORTS: dict[str, tuple[str, ...]] = {
 
 def export_kinds(kinds: str | Iterable[str]) -> tuple[str, ...]:
     """The kinds asked for, each once. Raises InputError for one that does not exist."""
+    if not isinstance(kinds, Iterable):
+        raise InputError(f"exports are {kinds!r}: give names such as 'svg', or a list of them")
     wanted = tuple(dict.fromkeys([kinds] if isinstance(kinds, str) else kinds))
     for kind in wanted:
         if kind not in EXPORTS:

@@ -42,9 +42,9 @@ def explain_pixel(
     """See `Segmentation.explain`."""
     scene, vocabulary = result.need_scene()
     x, y = _inside(x, "x", result.size[1], "wide"), _inside(y, "y", result.size[0], "high")
-    for name, value in (("classes", classes), ("references", references)):
-        if value < 0:
-            raise InputError(f"{name} is {value}: it must be 0 or more")
+    classes, references = _count(classes, "classes"), _count(references, "references")
+    if not (bank is None or isinstance(bank, (str, Path)) or hasattr(bank, "search")):
+        raise InputError(f"bank is {bank!r}: it must be a bank directory or an open Bank")
     total, ranked = _scores(result, x, y)
     shares = atom_shares(scene, result.options, x, y)
     local, context = score_parts(scene.mosaic, shares, vocabulary, result.options)
@@ -96,13 +96,27 @@ def explain_pixel(
 
 
 def _inside(value: Any, name: str, length: int, how: str) -> int:
-    try:
-        at = operator.index(value)
-    except TypeError as error:
-        raise InputError(f"{name} is {value!r}: it must be a whole number of pixels") from error
+    at = _whole(value)
+    if at is None:
+        raise InputError(f"{name} is {value!r}: it must be a whole number of pixels")
     if not 0 <= at < length:
         raise InputError(f"{name} is {at}: this photograph is {length} pixels {how}, so 0 to {length - 1}")
     return at
+
+
+def _count(value: Any, name: str) -> int:
+    number = _whole(value)
+    if number is None or number < 0:
+        raise InputError(f"{name} is {value!r}: it must be 0 or more, a whole number")
+    return number
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number of any kind; None for what is none, as True."""
+    try:
+        return None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def _scores(result: Segmentation, x: int, y: int) -> tuple[Floats, Floats]:

@@ -16,17 +16,23 @@ from ..identity import difference
 from ..options import VOCABULARY, SegmentOptions, export_kinds, to_dict
 from ..options.exports import export_names
 from ..show.explanation import CLASSES, REFERENCES, Explanation
+from ..show.export import write_result
+from ..show.exports import Labelled, write_exports
+from ..show.exports.supervision import detections
+from ..show.html import result_html
+from ..show.palette import palette
 from .background import label_names
+from .explain import explain_pixel
 from .pieces import Floats
+from .prototypes import ReferenceBank
 from .refine import place_scores
+from .scene import Scene
+from .store import read_segmentation, save_segmentation
 from .upsample import dense_scores, enlarged, label_map
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import torch
-
-    from .prototypes import ReferenceBank
-    from .scene import Scene
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,8 +80,6 @@ class Segmentation:
     @property
     def palette(self) -> npt.NDArray[np.uint8]:
         """(len(names), 3) uint8 RGB: the colour of every name in the pictures that `save` writes."""
-        from ..show.palette import palette
-
         return palette(len(self.names))
 
     @cached_property
@@ -134,8 +138,6 @@ class Segmentation:
         InputError for a place outside the photograph, a segmentation saved without its scene, and another
         bank than the vocabulary's; BankError for a bank of other models or a damaged one.
         """
-        from .explain import explain_pixel
-
         return explain_pixel(self, x, y, bank, classes, references)
 
     def need_scene(self) -> tuple[Scene, Vocabulary]:
@@ -159,8 +161,6 @@ class Segmentation:
 
         Raises InputError where the package supervision is not installed.
         """
-        from ..show.exports.supervision import detections
-
         return detections(self.labels, self.names)
 
     def save(
@@ -188,8 +188,6 @@ class Segmentation:
         most `tolerance` pixels: 0 is exact. Raises InputError for another kind, for what was not kept, for a
         georeference that cannot be kept, and where writing fails.
         """
-        from ..show.exports import Labelled, write_exports
-
         kinds, folder, stem = export_kinds(kinds), Path(out_dir), stem or self.stem
         done = write_exports(
             Labelled(self.labels, self.names, self.palette, self.photo, self.source, folder, stem, tolerance),
@@ -204,8 +202,6 @@ class Segmentation:
         self, out_dir: str | Path, stem: str | None, scores: Floats | None, about: Mapping[str, Any]
     ) -> dict[str, Path]:
         """`save`, with more entries for the JSON."""
-        from ..show.export import write_result
-
         stem = stem or self.stem
         options: dict[str, Any] = to_dict(self.options)
         return write_result(
@@ -227,16 +223,12 @@ class Segmentation:
         "image" (labels, region map and the photograph's pixels) or "labels" (no pixels). Raises InputError
         for another word, for what an earlier file did not keep, and where writing fails.
         """
-        from .store import save_segmentation
-
         return save_segmentation(self, path, keep)
 
     @classmethod
     def load_npz(cls, path: str | Path) -> Segmentation:
         """Read what `save_npz` wrote. Raises InputError for a file that is damaged or something else."""
-        from .store import load_segmentation
-
-        return load_segmentation(path)
+        return cls(**read_segmentation(path))
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.array(self.labels, dtype=dtype, copy=copy)
@@ -250,8 +242,6 @@ class Segmentation:
 
     def _repr_html_(self) -> str:
         """The overlay and the shares of the classes found, for notebooks."""
-        from ..show.html import result_html
-
         return result_html(self.photo, self.labels, self.names, self.palette, self.source)
 
     def _listed(self, names: Sequence[str] | None) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,33 +17,40 @@ from .mosaic import Mosaic, join
 from .pieces import encode_pieces
 from .prototypes import ReferenceBank
 from .regions import RegionMap, superpixels
-from .result import Segmentation, segment_scene
 from .vocabulary import Names, Vocabulary
 from .windows import resize_image, sliding_boxes, working_size
+
+if TYPE_CHECKING:
+    from .result import Segmentation
 
 VocabularyMaker = Callable[[Names, SegmentOptions], Vocabulary]
 AFTER_ENCODING = tuple(f.name for f in fields(SegmentOptions) if f.name not in ENCODING)
 """Options that may still change once the image is encoded."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scene:
     """Everything costly about a photograph; none of it depends on class names."""
 
-    image: npt.NDArray[np.uint8] = field(repr=False)
+    image: npt.NDArray[np.uint8]
     """(H, W, 3) uint8 RGB, the photograph at its own size."""
-    mosaic: Mosaic = field(repr=False)
+    mosaic: Mosaic
     """Its windows' regions, features and embeddings, joined."""
     options: SegmentOptions
     """What it was encoded with."""
     source: str | None = None
     """The file it came from."""
-    models: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    models: Mapping[str, Any] = field(default_factory=dict)
     """Which models encoded it (`Encoders.identity`)."""
-    make_vocabulary: VocabularyMaker | None = field(default=None, repr=False, compare=False)
-    bank: ReferenceBank | None = field(default=None, repr=False, compare=False)
+    make_vocabulary: VocabularyMaker | None = field(default=None, compare=False)
+    bank: ReferenceBank | None = field(default=None, compare=False)
     """The bank that words are looked up in, for `Segmentation.explain`; not kept in files."""
-    clock: Clock = field(default=OFF, repr=False, compare=False)
+    clock: Clock = field(default=OFF, compare=False)
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        of, windows = self.source or "an array", len(self.mosaic.embeddings)
+        return f"<Scene of {of}, {width} x {height}: {windows} windows>"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,6 +73,8 @@ class Scene:
         shape a vocabulary go to `vocabulary()` where one is made there. Raises InputError for others and
         for unusable names.
         """
+        from .result import segment_scene  # the one import upwards: a segmentation holds its scene
+
         fixed = [name for name in changes if name not in AFTER_ENCODING]
         if fixed:
             raise InputError(

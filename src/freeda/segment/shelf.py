@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import atomic_write_json
 from ..options.exports import export_names
 
 KINDS = {"labels": ".labels.png", "overlay": ".overlay.jpg", "json": ".json"}
+Point = tuple[int, int]
 
 
 class Shelf:
@@ -63,6 +65,15 @@ class Shelf:
         files = {kind: self.folder / name for kind, name in names.items()}
         return files if all(file.is_file() for file in files.values()) else None
 
+    def drop_cards(self, stem: str, points: Iterable[Point]) -> None:
+        """Remove the explanations of these pixels, which are of results that are about to be written over."""
+        for x, y in points:
+            card = card_path(self.folder / f"{stem}{KINDS['json']}", x, y)
+            try:
+                card.unlink(missing_ok=True)
+            except OSError as error:
+                raise InputError(f"{card}: an outdated card cannot be removed ({error.strerror})") from error
+
     def _take(self, stem: str) -> str:
         self._taken.add(stem.casefold())
         return stem
@@ -74,6 +85,28 @@ class Shelf:
         except (OSError, ValueError):
             return None if (self.folder / f"{stem}{KINDS['labels']}").is_file() else {}
         return found if isinstance(found, dict) else {}
+
+
+def card_path(record: Path, x: int, y: int) -> Path:
+    """Where the picture explaining a pixel goes; `record` is the photograph's JSON."""
+    return record.with_name(f"{record.stem}.explain-{x}-{y}.png")
+
+
+def explained(record: dict[str, Any] | None) -> list[Point]:
+    """The pixels whose explanations lie beside a photograph's JSON, as that tells."""
+    given = (record or {}).get("explained")
+    return [
+        (point[0], point[1])
+        for point in (given if isinstance(given, list) else [])
+        if isinstance(point, list) and len(point) == 2 and all(type(n) is int and n >= 0 for n in point)
+    ]
+
+
+def note_card(path: Path, point: Point) -> None:
+    """Add a pixel to those that a photograph's JSON calls explained, so that a later run knows its card."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if point not in explained(record):
+        atomic_write_json(path, record | {"explained": [*explained(record), point]})
 
 
 def _same_file(record: dict[str, Any], path: Path, content: str | None) -> bool:

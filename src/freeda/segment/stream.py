@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import InputError
 from ..options import SegmentOptions, to_dict
-from .shelf import Shelf
-from .store import digest
+from .result import Segmentation
+from .scene import Scene
+from .shelf import Point, Shelf, explained
 from .vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from .result import Segmentation
-    from .scene import Scene
 
 
 @dataclass(frozen=True)
@@ -57,23 +54,26 @@ class Stream:
     def run(self, paths: Iterable[Path]) -> Iterator[Outcome]:
         """Label each file; see `FreeDA.segment_many`."""
         shelf = None if self.out is None else Shelf(self.out)
-        recipe = {"vocabulary": digest(self.vocabulary), **self.about}
+        recipe = {"vocabulary": self.vocabulary.digest(), **self.about}
         for path in paths:
             if self.on_start is not None:
                 self.on_start(path)
             yield self._one(path, shelf, recipe)
 
     def _one(self, path: Path, shelf: Shelf | None, recipe: Mapping[str, Any]) -> Outcome:
-        content, stem, fingerprint, there = _content(path), "", "", list[str]()
+        content, stem, fingerprint = _content(path), "", ""
+        there, cards, outdated = list[str](), list[Point](), list[Point]()
         if shelf is not None:
             stem, record = shelf.place(path, content)
             fingerprint = sha256(json.dumps([recipe, content], sort_keys=True).encode()).hexdigest()
             if record and content and record.get("fingerprint") == fingerprint:
                 # What a record does not name may lie there from an earlier run with other words.
-                there = record.get("exports", [])
+                there, cards = record.get("exports", []), explained(record)
                 files = shelf.whole(stem, self.exports) if set(self.exports) <= set(there) else None
                 if files and not self.again:
                     return Outcome(path, files=files)
+            else:
+                outdated = explained(record)
         try:
             scene = self.encode(path)
         except (InputError, MemoryError, RuntimeError) as error:
@@ -87,10 +87,16 @@ class Stream:
         if shelf is None:
             return Outcome(path, result)
         with scene.clock("write"):
+            shelf.drop_cards(stem, outdated)  # of other words, and not to be taken for these
             files = result.export(shelf.folder, self.exports, stem) if self.exports else {}
             # The JSON appears last: where it is, all is there.
             exports = list(dict.fromkeys([*there, *self.exports]))
-            about = {"fingerprint": fingerprint, "photograph": content, "exports": exports}
+            about = {
+                "fingerprint": fingerprint,
+                "photograph": content,
+                "exports": exports,
+                "explained": cards,
+            }
             files |= result.write(shelf.folder, stem, None, about)
         return Outcome(path, result, files)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ import torch
 
 from ..encoders import ClipEncoder
 from ..errors import InputError
-from ..options import SegmentOptions
+from ..options import SegmentOptions, to_dict
 from ..options.words import without_kin
 from ..profile import OFF, Clock
+from .npz import WORDS, Arrays, check, checked, options_of, read_npz, tuples, write_npz
 from .pieces import Floats
 from .prototypes import ReferenceBank as ReferenceBank
 from .prototypes import class_prototypes
@@ -30,7 +33,7 @@ REMEMBERED = 50_000
 """Words whose embeddings are kept, some 150 MB of a large CLIP's: a server may be asked for any number."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Vocabulary:
     """Class names as the online stage needs them; made once, used on any number of scenes."""
 
@@ -75,21 +78,56 @@ class Vocabulary:
         """(T,) `label`, written out where it is None."""
         return np.arange(len(self.text_embeddings)) if self.label is None else self.label
 
+    def __repr__(self) -> str:
+        rows, found = len(self.text_embeddings), len(self.prototypes)
+        return f"<Vocabulary of {', '.join(self.names)}: {rows} text rows, {found} prototypes>"
+
     def __len__(self) -> int:
         return len(self.names)
 
     def save(self, path: str | Path) -> Path:
         """Write one .npz file that `load` reads back. Raises InputError where writing fails."""
-        from .store import save_vocabulary
-
-        return save_vocabulary(self, path)
+        return write_npz(path, WORDS, *self.parts())
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
         """Read what `save` wrote. Raises InputError for a file that is damaged or something else."""
-        from .store import load_vocabulary
+        return read_npz(path, WORDS, cls.of_parts)
 
-        return load_vocabulary(path)
+    def digest(self) -> str:
+        """SHA-256 (hex) of what it holds: the same numbers and names give the same digest."""
+        header, arrays = self.parts()
+        total = sha256(json.dumps(header, sort_keys=True).encode())
+        for name, array in sorted(arrays.items()):
+            total.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            total.update(np.ascontiguousarray(array).tobytes())
+        return total.hexdigest()
+
+    def parts(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """Its fields, whichever there are: everything else as JSON values, arrays apart."""
+        header: dict[str, Any] = {}
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, np.ndarray):
+                arrays[f.name] = value
+            else:
+                header[f.name] = to_dict(value) if isinstance(value, SegmentOptions) else value
+        return header, arrays
+
+    @classmethod
+    def of_parts(cls, header: Mapping[str, Any], arrays: Arrays) -> Vocabulary:
+        """The vocabulary that has these `parts`. Raises ValueError (or TypeError) where they are damaged."""
+        values: dict[str, Any] = {**{name: tuples(value) for name, value in header.items()}, **arrays}
+        if values.get("options") is not None:
+            values["options"] = options_of(header["options"])
+        found = cls(**values)
+        check(
+            len(found.names) > 0 and all(isinstance(n, str) for n in found.names), "its names are no strings"
+        )
+        for array in (found.text_embeddings, found.prototypes):
+            check(bool(np.isfinite(checked(array, 2, np.float32)).all()), "it holds NaN or infinity")
+        return found
 
 
 class WordEmbedder:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
+from ..errors import InputError, counted
+from . import text
 
 CLASSES = 3
 """Classes whose references are listed, unless told otherwise."""
@@ -132,7 +133,7 @@ class Explanation:
         """(h, w, 3) uint8 RGB: a card with the region, the scores and the nearest references."""
         from .card import draw_card
 
-        return draw_card(self)
+        return draw_card(_drawable(self))
 
     def save(self, path: str | Path) -> Path:
         """Write the card (.png, .jpg) or `to_dict` (.json), whole or not at all. Raises InputError."""
@@ -186,12 +187,25 @@ class Explanation:
             out.append(f"    and {len(self.scores) - _LINES} more")
         out += ["", *self.sentences()]
         for group in self.references:
-            out += ["", f"{group.name}: nearest of {group.retrieved:,} references"]
+            out += ["", f"{group.name}: nearest of {counted(group.retrieved, 'reference')}"]
             out.append(f"{'cosine':>11} {'key':>7}  noun: caption")
             for one_of in group.nearest:
                 told = _fitted(f"{one_of.noun}: {one_of.caption}", _REFERENCE).rstrip()
                 out.append(f"{one_of.cosine:11.3f} {one_of.similarity:7.3f}  {told}")
         return "\n".join(out)
+
+
+def _drawable(told: Explanation) -> Explanation:
+    """With names that the fonts at hand have: any other goes by its number, as in the overlay's legend."""
+    names = {one.name: text.drawable(one.name) or f"class {one.label + 1}" for one in told.scores}
+    return replace(
+        told,
+        label=names[told.label],
+        scores=tuple(replace(one, name=names[one.name]) for one in told.scores),
+        without_global=names[told.without_global],
+        only_global=names[told.only_global],
+        references=tuple(replace(group, name=names[group.name]) for group in told.references),
+    )
 
 
 def _plain(reference: Reference) -> Mapping[str, Any]:

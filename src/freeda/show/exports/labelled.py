@@ -87,14 +87,14 @@ class Labelled:
         return few if len(few) >= 3 else ring
 
 
-def check(labels: NDArray[Any], photo: NDArray[Any] | None, tolerance: float) -> None:
+def check(labels: NDArray[Any], photo: NDArray[Any] | None, tolerance: Any) -> None:
     """Raise InputError for arrays that do not fit together and for a tolerance below 0."""
     if labels.ndim != 2 or labels.dtype.kind not in "iu" or not labels.size:
         raise InputError(f"label map is {labels.dtype} {labels.shape}, expected integers (H, W)")
     if photo is not None and photo.shape != (*labels.shape, 3):
         raise InputError(f"label map has shape {labels.shape}, its photograph {photo.shape}")
-    if not 0 <= tolerance < float("inf"):
-        raise InputError(f"tolerance is {tolerance}: it must be 0 (exact) or some pixels more")
+    if not (isinstance(tolerance, (int, float, np.number)) and 0 <= tolerance < float("inf")):
+        raise InputError(f"tolerance is {tolerance!r}: it must be 0 (exact) or some pixels more")
 
 
 def json_bytes(value: Any) -> bytes:
