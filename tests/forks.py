@@ -73,19 +73,21 @@ def kill_often(
     begin: Callable[[Path], object] = lambda out: None,
     patience: float,
     limit: float,
+    places: int = 4,
 ) -> dict[str, Any]:
     """Do `work(FOLDER/whole)` undisturbed; then kill it in FOLDER/0, FOLDER/1, ..., each until it is done.
 
-    Ends when there were so many kills. `begin` prepares a folder; `look` checks what a kill left and returns
-    how far the work had come. A child lives at most `patience` times as long as the undisturbed one, and
+    Ends when there were so many kills, and at `places` different points of the work: kills at one and the
+    same point prove little. `begin` prepares a folder; `look` checks what a kill left and returns how far the
+    work had come. A child lives at most `patience` times as long as the undisturbed one, and
     longer whenever the one before came no further: a busy machine is slow. Fails after `limit` seconds.
     """
     start = time.monotonic()
     begin(folder / "whole")
-    assert ended(child(lambda: work(folder / "whole")), 60) == 0
+    assert ended(child(lambda: work(folder / "whole")), limit) == 0
     usual = time.monotonic() - start
-    chance, killed, rounds, at = random.Random(seed), 0, 0, []
-    while killed < kills:
+    chance, killed, rounds, at = random.Random(seed), 0, 0, list[int]()
+    while killed < kills or len(set(at)) < places:
         out, rounds, left, share = folder / str(rounds), rounds + 1, 0, patience
         begin(out)
         while True:

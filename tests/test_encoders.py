@@ -73,10 +73,38 @@ def test_dense_features(tiny_encoders: Encoders, size: tuple[int, int]) -> None:
     torch.testing.assert_close(ours[1, 2, 3], tokens[1, 1 + 2 * 4 + 3], atol=1e-5, rtol=1e-4)
 
 
-def test_clip_patches(tiny_encoders: Encoders) -> None:
-    patches = tiny_encoders.clip.encode_patches(torch.rand(2, 3, 40, 32))
-    assert patches.shape == (2, 4, 4, tiny_encoders.clip.dim)
-    torch.testing.assert_close(patches.norm(dim=-1), torch.ones(2, 4, 4))
+@pytest.mark.parametrize("size", [(32, 32), (40, 32), (9, 70)])
+@torch.inference_mode()
+def test_clip_patches_by_hand(tiny_encoders: Encoders, size: tuple[int, int]) -> None:
+    """The final layer norm written out, then the projection, then unit length; row by row."""
+    clip, x = tiny_encoders.clip, torch.rand(2, 3, *size)
+    patches = clip.encode_patches(x)
+    y = F.interpolate(x, (32, 32), mode="bicubic", align_corners=False) if size != (32, 32) else x
+    vision, norm = clip.model.vision_model, clip.model.vision_model.post_layernorm
+    tokens = vision(pixel_values=normalise(y, CLIP_MEAN, CLIP_STD)).last_hidden_state
+    assert patches.shape == (2, 4, 4, clip.dim) and tokens.shape[1] == 17
+    for b, i, j in ((0, 0, 0), (0, 1, 3), (1, 3, 0), (1, 3, 3)):
+        token = tokens[b, 1 + 4 * i + j]
+        token = (token - token.mean()) / (token.var(correction=0) + norm.eps).sqrt()
+        seen = clip.model.visual_projection.weight @ (token * norm.weight + norm.bias)
+        torch.testing.assert_close(patches[b, i, j], seen / seen.norm(), atol=1e-5, rtol=1e-4)
+
+
+def test_damaged_text_weights_are_told(tiny_encoders: Encoders) -> None:
+    clip = copy.copy(tiny_encoders.clip)
+    clip.model = copy.deepcopy(clip.model)
+    clip.model.text_projection.weight.fill_(torch.nan)
+    for read in (lambda: clip.encode_text(["cat"]), lambda: clip.encode_tokens("cat")):
+        with pytest.raises(ModelError, match="NaN or infinity: its weights are damaged"):
+            read()
+
+
+def test_special_tokens_in_a_text_are_refused(tiny_encoders: Encoders) -> None:
+    clip = tiny_encoders.clip
+    text = f"a cat {clip.tokenizer.eos_token} and a dog"
+    for read in (lambda: clip.encode_text(["cat", text]), lambda: clip.encode_tokens(text)):
+        with pytest.raises(InputError, match="mean something else"):
+            read()
 
 
 def test_register_tokens_are_dropped(tiny_preset: Preset, tmp_path: Path) -> None:
@@ -227,6 +255,18 @@ def test_weights_that_cannot_be_had(kind: str, says: str, tiny_preset: Preset, t
     with pytest.raises(ModelError, match=says) as caught:
         load_encoders(broken(tmp_path, kind, tiny_preset), device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_a_mask_token_may_be_missing(tiny_preset: Preset, tiny_encoders: Encoders, tmp_path: Path) -> None:
+    """It serves training only, and some releases are saved without."""
+    shutil.copytree(tiny_preset.dense.id, tmp_path / "dense")
+    file = tmp_path / "dense" / "model.safetensors"
+    weights: dict[str, Any] = load_file(file)
+    weights.pop("embeddings.mask_token")
+    save_file(weights, file, metadata={"format": "pt"})
+    dense = load_encoders(replace(tiny_preset, dense=ModelSource(str(file.parent))), device="cpu").dense
+    x = torch.rand(1, 3, 28, 28)
+    assert torch.equal(dense.encode(x), tiny_encoders.dense.encode(x))
 
 
 def test_inputs_that_do_not_fit_the_patches(tiny_preset: Preset) -> None:

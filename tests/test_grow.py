@@ -109,6 +109,26 @@ def test_a_damaged_leftover_is_drawn_again(tmp_path: Path) -> None:
     assert content(run(tmp_path / "l", ["cat"]).layer) == whole
 
 
+def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
+    whole = content(run(tmp_path / "whole", ["cat", "dog"]).layer)
+    layer = run(tmp_path / "l", ["cat"]).layer.path
+    shard = (layer / SHARDS / "00000.parquet").read_bytes()
+    for name in (".0123.tmp", f"{SHARDS}/.4567.tmp", f"{SHARDS}/00009.parquet"):  # 9: no 2 to 8 before it
+        (layer / name).write_bytes(shard)
+    assert content(run(layer, ["dog"]).layer) == whole
+    assert not list(find_damage(layer)) and not list(layer.rglob(".*.tmp"))
+
+
+def test_pictures_that_fail_are_told_by_word(tmp_path: Path) -> None:
+    def fail(texts: Any) -> None:
+        if any("dog" in text and "sunny" in text for text in texts):
+            raise RuntimeError("out of memory")
+
+    grown = run(tmp_path / "l", ["cat", "dog"], models(fail))
+    assert grown.rejected == {"cat": {}, "dog": {"failed": 1}}
+    assert grown.references == {"cat": 3, "dog": 2} and grown.pictures == {"cat": 3, "dog": 3}
+
+
 def test_words_that_no_picture_shows(tmp_path: Path) -> None:
     # Nothing passes where a mask must cover more than it can.
     none = replace(OPTIONS, min_area=0.9999999, max_area=1.0)

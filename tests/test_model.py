@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from PIL import Image
 
 import freeda
 from freeda.errors import BankError, FreedaError, InputError
-from freeda.presets import Preset
+from freeda.presets import PRESETS, Preset
 
 
 def test_load_and_segment_a_file(tiny_preset: Preset, tiny_bank: Path, tmp_path: Path) -> None:
@@ -67,3 +68,23 @@ def test_unknown_names_of_the_package() -> None:
     assert "load" in dir(freeda)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = freeda.nothing
+
+
+def test_a_preset_derived_from_the_miniature_has_its_bank(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.json"
+    mine.write_text('{"base": "miniature", "segment": {"k": 8}}')
+    model = freeda.load(mine)
+    assert model.options.k == 8 and model.encoders.identity["clip"]["id"] == "miniature/clip"
+    mine.write_text('{"base": "miniature", "clip": "clip"}')  # a folder of one's own is another model
+    shutil.copytree(PRESETS["miniature"].clip.id, tmp_path / "clip")
+    with pytest.raises(BankError, match="built with CLIP miniature/clip, but mine/clip is loaded"):
+        freeda.load(mine)
+
+
+def test_what_they_say_of_themselves(tiny_preset: Preset, tiny_bank: Path) -> None:
+    model = freeda.load(tiny_preset, tiny_bank, device="cpu")
+    scene = model.encode(np.zeros((40, 60, 3), np.uint8))
+    words = model.vocabulary({"cat": ["kitten"], "sofa": []})
+    assert repr(model).startswith(f"FreeDA('{tiny_preset.name}', bank=Bank(")
+    assert repr(scene).startswith("<Scene of an array, 60 x 40: ")
+    assert repr(words) == "<Vocabulary of cat, sofa: 2 text rows, 2 prototypes>"

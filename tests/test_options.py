@@ -105,6 +105,84 @@ def test_values_are_tidied() -> None:
         CollectOptions(steps="few")
 
 
+# Field: the nearest values that are refused, then the nearest that are taken.
+EDGES: dict[type, dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
+    Superpixels: {
+        **dict.fromkeys(("scale", "kernel_size", "max_dist"), ((0, 0.0, -1), (1e-9,))),
+        **dict.fromkeys(("min_size_factor", "max_size_factor"), ((0, 0.0, -1), (1e-9,))),
+        **dict.fromkeys(("min_size", "n_segments", "max_num_iter"), ((0, -1), (1,))),
+        **dict.fromkeys(("num_superpixels", "num_levels"), ((0, -1), (1,))),
+        "sigma": ((-1e-9, 100.1), (None, 0, 100)),
+        "compactness": ((-1e-9, 1.1e6), (None, 0, 1e6)),
+        "start_label": ((-1, 2), (0, 1)),
+        "ratio": ((-1e-9, 1.001), (0, 1)),
+        "rng": ((-1, 2**32), (0, 2**32 - 1)),
+        "markers": ((0, 10**9 + 1), (None, 1, 10**9)),
+        "connectivity": ((0, 3), (1, 2)),
+        "prior": ((-1, 6), (0, 5)),
+        "histogram_bins": ((0, 16), (1, 15)),
+        "num_iterations": ((-1, 1001), (0, 1000)),
+    },
+    CollectOptions: {
+        "size": ((0, 4, 510), (8, 520)),
+        "width": ((0, 4, 510), (None, 8, 520)),
+        "steps": ((0,), (1,)),
+        "guidance": ((-0.1,), (0,)),
+        "threshold": ((0, 1), (0.01, 0.99)),
+        "keep_share": ((0, 1), (0.01, 0.99)),
+        "map_tail": ((0, 0.5), (0.01, 0.49)),
+        "min_contrast": ((-1.01, 1.01), (None, -1, 1)),
+        "min_agreement": ((-1.01, 1.01), (None, -1, 1)),
+        "key_weight": ((-0.01, 1.01), (0, 1)),
+        "min_area": ((-0.01, 0.95, 1), (0, 0.94)),
+        "max_area": ((0.005, 1.01), (0.006, 1)),
+        "prompts_per_word": ((0,), (1,)),
+        "batch_size": ((0,), (1,)),
+        "shard_size": ((0,), (1,)),
+        "templates": (((), ("no slot",), ("{} and {}",)), (("{}",),)),
+        "word_prompts": (((), ("no slot",), ("{} and {}",)), (("{}",),)),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [(options, name) for options, names in EDGES.items() for name in names]
+)
+def test_where_values_end(options: type, name: str) -> None:
+    refused, taken = EDGES[options][name]
+    for value in refused:
+        with pytest.raises(InputError):
+            options(**{name: value})
+    for value in taken:
+        assert getattr(options(**{name: value}), name) == value
+
+
+def test_slic_needs_compactness() -> None:
+    with pytest.raises(InputError, match="above 0 for slic"):
+        Superpixels("slic", compactness=0)
+    assert Superpixels("watershed", compactness=0).parameters()["compactness"] == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "steps", "counted"),
+    [
+        (0.0, 1.0, 3, "yes yes yes"),
+        (0.5, 1.0, 4, "no no yes yes"),
+        (0.5, 1.0, 3, "no yes yes"),  # the middle of the second lies at 0.5
+        (0.0, 0.5, 4, "yes yes no no"),
+        (0.3, 0.7, 2, "no no"),  # the middles lie at 0.25 and 0.75
+        (0.2, 0.8, 2, "yes yes"),
+    ],
+)
+def test_a_step_counts_by_its_middle(first: float, last: float, steps: int, counted: str) -> None:
+    options = Attribution(from_step=first, to_step=last)
+    if "yes" in counted:
+        assert options.counted(steps) == [word == "yes" for word in counted.split()]
+    else:
+        with pytest.raises(InputError, match=f"none of {steps} steps"):
+            options.counted(steps)
+
+
 def test_superpixels_defaults_are_their_librarys() -> None:
     from inspect import signature
 
@@ -186,6 +264,7 @@ def test_other_words_without_the_users_own() -> None:
     assert without_kin(["floor", "trees", "wall", "sky"], ["Wooden Floor", "tree"]) == ("wall", "sky")
     assert without_kin(["traffic light", "bus", "gas"], ["light", "Buses"]) == ("gas",)
     assert without_kin(["sky", "sky"], ["cat"]) == ("sky",)
+    assert without_kin(["gas", "ties"], ["ga", "tie"]) == ("gas",)  # of three letters none is a plural
 
 
 def test_to_dict_is_plain() -> None:

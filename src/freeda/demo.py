@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ from .miniature.scenes import CLASSES, Scene
 from .miniature.things import THINGS
 from .model import FreeDA
 from .presets import PRESETS
+from .profile import Clock
 from .segment.scene import Scene as EncodedScene
 from .show import Row, Section, Tile, draw_regions, heat_map, mask_picture, palette, tint, write_page
 
@@ -60,17 +58,6 @@ class _Story:
             self.pictures.append((caption, image, words))
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = round(time.perf_counter() - start, 2)
-
-
 def run_demo(out: str | Path, seed: int = 0, captions: int = 400, scenes: int = 200) -> dict[str, object]:
     """Collect a bank live, segment held-out scenes, print a table, write `out/page.png` and `report.json`.
 
@@ -78,7 +65,7 @@ def run_demo(out: str | Path, seed: int = 0, captions: int = 400, scenes: int = 
     changes the captions and the held-out scenes. Raises InputError where `out` cannot be written.
     """
     out = make_folder(out)
-    console, clock, story = Console(), _Clock(), _Story()
+    console, clock, story = Console(), Clock(), _Story()
     preset = PRESETS["miniature"]
     with clock("load"):
         models = load_models(preset, preset.collect)
@@ -120,10 +107,10 @@ def run_demo(out: str | Path, seed: int = 0, captions: int = 400, scenes: int = 
         },
         "word_forms": words,
         "per_class": scores.per_class["full"],
-        "seconds": clock.seconds,
     }
     with clock("page"):
         page = _page(out, story, unseen_scenes, encoded, model, scores.miou)
+    report["seconds"] = {s.name: round(s.seconds, 2) for s in clock.stages() if s.name != "other"}
     atomic_write_json(out / "report.json", _without_nan(report))
     _print(console, report, scores, bank, page)
     return report

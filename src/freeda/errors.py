@@ -17,6 +17,22 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def counted(n: int, thing: str) -> str:
+    """ "1 picture", "2,000 pictures"."""
+    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
+
+
+def one_line(error: BaseException) -> str:
+    """All that a library says, in one line, or the kind of its error where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says, or the kind of its error where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
 class FreedaError(Exception):
     """Base of every error freeda raises on purpose; the message is one clear line, whatever it quotes."""
 

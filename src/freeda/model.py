@@ -39,9 +39,12 @@ if TYPE_CHECKING:
 
 
 class FreeDA:
-    """Open-vocabulary segmentation with a preset's encoders and a reference bank.
+    """Open-vocabulary segmentation with a preset's encoders and a reference bank; made by `freeda.load`.
 
-    `encode` an image once and label the `Scene` as often as you like, or let `segment` do both.
+    `encode` an image once and label the `Scene` as often as you like, or let `segment` do both. Has `preset`,
+    `encoders` and `bank` (None where the preset has none and none was given: images can be encoded then, but
+    class names cannot be made ready). Options are named in docs/options.md, as fields of
+    `freeda.options.SegmentOptions`.
     """
 
     def __init__(
@@ -59,6 +62,9 @@ class FreeDA:
             clock.settle = torch.cuda.synchronize
         self._embed = WordEmbedder(encoders.clip)
 
+    def __repr__(self) -> str:
+        return f"FreeDA({self.preset.name!r}, bank={self.bank!r}, device={self.encoders.device})"
+
     @property
     def options(self) -> SegmentOptions:
         """The preset's options of the online stage."""
@@ -67,7 +73,8 @@ class FreeDA:
     def vocabulary(self, names: Names, **changes: Any) -> Vocabulary:
         """Make class names ready: a list, or a mapping to synonyms; `changes` are fields of SegmentOptions.
 
-        Raises InputError for unusable names or when there is no bank.
+        ["cat", "sofa"], or {"cat": [], "sofa": ["couch", "settee"]}: a class's words are averaged. Raises
+        InputError for unusable names (none, a blank or a repeated one) or when there is no bank.
         """
         return self._make_vocabulary(names, self.options.with_changes(**changes))
 
@@ -117,7 +124,9 @@ class FreeDA:
     def segment(self, image: Any, classes: Vocabulary | Names, **changes: Any) -> Segmentation:
         """Label an image with class names or a vocabulary; `changes` are fields of SegmentOptions.
 
-        Raises InputError as `encode` and `vocabulary` do, and for a vocabulary of other models.
+        `image` is what `encode` takes, `classes` what `vocabulary` takes or gives. Every pixel gets a label:
+        `Segmentation.labels` is (H, W) int32, numbers into `Segmentation.names`. Raises
+        InputError as `encode` and `vocabulary` do, and for a vocabulary of other models.
         """
         # Class names are looked at first: a wrong list should not cost an encoded image.
         known = self.ready(classes, **changes)
@@ -199,7 +208,7 @@ def load(
     Args:
         preset: "miniature" (bundled, offline), "vit-b", "vit-l", a preset JSON file, or a `Preset`.
         bank: a bank directory, or an open one (`Bank`, `GrownBank`, ...); None takes the preset's own, if
-            it has one.
+            it has one ("vit-b" and "vit-l" have none: `freeda.collect` or `freeda.grow.grow` makes one).
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "float32", "bfloat16" or "float16", of the image encoders' matrix products; "auto" takes the
             fastest that the device multiplies natively (see docs/speed.md).

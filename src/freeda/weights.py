@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import ModelError
-from .presets import ModelSource, local_folder
+from .errors import ModelError, first_line
+from .presets import PRESETS, ModelSource, local_folder
 
 T = TypeVar("T")
 _HUB_ID = re.compile(r"([\w.-]+/)?[\w.-]{1,96}")  # roughly what the hub takes; all else is never asked for
@@ -44,9 +44,19 @@ def load_weights(source: ModelSource, what: str, load: Callable[..., T]) -> T:
 
 
 def identity_id(source: ModelSource, preset_name: str) -> str:
-    """The name a bank remembers a model by: its hub id, or PRESET/FOLDER, so that no path is kept."""
-    local = local_folder(source.id) is not None or _looks_local(source.id)
-    return f"{preset_name}/{Path(source.id).name}" if local else source.id
+    """The name a bank remembers a model by: its hub id, or PRESET/FOLDER, so that no path is kept.
+
+    A bundled model keeps the name of its own preset in presets derived from that one.
+    """
+    if local_folder(source.id) is None and not _looks_local(source.id):
+        return source.id
+    own = [p.name for p in PRESETS.values() if source in (p.clip, p.dense, p.generator)]
+    return f"{(own or [preset_name])[0]}/{Path(source.id).name}"
+
+
+def is_offline() -> bool:
+    """Whether the user forbids asking the hub (HF_HUB_OFFLINE); the hub's client looks only once."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
 
 
 def _looks_local(name: str) -> bool:
@@ -59,9 +69,7 @@ def _attempt(source: ModelSource, what: str, load: Callable[..., T], place: str,
     except ModelError as error:
         raise ModelError(f"{what}: {place}: {error}") from error
     except Exception as error:  # the loaders raise OSError, ValueError, KeyError, safetensors' and JSON's own
-        raise ModelError(
-            f"{what}: {place} cannot be loaded: {_first_line(error)}; {_hint(source)}"
-        ) from error
+        raise ModelError(f"{what}: {place} cannot be loaded: {first_line(error)}; {_hint(source)}") from error
 
 
 def _require_hub(source: ModelSource, what: str) -> None:
@@ -69,7 +77,7 @@ def _require_hub(source: ModelSource, what: str) -> None:
     from huggingface_hub import HfApi
 
     wanted = source.id if source.revision is None else f"{source.id} at revision {source.revision}"
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+    if is_offline():
         raise ModelError(
             f"{what}: {wanted} is not in the local cache and HF_HUB_OFFLINE is set; {_hint(source)}"
         )
@@ -78,19 +86,14 @@ def _require_hub(source: ModelSource, what: str) -> None:
     except Exception as error:  # connection, authorisation and not-found errors share no base
         raise ModelError(
             f"{what}: {wanted} is not in the local cache and the hub did not give it "
-            f"({_first_line(error)}); {_hint(source)}"
+            f"({first_line(error)}); {_hint(source)}"
         ) from error
 
 
 def _hint(source: ModelSource) -> str:
     if local_folder(source.id) is not None:
         return "is the folder a whole save_pretrained() of the right model, with safetensors weights?"
-    return f"get it with `hf download {source.id}`, or give a local folder instead"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
+    return f"get it with `hf download {source.id}`, or name a local folder in a preset file (--model X.json)"
 
 
 @contextmanager

@@ -49,6 +49,27 @@ def test_finds_what_it_says_it_finds(
     assert np.abs(exact - scores).max() <= 2 * about.error + 1e-6 < 0.05
 
 
+def test_what_it_says_of_itself_by_plain_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n, k = 300, 20
+    monkeypatch.setattr(approximate, "_NEIGHBOURS", k)
+    monkeypatch.setattr(approximate, "_QUERIES", n)  # all keys are drawn, so that which ones needs no telling
+    keys = clustered(n)
+    queries = keys.astype(np.float32)
+    index = ApproximateIndex.build(keys, tmp_path, "a" * 64, 0.6)
+    scores, rows = index.search(queries, k)
+    shares, errors = [], []
+    for query, best, found, said in zip(queries, sorted_all(keys, queries, k), rows, scores, strict=True):
+        last = float(query @ queries[best[-1]])
+        products = [float(query @ queries[row]) for row in found]
+        shares.append(sum(p >= last - 1e-6 for p in products) / k)
+        errors += [abs(p - float(s)) for p, s in zip(products, said, strict=True)]
+    assert min(shares) < np.mean(shares) < 1, "an index that finds all shows nothing"
+    assert index.about.recall == pytest.approx(np.mean(shares), abs=1e-3)
+    assert index.about.worst == pytest.approx(min(shares), abs=1e-9)
+    assert index.about.error == pytest.approx(max(errors), abs=1e-5)
+    assert (index.about.queries, index.about.neighbours) == (n, k)
+
+
 def test_fewer_lists_are_looked_into_when_less_is_asked(tmp_path: Path) -> None:
     keys = clustered(4000)
     few = ApproximateIndex.build(keys, tmp_path / "a", "a" * 64, 0.3).about

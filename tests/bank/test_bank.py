@@ -251,6 +251,17 @@ def test_what_is_searched_need_not_stay_in_memory(tmp_path: Path) -> None:
     release(np.ones(3))
 
 
+def test_single_rows_of_a_shard_of_many(tmp_path: Path) -> None:
+    """Rows are read from groups of 1,024."""
+    write_shard(tmp_path / "bank" / shard_name(0), [pair(i) for i in range(2100)], info(1050))
+    finish_bank(tmp_path / "bank", 1, {"models": MODELS})
+    bank = Bank.open(tmp_path / "bank")
+    for i in (0, 1023, 1024, 1025, 2047, 2048, 2099, -1):
+        found, expected = bank.row(i), pair(i % 2100)
+        assert found["seed"] == expected.seed and found["image"] == b"jpeg%d" % (i % 2100 // 2)
+        assert np.array_equal(found["prototype"], expected.prototype)
+
+
 def test_equal_nouns_are_one_string(path: Path) -> None:
     assert len({id(noun) for noun in Bank.open(path).nouns}) == 2
 

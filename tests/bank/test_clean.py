@@ -145,6 +145,36 @@ def test_a_random_choice_is_the_same_in_every_bank(bank: Any, tmp_path: Path) ->
     assert ids[0] == ids[1] and len(ids[0]) == len(done.bank)
 
 
+@pytest.mark.parametrize(("most", "stay"), [(1, [2]), (2, [2, 3]), (3, [2, 3, 4]), (4, [1, 2, 3, 4])])
+def test_of_equal_rows_the_first_stay_and_unknown_ones_go_first(
+    tmp_path: Path, most: int, stay: list[int]
+) -> None:
+    agreement = (math.nan, -0.9, 0.2, 0.2, 0.2)
+    pairs = [make_pair(2 * i, agreement=a) for i, a in enumerate(agreement)]
+    done = clean(make_bank(tmp_path / "bank", [pairs]).path, tmp_path / "clean", Rules(per_noun=most))
+    assert [int(row["caption_id"][1:]) for row in rows_of(done.bank)] == stay
+
+
+def test_rows_that_differ_by_rounding_are_no_outliers(tmp_path: Path) -> None:
+    rows = [np.array([1, 2, 3, 0, 0], np.float16)] * 8 + [np.array([1, 2, 3.01, 0, 0], np.float16)]
+    pairs = [make_pair(i, noun="cat", prototype=row) for i, row in enumerate(rows)]
+    bank = make_bank(tmp_path / "bank", [pairs])
+    assert clean(bank.path, tmp_path / "a", Rules(outliers=3.0)).dropped == {}
+    odd = make_pair(9, noun="cat", prototype=np.array([3, 2, 1, 0, 0], np.float16))
+    bank = make_bank(tmp_path / "odd", [[*pairs, odd]])
+    assert clean(bank.path, tmp_path / "b", Rules(outliers=3.0)).dropped == {"outliers": 1}
+
+
+def test_captions_of_which_nothing_is_left_count_no_more(tmp_path: Path) -> None:
+    # Three captions of two nouns in a shard, and one of which nothing was drawn: see small_banks.
+    agreement = (0.1, 0.1, 0.3, 0.1, 0.3, 0.3)
+    pairs = [make_pair(i, agreement=a) for i, a in enumerate(agreement)]
+    bank = make_bank(tmp_path / "bank", [pairs])
+    assert (bank.meta["captions"], bank.meta["pictures"]) == (4, 3)
+    meta = clean(bank.path, tmp_path / "clean", Rules(min_agreement=0.2)).bank.meta
+    assert (meta["captions"], meta["pictures"], meta["pairs"]) == (3, 2, 3)
+
+
 def test_unknown_quality_breaks_no_rule(tmp_path: Path) -> None:
     nothing = {"area": math.nan, "contrast": math.nan, "agreement": math.nan}
     bank = make_bank(tmp_path / "bank", [[make_pair(0, **nothing), make_pair(1, agreement=0.0)]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from bank.appending import PAUSE
+from forks import child, ended
 from freeda.bank import Bank
 from freeda.bank.clean import Rules, clean
 from freeda.bank.merge import merge
@@ -36,25 +39,25 @@ def test_readers_see_a_whole_state_while_one_appends(tmp_path: Path) -> None:
     make_bank(folder, [[make_pair(i) for i in range(3)]])
     readers = [start("read", folder) for _ in range(2)]
     try:
-        writer = start("write", folder, 60)
+        writer = start("write", folder, 60, len(readers))
         _, said = writer.communicate(timeout=200)
         assert writer.returncode == 0, said
     finally:
         (tmp_path / "stop").write_text("")
     told = []
     for reader in readers:
-        out, said = reader.communicate(timeout=60)
+        out, said = reader.communicate(timeout=200)
         assert reader.returncode == 0, said[-2000:]
         told.append(json.loads(out))
-    assert min(t["states"] for t in told) > 5, f"the readers saw next to nothing of it: {told}"
+    assert min(t["states"] for t in told) >= 60 // PAUSE, told
     assert len(Bank.open(folder)) == 3 + 60 * 3 and not list(find_damage(folder))
 
 
 def test_an_open_bank_stays_as_it_was(tmp_path: Path) -> None:
     folder = tmp_path / "bank"
     early = make_bank(folder, [[make_pair(i) for i in range(3)]])
-    done = start("write", folder, 2)
-    assert done.communicate(timeout=60) and done.returncode == 0
+    done = start("write", folder, 2, 0)
+    assert done.communicate(timeout=200) and done.returncode == 0
     written = tree(folder)
     # Opened before and first read after: the arrays on disk are longer than what it knows of.
     assert len(early) == 3 and early.keys.shape[0] == early.prototypes.shape[0] == len(early.nouns) == 3
@@ -84,27 +87,22 @@ def test_killed_at_any_moment_there_is_all_or_nothing(tmp_path: Path, kind: str)
     whole = tree(tmp_path / "whole")
     began = time.monotonic()
     run(a, release, tmp_path / "timed")
-    usual = time.monotonic() - began
-    killed, finished = 0, 0
-    for at in range(12):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                run(a, release, out)
-            except BaseException:
-                os._exit(1)
-            os._exit(0)
-        time.sleep(usual * (at + 0.5) / 10)
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
+    step = (time.monotonic() - began) / 10
+    killed = 0  # in the middle of it
+    while True:
+        pid = child(lambda: run(a, release, out))
+        status = ended(pid, step * (killed + 0.5))
+        if status is None:
+            os.kill(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
         if out.exists():
-            finished += 1
             assert tree(out) == whole
-            break
+            if killed >= 3:
+                break
+            shutil.rmtree(out)  # quicker than the one that was timed: more often, and sooner
+            killed, step = 0, step / 2
+            continue
         assert status == signal.SIGKILL, "it failed by itself"
         killed += 1
         assert len(list(out.parent.glob(".out.*"))) <= 1, "each run sweeps what the one before left"
-    assert killed >= 3, "it was never killed in the middle"
-    if not finished:
-        run(a, release, out)
     assert tree(out.parent) == {f"out/{name}": data for name, data in whole.items()} and tree(a) == before

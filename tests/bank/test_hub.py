@@ -199,8 +199,16 @@ def test_files_that_cannot_be_linked_are_copied(
 
     monkeypatch.setattr(os, "link", refuse)
     monkeypatch.setattr(hub, "_fetch_one", lambda *a: str(bank.path / "bank.json"))
-    monkeypatch.setattr(hub, "_fetch", lambda *a: str(bank.path))
-    pulled = hub.pull(REPO, tmp_path / "pulled")
+    asked: list[Any] = []
+
+    def fetch(repo: str, files: list[str], revision: str) -> str:
+        asked.append(revision)
+        return str(bank.path)
+
+    monkeypatch.setattr(hub, "_fetch", fetch)
+    pulled = hub.pull(REPO, tmp_path / "pulled", revision="main")
     assert len(pulled) == 8
+    # The hub's cache names folders by commit: shards come from that of bank.json, whatever "main" is now.
+    assert asked == [bank.path.name]
     shutil.rmtree(bank.path)
     assert not list(find_damage(tmp_path / "pulled"))

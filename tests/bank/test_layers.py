@@ -80,6 +80,34 @@ def test_equal_keys_come_in_row_order(banks: list[Bank]) -> None:
     assert LayeredBank(banks).search(query, 3)[1].tolist() == [[7, 11, 26]]
 
 
+def test_single_rows_are_those_of_the_banks(banks: list[Bank]) -> None:
+    layered = LayeredBank(banks)
+    every = [bank.row(i) for bank in banks for i in range(len(bank))]
+    for i in range(-len(every), len(every)):
+        found = layered.row(i)
+        for name, value in every[i].items():
+            np.testing.assert_array_equal(found[name], value)
+    for beyond in (len(every), -len(every) - 1):
+        with pytest.raises(IndexError, match=f"row {beyond} of banks of {len(every)}"):
+            layered.row(beyond)
+
+
+def test_what_is_kept_is_told_apart_by_banks_and_by_how_they_are_searched(
+    banks: list[Bank], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert LayeredBank(banks).cache is None  # small ones keep nothing
+    monkeypatch.setattr("freeda.bank.bank.LARGE", 5)
+    a, b, c = banks
+    near = Bank.open(c.path, index="approximate")
+    kinds: list[LayeredBank] = [LayeredBank([a, c]), LayeredBank([c, a]), LayeredBank([a, b])]
+    kinds += [LayeredBank([a, near]), GrownBank(a, c), LayeredBank([a, b, c])]
+    row, keys = np.ones(6, np.float32), []
+    for bank in (*kinds, LayeredBank([Bank.open(a.path), Bank.open(c.path)])):
+        assert bank.cache is not None
+        keys.append(bank.cache.key(row, ""))
+    assert len(set(keys)) == len(kinds) and keys[-1] == keys[0]
+
+
 def test_banks_of_other_models_and_no_bank(tmp_path: Path) -> None:
     a = make(tmp_path / "a", unit(2, 6), ["x", "y"])
     b = make(tmp_path / "b", unit(2, 6), ["x", "y"], {**MODELS, "clip": {"id": "other-one"}})

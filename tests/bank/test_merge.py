@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from freeda.bank import Bank
 from freeda.bank.format import shard_name
+from freeda.bank.fresh import fresh_bank
 from freeda.bank.merge import merge
 from freeda.bank.verify import find_damage
 from freeda.errors import BankError, FreedaError, InputError
@@ -132,3 +135,30 @@ def test_what_a_killed_one_left_goes_with_the_next(tmp_path: Path) -> None:
     merge([a.path], tmp_path / "c")
     assert not left.exists() and other.exists()
     assert len(Bank.open(tmp_path / "c")) == 1
+
+
+def test_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    with pytest.raises(BankError, match="is there already"), fresh_bank(tmp_path / "c") as slow:
+        (slow / "begun").write_text("half a bank")
+        with fresh_bank(tmp_path / "c") as quick:
+            assert quick != slow and (slow / "begun").exists()
+            (quick / "done").write_text("a bank")
+        assert (slow / "begun").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+    assert [p.name for p in (tmp_path / "c").iterdir()] == ["done"]  # who came second writes nothing over
+
+
+def test_folders_that_go_while_they_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may tidy up at the same time."""
+    left = tmp_path / ".c.0123abcd.partial"
+    left.mkdir()
+    opened = os.open
+
+    def gone(path: Any, *given: Any, **named: Any) -> int:
+        if Path(path) == left:
+            left.rmdir()
+        return opened(path, *given, **named)
+
+    monkeypatch.setattr(os, "open", gone)
+    with fresh_bank(tmp_path / "c"):
+        assert not left.exists()

@@ -188,6 +188,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "empty": (replaced(b""), "not a whole .npy file"),
     "cut": (replaced(npy("(9,)", body=b"\0" * 20)), "do not make its 20"),
     "another width": (replaced(npy("(8,)", body=b"\0" * 32), "later"), "8 numbers, but .* hold 9"),
+    "a wider one": (replaced(npy("(10,)", body=b"\0" * 40), "later"), "10 numbers, but .* hold 9"),
     "large file": (replaced(b"\0" * (2**20 + 10)), "larger than 1,048,576"),
     "index: a text": (index_bytes(lambda b: b"hello world, not an index"), "not an index that can be read"),
     "index: empty": (index_bytes(lambda b: b""), "ends at byte 0"),
@@ -226,11 +227,12 @@ def test_what_is_refused(tmp_path: Path, case: str) -> None:
 
 
 def test_indices_that_would_answer_otherwise(tmp_path: Path) -> None:
-    index = index_of("l2", 4)
-    index.add(unit(10, 4) * 2)
-    faiss.write_index(index, str(tmp_path / "l2"))
-    with pytest.raises(InputError, match="not of unit length"):
-        index_vectors(tmp_path / "l2")
+    for scale in (2, 1.005, 0.995):
+        index = index_of("l2", 4)
+        index.add(unit(10, 4) * np.float32(scale))
+        faiss.write_index(index, str(tmp_path / "l2"))
+        with pytest.raises(InputError, match="not of unit length"):
+            index_vectors(tmp_path / "l2")
     coarse = faiss.IndexScalarQuantizer(4, faiss.ScalarQuantizer.QT_8bit)
     coarse.train(unit(50, 4))
     faiss.write_index(coarse, str(tmp_path / "sq"))

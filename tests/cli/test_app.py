@@ -49,10 +49,10 @@ def test_serves_until_it_is_stopped(tmp_path: Path, stop: signal.Signals) -> Non
         assert page.stdout is not None
         assert page.stdout.readline() == f"freeda is at http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"
         assert list(tmp_path.glob("freeda-app-*"))
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=100) as answer:
             assert answer.status == 200 and b"freeda" in answer.read()
         page.send_signal(stop)
-        _, errors = page.communicate(timeout=30)
+        _, errors = page.communicate(timeout=200)
     finally:
         page.kill()
     assert "Traceback" not in errors and page.returncode in ((0, 130) if stop == signal.SIGINT else (143,))

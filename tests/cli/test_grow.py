@@ -163,3 +163,9 @@ def test_bad_input(arguments: list[str], says: str, cache: Path) -> None:
 
 def test_coverage_without_any_bank(lenient: Path) -> None:
     refused(run("bank", "coverage", "--classes", "cat", "--model", lenient), "no bank")
+
+
+def test_the_miniature_is_not_for_photographs(photo: Path, tmp_path: Path) -> None:
+    told = run("segment", photo, "--classes", "zamboni, tree", "--out", tmp_path)
+    assert told.exit_code == 0 and "photographs need --model vit-b or vit-l" in told.output, told.output
+    assert "zamboni" in told.output and "--grow" not in told.output

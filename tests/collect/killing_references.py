@@ -52,8 +52,8 @@ def main() -> None:
     def work(out: Path) -> None:
         add_images(folder / "many", out, PRESET, encoders=encoders, options=OPTIONS)
 
-    told = kill_often(folder, seed, kills, work, left_readable, begin=begin, patience=0.6, limit=120)
-    print(json.dumps(told))
+    limits = {"patience": 0.6, "limit": 280, "places": 3}
+    print(json.dumps(kill_often(folder, seed, kills, work, left_readable, begin=begin, **limits)))
 
 
 if __name__ == "__main__":

@@ -61,6 +61,18 @@ def test_what_a_bank_holds(bank: Bank, tiny_preset: Preset, captions: list[str])
     assert json.loads((bank.path / "bank.json").read_text()) == meta
 
 
+def test_a_picture_is_kept_once_with_the_first_row_of_its_caption() -> None:
+    from .fakes import OPTIONS, captions, fake_models
+
+    options = replace(OPTIONS, keep_images=True, min_area=0.5)  # some captions lose a noun, some both
+    made = make_shard(to_captions(captions(24)), fake_models(), options, tagger="pattern")
+    rows: dict[str, list[bool]] = {}
+    for pair in made.pairs:
+        rows.setdefault(pair.caption_id, []).append(pair.image is not None)
+    assert all(kept == [True] + [False] * (len(kept) - 1) for kept in rows.values())
+    assert {len(kept) for kept in rows.values()} == {1, 2}, "both kinds are needed to show something"
+
+
 def test_a_row_can_be_made_again_from_its_picture(
     bank: Bank, tiny_preset: Preset, tiny_models: CollectModels, captions: list[str]
 ) -> None:

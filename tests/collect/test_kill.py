@@ -25,7 +25,7 @@ def check(folder: Path, seed: int, kills: int) -> None:
     """Every bank that was killed into being is the one that was not."""
     told = run_script(Path(__file__).with_name("killing.py"), folder, seed, kills)
     shards_at_kill = told["shards_at_kill"]
-    assert len(set(shards_at_kill)) > 3, "all kills came at the same place: they prove little"
+    assert len(set(shards_at_kill)) > 3  # kills at one place would prove little
     expected = bank_files(folder / "whole")
     whole = Bank.open(folder / "whole")
     assert len(whole) > CAPTIONS and len(whole.meta["shards"]) == SHARDS

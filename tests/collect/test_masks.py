@@ -135,6 +135,14 @@ def test_superpixels_decide(how: Literal["vote", "mean"], rule: Literal["fixed",
         assert found.area == pytest.approx(expected.mean())
 
 
+def test_a_region_of_which_just_half_is_inside_is_outside() -> None:
+    attribution = torch.tensor([[1.0, 1.0, 0.0, 0.0]] * 4)
+    regions = np.array([[0, 1, 1, 2]] * 4)
+    assert word_mask(attribution, (4, 4)).mask[0].tolist() == [True, True, False, False]
+    voted = word_mask(attribution, (4, 4), CollectOptions(refine="vote"), regions).mask
+    assert voted.tolist() == [[True, False, False, False]] * 4
+
+
 def test_a_picture_with_an_edge_gets_a_mask_with_that_edge() -> None:
     """End to end with real superpixels: half of the picture is red, and the map leaks into the other."""
     image = np.zeros((64, 64, 3), np.uint8)

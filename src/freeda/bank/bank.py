@@ -30,7 +30,11 @@ smaller bank is searched exactly in some tenths of a second."""
 
 
 class Bank:
-    """A bank directory, opened with `Bank.open`. Nothing in it is ever changed by reading."""
+    """A bank directory, opened with `Bank.open`. Nothing in it is ever changed by reading.
+
+    `len(bank)` is N, the number of its pairs; `path` its directory; `meta` the content of bank.json.
+    Arrays and nouns are read when first asked for, and raise BankError where their files are damaged.
+    """
 
     def __init__(
         self,
@@ -75,17 +79,17 @@ class Bank:
 
     @cached_property
     def keys(self) -> npt.NDArray[np.float16]:
-        """(N, dk) textual keys, L2-normalised; read-only; memory-mapped where the arrays are on disk."""
+        """(N, dk) float16 textual keys, L2-normalised; read-only, memory-mapped if the arrays are on disk."""
         return open_array(self.path, "key", self._shards, int(self.meta["dimensions"]["key"]))
 
     @cached_property
     def prototypes(self) -> npt.NDArray[np.float16]:
-        """(N, dp) visual prototypes, un-normalised; read-only; memory-mapped where the arrays are on disk."""
+        """(N, dp) float16 visual prototypes, un-normalised; read-only; memory-mapped as the keys are."""
         return open_array(self.path, "prototype", self._shards, int(self.meta["dimensions"]["prototype"]))
 
     @cached_property
     def nouns(self) -> list[str]:
-        """The noun of every row; equal ones are one string in memory."""
+        """N strings, the noun of every row; equal ones are one string in memory."""
         found: list[str] = []
         known: dict[str, str] = {}
         for shard in self._shards:
@@ -96,7 +100,7 @@ class Bank:
 
     @cached_property
     def identity(self) -> str:
-        """A digest of what the bank holds, made of its shards' own; another order is another bank."""
+        """A hex digest of what the bank holds, made of its shards' own; another order is another bank."""
         shards = [[s.pairs, s.sha256] for s in self._shards]
         told = json.dumps([files.VERSION, self.meta["dimensions"], shards], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()
@@ -131,9 +135,10 @@ class Bank:
         return self._index.search(queries, k)
 
     def row(self, i: int) -> dict[str, Any]:
-        """Row i as plain values: the fields of `Pair` (key and prototype as float16 arrays).
+        """Row i (from 0) as plain values: the fields of `Pair`, key (dk,) and prototype (dp,) in float16.
 
-        "image" is the JPEG of the caption's picture (stored once, with its first noun) or None.
+        "image" is the JPEG of the caption's picture (stored once, with its first noun), "mask" a one-bit PNG
+        of the noun's place in it; both None where pictures were not kept. Raises IndexError for no such row.
         """
         if not -len(self) <= i < len(self):
             raise IndexError(f"row {i} of a bank of {len(self)} pairs")

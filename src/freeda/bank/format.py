@@ -210,12 +210,13 @@ def read_row(path: Path, row: int) -> dict[str, Any]:
     """One row of a shard as plain values. Raises BankError when it cannot be read."""
     try:
         with pq.ParquetFile(path) as file:
+            left = row
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
-                if row < rows:
-                    found: dict[str, Any] = file.read_row_group(group).slice(row, 1).to_pylist()[0]
+                if left < rows:
+                    found: dict[str, Any] = file.read_row_group(group).slice(left, 1).to_pylist()[0]
                     return found
-                row -= rows
+                left -= rows
     except (OSError, pa.ArrowException) as error:
         raise BankError(f"{path}: damaged shard: row {row} cannot be read") from error
     raise BankError(f"{path}: this shard has no row {row}")

@@ -6,18 +6,12 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BankError
 from ..files import make_folder
-
-try:
-    from fcntl import LOCK_EX, LOCK_NB, flock
-
-    _SYSTEM_LOCKS = True
-except ImportError:  # not a POSIX system: what a killed process left then stays
-    _SYSTEM_LOCKS = False
+from ..lock import try_lock
 
 
 @contextmanager
@@ -59,16 +53,18 @@ def refuse_taken(out: Path) -> None:
 
 
 def _hold(folder: Path) -> int | None:
-    """An open handle with a lock that falls with this process, however it dies."""
-    if not _SYSTEM_LOCKS:
-        return None
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        flock(handle, LOCK_EX | LOCK_NB)
-    except OSError:  # a file system without locks
+    """An open handle with a lock that falls with this process, however it dies; None where there is none.
+
+    Another process has it or has just removed the folder, or there are no such locks here: what a killed
+    process left then stays.
+    """
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        with suppress(BlockingIOError):
+            if try_lock(handle):
+                return handle
         os.close(handle)
-        return None
-    return handle
+    return None
 
 
 def _sweep(above: Path, name: str) -> None:

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import BankError, FreedaError, InputError
+from ..errors import BankError, FreedaError, InputError, first_line
 from ..files import make_folder
+from ..weights import is_offline
 from .arrays import write_arrays
 from .bank import Bank
 from .card import bank_card
@@ -49,7 +50,7 @@ def push(
     _check_name(repo)
     path, opened = Path(bank), Bank.open(bank)
     _refuse_damage(path, path, "it is not shared", lambda file: tell(f"reading {file}"))
-    if _offline():
+    if is_offline():
         raise BankError(f"{repo}: nothing can be shared offline (HF_HUB_OFFLINE is set)")
     api, shards = _api(), [entry["file"] for entry in opened.meta["shards"]]
     with _asking(repo):
@@ -137,24 +138,20 @@ def _api() -> Any:
 def _fetch_one(repo: str, file: str, revision: str | None) -> str:
     from huggingface_hub import hf_hub_download
 
-    return hf_hub_download(repo, file, repo_type=_KIND, revision=revision, local_files_only=_offline())
+    return hf_hub_download(repo, file, repo_type=_KIND, revision=revision, local_files_only=is_offline())
 
 
 def _fetch(repo: str, files: list[str], revision: str) -> str:
     from huggingface_hub import snapshot_download
 
     return snapshot_download(
-        repo, repo_type=_KIND, revision=revision, allow_patterns=files, local_files_only=_offline()
+        repo, repo_type=_KIND, revision=revision, allow_patterns=files, local_files_only=is_offline()
     )
 
 
 def _check_name(repo: str) -> None:
     if not _REPO.fullmatch(repo) or ".." in repo or "--" in repo:
         raise InputError(f"{repo!r} is no repository's name: write name/repo, of letters, digits, - _ .")
-
-
-def _offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
 
 
 @contextmanager
@@ -168,8 +165,8 @@ def _asking(repo: str) -> Iterator[None]:
     except FreedaError:
         raise
     except Exception as error:  # connection, authorisation and not-found errors share no base
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        if _offline():
+        line = first_line(error)
+        if is_offline():
             raise BankError(
                 f"{repo}: HF_HUB_OFFLINE is set, and this bank is not whole in the hub's cache"
             ) from error

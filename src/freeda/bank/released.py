@@ -100,21 +100,19 @@ def import_release(
     with fresh_bank(Path(out)) as temp:
         for shard, start in enumerate(range(0, len(names), _SHARD)):
             part = names[start : start + _SHARD]
-            near = _narrow(np.array(keys[start : start + _SHARD]))
-            seen = _narrow(np.stack([reader.read(folder / name) for name in part]))
+            prototypes = np.stack([reader.read(folder / name) for name in part])
             table = _said(part, pattern) if told is None else told.slice(start, len(part))
-            gone = Counter[str]()
-            kept = _usable(near, seen, gone)
-            dropped += gone
+            kept, gone = _usable(table, np.array(keys[start : start + _SHARD]), prototypes)
+            dropped.update(gone)
             write_rows(
                 temp / shard_name(shard),
-                _table(table, near[0], seen[0]).filter(pa.array(kept)),
+                kept,
                 {
                     "settings": {"preset": preset, "models": models, "source": "release"},
                     "digest": caption_digest([]),
                     "captions": len(set(table.column("caption_id").to_pylist())),
                     "pictures": 0,
-                    "rejected": dict(gone),
+                    "rejected": gone,
                     "failed": [],
                 },
             )
@@ -238,18 +236,16 @@ def _narrow(wide: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float16], npt.NDArra
         return wide.astype(np.float16), np.isfinite(wide).all(axis=1)
 
 
-def _usable(near: Any, seen: Any, gone: Counter[str]) -> npt.NDArray[np.bool_]:
-    """Which rows (n,) are finite and fit float16; the others are counted."""
-    finite = near[1] & seen[1]
-    fits = np.isfinite(near[0]).all(axis=1) & np.isfinite(seen[0]).all(axis=1)
-    gone.update({"not finite": int((~finite).sum()), "beyond float16": int((finite & ~fits).sum())})
-    for reason in [r for r, n in gone.items() if n == 0]:
-        del gone[reason]
-    kept: npt.NDArray[np.bool_] = finite & fits
-    return kept
+def _usable(told: Any, keys: npt.NDArray[Any], prototypes: npt.NDArray[Any]) -> tuple[Any, dict[str, int]]:
+    """The rows that are finite and fit float16, as a table of `SCHEMA`; reason -> how many are not there.
 
-
-def _table(told: Any, keys: npt.NDArray[np.float16], prototypes: npt.NDArray[np.float16]) -> Any:
+    `told` is an Arrow table of all columns but those of the vectors, (n, dk) keys and (n, dp) prototypes.
+    """
+    keys, key_finite = _narrow(keys)
+    prototypes, prototype_finite = _narrow(prototypes)
+    finite = key_finite & prototype_finite
+    kept = np.isfinite(keys).all(axis=1) & np.isfinite(prototypes).all(axis=1)
+    gone = {"not finite": int((~finite).sum()), "beyond float16": int((finite & ~kept).sum())}
     arrays = dict(zip(told.schema.names, told.columns, strict=True))
     for name, values in (("key", keys), ("prototype", prototypes)):
         offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
@@ -257,4 +253,5 @@ def _table(told: Any, keys: npt.NDArray[np.float16], prototypes: npt.NDArray[np.
         arrays[name] = pa.ListArray.from_arrays(pa.array(offsets), flat)
     for name in ("image", "mask"):
         arrays[name] = pa.nulls(len(told), pa.binary())
-    return pa.table([arrays[name] for name in SCHEMA.names], schema=SCHEMA)
+    table = pa.table([arrays[name] for name in SCHEMA.names], schema=SCHEMA)
+    return table.filter(pa.array(kept)), {reason: n for reason, n in gone.items() if n}

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import InputError, printable
+from ..errors import InputError, counted, printable
 from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
 from .base import Device, Model, change, say
@@ -113,7 +113,7 @@ def _report(added: Added, folder: Path, k: int) -> None:
         if len(taken) > _ROWS:
             table.add_row(f"{len(taken) - _ROWS:,} more", f"{sum(n for _, n in taken[_ROWS:]):,}")
         Console().print(table)
-    parts = [f"{sum(added.taken.values()):,} references from {added.pictures:,} pictures"]
+    parts = [f"{counted(sum(added.taken.values()), 'reference')} from {counted(added.pictures, 'picture')}"]
     parts += [f"{added.there:,} there already"] if added.there else []
     parts += [f"{n:,} masks rejected: {reason}" for reason, n in sorted(added.rejected.items())]
     parts += [f"{added.without_mask:,} pictures without a mask"] if added.without_mask else []

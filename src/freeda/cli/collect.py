@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from ..errors import counted
 from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
 from ..remote import is_remote
@@ -129,6 +130,6 @@ def _report(bank: Bank, out: str) -> None:
     say(f"bank of {len(bank):,} pairs in {out}", "green")
     if is_remote(out):
         say(f"a copy is in {bank.path}")
-    say(f"{tally.captions:,} captions, {tally.pictures:,} pictures, {counts_line(tally)}")
+    say(f"{counted(tally.captions, 'caption')}, {counted(tally.pictures, 'picture')}, {counts_line(tally)}")
     if tally.failed:
         say("log.jsonl there tells why; --retry-failed tries the failed captions again", "yellow")

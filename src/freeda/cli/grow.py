@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
 from .base import Device, Model, change, say
@@ -58,7 +58,7 @@ def grow(
     grown = perform(plan, how, encoders)
     tell_poor(grown, False)
     for word, count in grown.references.items():
-        say(f"{word}: {count:,} references from {grown.pictures[word]:,} pictures")
+        say(f"{word}: {counted(count, 'reference')} from {counted(grown.pictures[word], 'picture')}")
     say(f"in {grown.layer.path}", "green")
     if not any(grown.references.values()):
         raise InputError("none of these words was found in its pictures")

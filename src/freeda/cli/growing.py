@@ -12,9 +12,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import BankError, InputError, printable
+from ..errors import BankError, InputError, counted, printable
 from ..options import CollectOptions
-from ..presets import Preset
+from ..presets import PRESETS, Preset
 from .base import open_bank, say
 
 if TYPE_CHECKING:
@@ -86,18 +86,24 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
         look = how.grow or (how.grow is None and len(base) <= QUICK)
         wanted = [c.word for c in model.coverage(names) if c.poor] if look else []
         if wanted and not how.grow:
-            say(f"poorly covered by the bank: {_listed(wanted)}; --grow draws references for them", "yellow")
+            small = how.preset.clip == PRESETS["miniature"].clip
+            hint = (
+                "the miniature knows its own drawn world only: photographs need --model vit-b or vit-l"
+                if small
+                else "--grow draws references for them"
+            )
+            say(f"poorly covered by the bank: {_listed(wanted)}; {hint}", "yellow")
             return model
         if not wanted:
             return model
     plan = plan_growth(wanted, how.layer, _options(how.preset), how.images, how.prompts)
     if plan.pictures and how.grow is False:
         raise InputError(
-            f"no bank, and --no-grow: {_counted(plan)} would have to be drawn; give one (--bank DIR, made by "
+            f"no bank, and --no-grow: {_drawn(plan)} would have to be drawn; give one (--bank DIR, made by "
             "`freeda collect`) or leave out --no-grow"
         )
     if plan.pictures and base is None:
-        say(f"no bank: one is grown for exactly these words: {_counted(plan)}, once, into {how.layer}")
+        say(f"no bank: one is grown for exactly these words: {_drawn(plan)}, once, into {how.layer}")
     grown = perform(plan, how, model.encoders)
     tell_poor(grown, base is None)
     return _with(model, base, grown.layer, words)
@@ -114,7 +120,7 @@ def perform(plan: Plan, how: Growing, encoders: Encoders) -> Grown:
     models = models_with(encoders, how.preset, options)
     each = seconds_a_picture(models, options)
     took = f"about {duration(each * plan.pictures)} on {encoders.device} ({each:.2g} s a picture)"
-    say(f"drawing {_counted(plan)}: {took}")
+    say(f"drawing {_drawn(plan)}: {took}")
     if not how.yes and sys.stdin.isatty() and not typer.confirm("go on?", default=True):
         raise InputError("nothing was drawn")
     return draw_plan(plan, how.preset, models, options, progress=True)
@@ -171,11 +177,11 @@ def _options(preset: Preset) -> CollectOptions:
     return growth_options(preset)
 
 
-def _counted(plan: Plan) -> str:
+def _drawn(plan: Plan) -> str:
     """ "24 pictures (cat 12, sofa 12)"."""
     each = [f"{word} {len(captions)}" for word, captions in plan.captions.items() if captions]
     more = f" and {len(each) - _NAMED:,} more words" if len(each) > _NAMED else ""
-    return f"{plan.pictures:,} pictures ({', '.join(each[:_NAMED])}{more})"
+    return f"{counted(plan.pictures, 'picture')} ({', '.join(each[:_NAMED])}{more})"
 
 
 def _listed(words: Sequence[str]) -> str:

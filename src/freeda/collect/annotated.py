@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import InputError
-from ..images import read_image
+from ..images import read_image, reading_mask
 
 Mask = npt.NDArray[np.bool_]
 """(H, W), true inside."""
@@ -86,21 +86,15 @@ class AnnotatedFolder:
 
 def read_values(path: Path) -> npt.NDArray[np.int64]:
     """The values of a mask's pixels (H, W). Raises InputError for what is no mask."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            if image.mode in ("1", "L", "P", "I") or image.mode.startswith("I;16"):
-                return np.asarray(image).astype(np.int64)
-            if image.mode in ("RGB", "RGBA", "LA"):
-                channels = np.asarray(image)[..., : 1 if image.mode == "LA" else 3]
-                if (channels == channels[..., :1]).all():
-                    return channels[..., 0].astype(np.int64)
-            mode = image.mode
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except Exception as error:  # decoders meet damaged bytes in many ways
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: this mask cannot be read ({told})") from error
+    with reading_mask(path), Image.open(path) as image:
+        image.load()
+        if image.mode in ("1", "L", "P", "I") or image.mode.startswith("I;16"):
+            return np.asarray(image).astype(np.int64)
+        if image.mode in ("RGB", "RGBA", "LA"):
+            channels = np.asarray(image)[..., : 1 if image.mode == "LA" else 3]
+            if (channels == channels[..., :1]).all():
+                return channels[..., 0].astype(np.int64)
+        mode = image.mode
     raise InputError(
         f"{path}: its colours are no class values ({mode}): a mask is a grey or palette PNG of them (only "
         "`freeda evaluate folder` reads colours, with a names file that gives them)"

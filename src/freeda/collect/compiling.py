@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..weights import quiet
 from .layers import watched_layers
 
@@ -49,7 +49,6 @@ def _check(device: torch.device) -> None:
         with quiet():
             torch.compile(lambda x: x * 2 + 1)(torch.ones(8, device=device))
     except Exception as error:  # torch's back ends raise all kinds
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"torch.compile does not work here ({lines[0]}): leave the option compile off"
+            f"torch.compile does not work here ({first_line(error)}): leave the option compile off"
         ) from error

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..errors import InputError, ModelError
+from ..errors import InputError, ModelError, first_line
 from ..options import CollectOptions
 from ..precision import choose_device, choose_dtype
 from ..presets import ModelSource
@@ -164,7 +164,7 @@ def _refusals() -> Iterator[None]:
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(f"the generator refuses: {str(error).splitlines()[0]}") from error
+        raise InputError(f"the generator refuses: {first_line(error)}") from error
 
 
 def load_generator(

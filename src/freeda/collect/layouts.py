@@ -83,12 +83,13 @@ def pair_folder(
     image_place, mask_place = _place(folder, images, IMAGE_FOLDERS), _place(folder, masks, MASK_FOLDERS)
     paths = find_images(image_place, recursive=True)
     mask_paths = sorted(p for p in mask_place.rglob("*") if _is_mask(p))
-    if image_place.resolve() == mask_place.resolve():
+    images_at, masks_at = image_place.resolve(), mask_place.resolve()
+    if images_at == masks_at:
         paths, mask_paths = _side_by_side(paths)
-    elif image_place.resolve() in mask_place.resolve().parents:
-        paths = [p for p in paths if mask_place.resolve() not in p.resolve().parents]
-    elif mask_place.resolve() in image_place.resolve().parents:
-        mask_paths = [p for p in mask_paths if image_place.resolve() not in p.resolve().parents]
+    elif images_at in masks_at.parents:
+        paths = [p for p in paths if masks_at not in p.resolve().parents]
+    elif masks_at in images_at.parents:
+        mask_paths = [p for p in mask_paths if images_at not in p.resolve().parents]
     by_key: dict[str, Path] = {}
     for path in paths:
         key = _key(path, image_place)

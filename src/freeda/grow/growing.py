@@ -90,7 +90,6 @@ def plan_growth(
     if images < 1:
         raise InputError(f"{images} pictures a word: at least 1 must be drawn")
     layer = Path(layer)
-    open_layer(layer)
     there = drawn(info for _, info in shards_of(layer))
     tidy = list(dict.fromkeys(" ".join(word.split()).lower() for word in words))
     lacking = {word: images - len(there.get(word, ())) for word in tidy}
@@ -163,8 +162,8 @@ def draw_plan(
         before = open_layer(layer)
         if before is not None:
             before.check_models(settings["models"])
-        refuse_other_banks(layer)
         shards = list(shards_of(layer))
+        refuse_other_banks(layer, shards)
         there = drawn(info for _, info in shards)
         todo = [c for cs in plan.captions.values() for c in cs if c.id not in there.get(c.word or "", ())]
         job = Job(str(layer), options, seed, "pattern", {**settings, "source": GROWN})
@@ -174,7 +173,7 @@ def draw_plan(
                 own = {"word": batch[0].word, "ids": [caption.id for caption in batch]}
                 runner.make(index, batch, bar.count, own)
         finish_layer(layer)
-    return look(plan, Bank.open(layer))
+    return _become(plan)
 
 
 def grow(
@@ -223,11 +222,12 @@ def settle(plan: Plan) -> Grown:
     if there is None or len(list(shards_of(plan.layer))) > len(there.meta["shards"]):
         with only_writer(plan.layer):
             finish_layer(plan.layer)
-    return look(plan, Bank.open(plan.layer))
+    return _become(plan)
 
 
-def look(plan: Plan, layer: Bank) -> Grown:
-    """What a layer holds for the words of a plan."""
+def _become(plan: Plan) -> Grown:
+    """What the layer holds now for the words of a plan."""
+    layer = Bank.open(plan.layer)
     references, pictures = Counter(layer.nouns), Counter[str]()
     rejected: dict[str, Counter[str]] = {}
     for _, info in shards_of(layer.path):

@@ -99,9 +99,9 @@ def finish_layer(layer: Path) -> None:
     finish_bank(layer, len(shards), {**settings, "words": dict(pictures)})
 
 
-def refuse_other_banks(layer: Path) -> None:
-    """Raise BankError where a directory holds a bank, or the begin of one, that was not grown."""
-    for name, info in shards_of(layer):
+def refuse_other_banks(layer: Path, shards: Iterable[tuple[str, ShardInfo]]) -> None:
+    """Raise BankError where the `shards_of` a directory are of a bank that was not grown."""
+    for name, info in shards:
         if info.settings.get("source") != GROWN:
             raise BankError(f"{layer}: {name} was not grown: a layer needs a directory of its own")
 

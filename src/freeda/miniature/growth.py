@@ -8,7 +8,8 @@ of pictures a word? Prompts are the templates that words are put into, or captio
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from ..bank.format import read_info, shard_name, write_shard
 from ..bank.layers import GrownBank
 from ..bank.manifest import finish_bank
 from ..collect.shard import load_models
+from ..encoders import Encoders
 from ..files import atomic_write_text
 from ..grow import grow, growth_options
 from ..model import FreeDA
@@ -109,14 +111,7 @@ def measure(
                     progress=True,
                 )
                 layers[prompts] = (grown.layer, pairs_of(grown.layer))
-
-            def rate(
-                bank: Bank | GrownBank,
-                held_out: Sequence[Scene] = held_out,
-                encoded: Sequence[EncodedScene] = encoded,
-            ) -> npt.NDArray[np.float64]:
-                return ious(FreeDA(preset, models.encoders, bank), held_out, encoded, None)
-
+            rate = partial(_rate, preset, models.encoders, held_out, encoded)
             whole = rate(base)
             for prompts, (layer, pairs) in layers.items():
                 for n in counts:
@@ -124,21 +119,50 @@ def measure(
                     row = f"{n} a word, {prompts}"
                     alone.setdefault(row, []).append(rate(GrownBank(None, bank)))
             alone.setdefault("the bundled bank", []).append(whole)
-            rows = {name: np.full(len(CLASSES), np.nan) for name in ("left out", *layers)}
-            for c, word in enumerate(track(CLASSES, "leaving words out", console=console)):
-                rest = write_bank(next(folders), [p for p in all_pairs if p.noun not in WORDS[word]], base)
-                rows["left out"][c] = rate(rest)[c]
-                for prompts, (layer, pairs) in layers.items():
-                    mine = [p for p in first_of_each(layer, pairs, usual) if p.noun == word]
-                    if mine:
-                        rows[prompts][c] = rate(GrownBank(rest, write_bank(next(folders), mine, base)))[c]
-                    else:
-                        rows[prompts][c] = rows["left out"][c]
+            drawn = {
+                f"grown, {usual} pictures from {prompts}": first_of_each(layer, pairs, usual)
+                for prompts, (layer, pairs) in layers.items()
+            }
             left_out.setdefault("in the bank", []).append(whole)
-            for name, values in rows.items():
-                told = "left out" if name == "left out" else f"grown, {usual} pictures from {name}"
-                left_out.setdefault(told, []).append(values)
+            for name, values in _one_by_one(rate, base, all_pairs, drawn, folders, console).items():
+                left_out.setdefault(name, []).append(values)
     return left_out, alone
+
+
+def _rate(
+    preset: Preset,
+    encoders: Encoders,
+    scenes: Sequence[Scene],
+    encoded: Sequence[EncodedScene],
+    bank: Bank | GrownBank,
+) -> npt.NDArray[np.float64]:
+    return ious(FreeDA(preset, encoders, bank), scenes, encoded, None)
+
+
+def _one_by_one(
+    rate: Callable[[Bank | GrownBank], npt.NDArray[np.float64]],
+    base: Bank,
+    pairs: Sequence[Pair],
+    drawn: Mapping[str, Sequence[Pair]],
+    folders: Iterator[Path],
+    console: Console,
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Row -> (classes,) IoU of each class while its words are left out of `base`, whose rows are `pairs`.
+
+    In row "left out" nothing stands for them; in the others what is `drawn` of the class under that name.
+    """
+    rows = {name: np.full(len(CLASSES), np.nan) for name in ("left out", *drawn)}
+    for c, word in enumerate(track(CLASSES, "leaving words out", console=console)):
+        rest = write_bank(next(folders), [p for p in pairs if p.noun not in WORDS[word]], base)
+        rows["left out"][c] = rate(rest)[c]
+        for name, of_all in drawn.items():
+            mine = [p for p in of_all if p.noun == word]
+            rows[name][c] = (
+                rate(GrownBank(rest, write_bank(next(folders), mine, base)))[c]
+                if mine
+                else rows["left out"][c]
+            )
+    return rows
 
 
 def mean_table(found: Table, first: str) -> str:

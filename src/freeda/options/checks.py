@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -21,6 +21,12 @@ def require(good: bool, message: str) -> None:
     """Raise InputError with that message unless `good`."""
     if not good:
         raise InputError(message)
+
+
+def require_slots(texts: Sequence[str], what: str, filled_with: str) -> None:
+    """Raise InputError unless there is at least one of these texts, and each holds `{}` once."""
+    good = len(texts) > 0 and all(text.count("{}") == 1 for text in texts)
+    require(good, f"every {what} needs exactly one {{}} for the {filled_with}")
 
 
 def unknown_option(name: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .attribution import Attribution
-from .checks import check_types, require
+from .checks import check_types, require, require_slots
 from .superpixels import Superpixels
 from .templates import TEMPLATES, WORD_PROMPTS, template_set
 
@@ -118,14 +118,8 @@ class CollectOptions:
         if isinstance(given, str):
             object.__setattr__(self, "templates", template_set(given))
         check_types(self)
-        require(
-            len(self.templates) > 0 and all(t.count("{}") == 1 for t in self.templates),
-            "every prompt template needs exactly one {} for the noun",
-        )
-        require(
-            len(self.word_prompts) > 0 and all(p.count("{}") == 1 for p in self.word_prompts),
-            "every word prompt needs exactly one {} for the word",
-        )
+        require_slots(self.templates, "prompt template", "noun")
+        require_slots(self.word_prompts, "word prompt", "word")
         require(
             self.prompts_per_word >= 1, f"prompts_per_word is {self.prompts_per_word}: it must be at least 1"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from .checks import check_types, require, unknown_option
+from .checks import check_types, require, require_slots, unknown_option
 from .superpixels import Superpixels
 from .templates import TEMPLATES, template_set
 from .words import OTHER_WORDS
@@ -88,10 +88,7 @@ class SegmentOptions:
         if isinstance(given, str):
             object.__setattr__(self, "templates", template_set(given))
         check_types(self)
-        require(
-            len(self.templates) > 0 and all(t.count("{}") == 1 for t in self.templates),
-            "every prompt template needs exactly one {} for the class name",
-        )
+        require_slots(self.templates, "prompt template", "class name")
         require(self.k >= 1, f"k is {self.k}: at least 1 prototype must be retrieved")
         for name in ("clusters", "neighbours", "short_side", "long_side", "window", "refine_iterations"):
             value = getattr(self, name)
