@@ -4,16 +4,17 @@
     python benchmarks/stages.py --shape sd15         # Stable Diffusion 1.5 and ViT-L, random weights, 512 px
 
 A stage is everything inside the call it is named for. "watching" is what the same pictures cost more with
-words watched than without. `--steps` are measured and UNet and watching scaled to the preset's steps, which
-cost the same each. Shares hold for the device they are measured on: a GPU shifts them towards the processor's
-stages (masks, rows, writing).
+words watched than without; where that is little, the noise of two long runs hides it, below 0 as well
+(benchmarks/attribution.py measures it). `--steps` are measured and UNet and watching scaled to the preset's
+steps, which cost the same each. Shares hold for the device they are measured on: a GPU shifts them towards the
+processor's stages (masks, rows, writing).
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +28,9 @@ from common import arguments, begin, random_encoders, report
 from generation import FAMILIES, VAE
 from scaling import captions
 
-from freeda.bank.format import write_shard
+from freeda.bank.format import Pair, write_shard
 from freeda.collect import shard
-from freeda.collect.captions import to_captions
+from freeda.collect.captions import Caption, to_captions
 from freeda.collect.generator import Generator, load_generator, picture_seed
 from freeda.collect.keys import NounKeys
 from freeda.collect.shard import CollectModels, load_models, make_shard
@@ -122,44 +123,61 @@ def timed(found: Seconds, models: CollectModels) -> Iterator[None]:
 
 
 def measure(
-    models: CollectModels, options: CollectOptions, n: int, steps: int
+    models: CollectModels, options: CollectOptions, n: int, steps: int, repeats: int
 ) -> tuple[Seconds, float, float]:
-    """Seconds a picture by stage, of `n` pictures with `options.steps` scaled up from `steps`; pairs and
-    bytes of the shard for each caption.
+    """Median seconds a picture by stage, of `n` pictures with `options.steps` scaled up from `steps`; pairs
+    and bytes of the shard for each caption.
     """
     few = replace(options, steps=steps)
     found = to_captions(captions(n))
     make_shard(found[:1], models, replace(few, steps=1))  # warmed up
-    watched: Seconds = {}
-    with timed(watched, models):
-        made = make_shard(found, models, few)
+    rounds: dict[str, list[npt.NDArray[np.float64]]] = {}
+    for _ in range(repeats):  # in turn, so that what changes with time changes both
+        plain: Seconds = {}
+        with timed(plain, models):  # the same pictures, nobody watching
+            draw(models, few, found)
+        watched: Seconds = {}
+        with timed(watched, models):
+            made = make_shard(found, models, few)
+        writing, size = write(made.pairs, n)
+        whole, unet = watched.pop("all"), watched.pop("UNet")
+        rest = whole - unet - sum(watched.values())
+        for stage, taken in {
+            "UNet": plain["UNet"],
+            "watching": unet - plain["UNet"],
+            **watched,
+            "the rest": rest,
+            "writing": writing,
+        }.items():
+            rounds.setdefault(stage, []).append(taken)
+    stages = {stage: np.median(taken, axis=0) / n for stage, taken in rounds.items()}
+    for stage in ("UNet", "watching"):
+        stages[stage] = stages[stage] * options.steps / steps
+    return stages, len(made.pairs) / n, size / n
+
+
+def draw(models: CollectModels, options: CollectOptions, found: Sequence[Caption]) -> None:
+    """The captions' pictures and no more."""
+    for i in range(0, len(found), options.batch_size):
+        batch = found[i : i + options.batch_size]
+        models.generator.pipe(
+            [c.text for c in batch],
+            height=options.size,
+            width=options.size,
+            num_inference_steps=options.steps,
+            guidance_scale=options.guidance,
+            generator=[torch.Generator("cpu").manual_seed(picture_seed(c.id)) for c in batch],
+            output_type="np",
+        )
+
+
+def write(pairs: Sequence[Pair], n: int) -> tuple[npt.NDArray[np.float64], int]:
+    """Seconds for writing a shard, and its bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path, start = Path(folder) / "shard.parquet", now(False)
         about = {"settings": {}, "digest": "", "captions": n, "pictures": n, "rejected": {}, "failed": []}
-        write_shard(path, made.pairs, about)
-        writing, size = now(False) - start, path.stat().st_size
-    plain: Seconds = {}
-    with timed(plain, models):  # the same pictures, nobody watching
-        for i in range(0, n, few.batch_size):
-            batch = found[i : i + few.batch_size]
-            models.generator.pipe(
-                [c.text for c in batch],
-                height=few.size,
-                width=few.size,
-                num_inference_steps=steps,
-                guidance_scale=few.guidance,
-                generator=[torch.Generator("cpu").manual_seed(picture_seed(c.id)) for c in batch],
-                output_type="np",
-            )
-    unet, whole, scale = watched.pop("UNet"), watched.pop("all"), options.steps / steps
-    stages: Seconds = {
-        "UNet": plain["UNet"] * scale,
-        "watching": (unet - plain["UNet"]).clip(0) * scale,
-        **watched,
-        "the rest": whole - unet - sum(watched.values()),
-        "writing": writing,
-    }
-    return {stage: seconds / n for stage, seconds in stages.items()}, len(made.pairs) / n, size / n
+        write_shard(path, pairs, about)
+        return now(False) - start, path.stat().st_size
 
 
 def main() -> None:
@@ -190,7 +208,7 @@ def main() -> None:
         models = load_models(preset, options, device, dtype)
     n = given.captions or (1 if sd15 else 2 if given.quick else 32)
     steps = given.steps or (2 if sd15 else 4 if given.quick else options.steps)
-    found, pairs, size = measure(models, options, n, steps)
+    found, pairs, size = measure(models, options, n, steps, given.repeats)
     wall, cpu = sum(found.values())
     rows: list[dict[str, Any]] = [
         {

@@ -49,6 +49,8 @@ class Preset:
     """A LoRA merged into the generator when it is loaded."""
     bank: str | None = None
     """A bank directory used when the user names none (only the bundled miniature has one)."""
+    world: str = ""
+    """What its models know, where that is not photographs at large: told to people before they wonder."""
     segment: SegmentOptions = field(default_factory=SegmentOptions)
     collect: CollectOptions = field(default_factory=CollectOptions)
 
@@ -91,6 +93,7 @@ PRESETS: dict[str, Preset] = {
             dense=ModelSource(f"{_MINI}/dense", licence="Apache-2.0"),
             generator=ModelSource(f"{_MINI}/generator", licence="Apache-2.0"),
             bank=f"{_MINI}/bank",
+            world="drawn scenes, not photographs",
             clip_size=128,
             dense_size=128,
             segment=SegmentOptions(

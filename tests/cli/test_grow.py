@@ -167,5 +167,7 @@ def test_coverage_without_any_bank(lenient: Path) -> None:
 
 def test_the_miniature_is_not_for_photographs(photo: Path, tmp_path: Path) -> None:
     told = run("segment", photo, "--classes", "zamboni, tree", "--out", tmp_path)
-    assert told.exit_code == 0 and "photographs need --model vit-b or vit-l" in told.output, told.output
+    assert told.exit_code == 0 and "miniature knows drawn scenes, not photographs (--model)" in told.output, (
+        told.output
+    )
     assert "zamboni" in told.output and "--grow" not in told.output

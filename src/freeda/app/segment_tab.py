@@ -22,8 +22,6 @@ from .view import data_url, labels_view, photo_view
 
 _HEX = re.compile(r"#[0-9a-f]{6}")
 _SETTLE = "() => document.querySelector('#studio .studio').dispatchEvent(new Event('settle'))"
-_ABOUT = {"miniature": "This is the miniature model: it knows drawn scenes, not photographs."}
-"""What to know of a model before a photograph is opened."""
 
 
 class SegmentTab:
@@ -155,7 +153,8 @@ def segment_tab(
     page: gr.Blocks, engine: Engine, drawing: Drawing, folder: OwnFolder, template: str, script: str
 ) -> None:
     """Lay the tab out and wire it."""
-    tab, options = SegmentTab(engine, drawing, folder), engine.model.options
+    tab, preset = SegmentTab(engine, drawing, folder), engine.model.preset
+    options = preset.segment
     words = gr.Textbox(
         samples()[0].words,
         label="Words",
@@ -173,7 +172,7 @@ def segment_tab(
         samples=[[sample.words, data_url(sample.image[::4, ::4], "JPEG")] for sample in samples()],
         kinds=list(exports.KINDS.items()),
         most=engine.limits.upload_megabytes * 1_000_000,
-        about=_ABOUT.get(engine.model.preset.name, ""),
+        about=f"This is the {preset.name} model: it knows {preset.world}." if preset.world else "",
     )
     with gr.Accordion("Settings", open=False), gr.Row():
         weight = gr.Slider(

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ..errors import BankError, InputError, counted, printable
 from ..options import CollectOptions
-from ..presets import PRESETS, Preset
+from ..presets import Preset
 from .base import open_bank, say
 
 if TYPE_CHECKING:
@@ -86,12 +86,8 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
         look = how.grow or (how.grow is None and len(base) <= QUICK)
         wanted = [c.word for c in model.coverage(names) if c.poor] if look else []
         if wanted and not how.grow:
-            small = how.preset.clip == PRESETS["miniature"].clip
-            hint = (
-                "the miniature knows its own drawn world only: photographs need --model vit-b or vit-l"
-                if small
-                else "--grow draws references for them"
-            )
+            world, name = how.preset.world, how.preset.name
+            hint = f"{name} knows {world} (--model)" if world else "--grow draws references for them"
             say(f"poorly covered by the bank: {_listed(wanted)}; {hint}", "yellow")
             return model
         if not wanted:
