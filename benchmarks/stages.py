@@ -6,8 +6,8 @@
 A stage is everything inside the call it is named for. "watching" is what the same pictures cost more with
 words watched than without; where that is little, the noise of two long runs hides it, below 0 as well
 (benchmarks/attribution.py measures it). `--steps` are measured and UNet and watching scaled to the preset's
-steps, which cost the same each. Shares hold for the device they are measured on: a GPU shifts them towards the
-processor's stages (masks, rows, writing).
+steps, which cost the same each. Shares hold for the device they are measured on: a GPU shifts them towards
+the processor's stages (masks, rows, writing).
 """
 
 from __future__ import annotations
