@@ -156,9 +156,12 @@ def _check_name(repo: str) -> None:
 
 @contextmanager
 def _asking(repo: str) -> Iterator[None]:
-    """Turn whatever the hub's client raises into one clear line."""
+    """Turn whatever the hub's client raises into one clear line, without a line for each of its retries."""
+    from huggingface_hub.utils import logging
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
     disable_progress_bars()
     try:
         yield
@@ -183,3 +186,4 @@ def _asking(repo: str) -> Iterator[None]:
         ) from error
     finally:
         enable_progress_bars()
+        logging.set_verbosity(level)
