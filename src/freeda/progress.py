@@ -29,6 +29,7 @@ class RunProgress(ABC):
             self._console = Console()  # stderr is for errors there
         self._clock = clock or time.monotonic
         self._line_at = self._clock()
+        self._told = ""  # how far the last line said it was
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(things)
         )
@@ -53,7 +54,7 @@ class RunProgress(ABC):
     ) -> None:
         if self._live is not None:
             self._live.stop()
-        elif self._show and self._done_of():
+        elif self._show and self._done_of() not in ("", self._told):
             self._line()
 
     def _note(self, text: str) -> None:
@@ -67,7 +68,7 @@ class RunProgress(ABC):
             self._line()
 
     def _line(self) -> None:
-        self._line_at = self._clock()
+        self._line_at, self._told = self._clock(), self._done_of()
         told = ", ".join(part for part in (self._done_of(), self.said()) if part)
         self._console.print(Text(f"{self._verb}: {told}"), soft_wrap=True)
 

@@ -51,6 +51,19 @@ def test_lines_where_there_is_no_terminal() -> None:
     assert lines[-1].startswith("collecting: 50 of 100 captions, ") and "100 pairs" in lines[-1]
 
 
+def test_the_end_is_said_once() -> None:
+    now = [0.0]
+    console, out = shown()
+    with CaptionProgress(20, 0, True, console, lambda: now[0]) as bar:
+        for _ in range(2):  # a line is due at the very end
+            now[0] += LINE_EVERY
+            bar.count(tally(10, 10, pairs=20))
+    assert [line.split(",")[0] for line in out.getvalue().splitlines()] == [
+        "collecting: 10 of 20 captions",
+        "collecting: 20 of 20 captions",
+    ]
+
+
 def test_nothing_where_it_is_not_asked_for_or_nothing_was_done() -> None:
     for show in (False, True):
         console, out = shown()
