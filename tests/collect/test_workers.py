@@ -114,7 +114,8 @@ def test_stopped_with_workers(
     else:
         assert process.returncode == -sent
         wait_for(lambda: not living(working))  # their orders ended, and so do they
-    made = len(list((out / "shards").glob("*.parquet")))
+    # Up to the last shard: with two workers one before it may be missing.
+    made = 1 + max((int(shard.stem) for shard in (out / "shards").glob("*.parquet")), default=0)
     bank = collect(text, out, preset, "cpu", limit=tiny_preset.collect.shard_size * made)
     assert len(bank.meta["shards"]) == made and not list(out.rglob("*.tmp"))
 
