@@ -19,8 +19,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # Imports run downwards: a room imports from rooms below its own storey, and from itself.
 STOREYS = (
-    ("errors", "identity", "profile"),
-    ("options", "files", "images", "progress", "sources", "lock", "verb"),
+    ("errors", "profile"),
+    ("options", "identity", "files", "images", "progress", "sources", "lock", "verb"),
     ("presets", "remote"),
     ("weights", "precision", "pooling", "show"),
     ("encoders", "bank", "engines"),

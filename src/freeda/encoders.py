@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from .errors import InputError, ModelError
+from .errors import InputError, ModelError, shortened
 from .precision import autocast, choose_device, choose_dtype, lower_precision
 from .presets import ModelSource, Preset
 from .weights import identity_id, load_weights
@@ -73,7 +73,7 @@ class ClipEncoder:
             self._check_plain(text)
             if len(ids) > self.max_tokens:
                 raise InputError(
-                    f"text {_shown(text)} is {len(ids)} tokens long: this model reads at most "
+                    f"text {shortened(text, 80)} is {len(ids)} tokens long: this model reads at most "
                     f"{self.max_tokens}"
                 )
         order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
@@ -111,7 +111,7 @@ class ClipEncoder:
         own = tuple(self.tokenizer.all_special_tokens)
         if any(token in text for token in own):
             raise InputError(
-                f"text {_shown(text)} holds one of {own}, which mean something else to this model"
+                f"text {shortened(text, 80)} holds one of {own}, which mean something else to this model"
             )
 
     @torch.inference_mode()
@@ -264,10 +264,6 @@ def model_identity(preset: Preset) -> dict[str, Any]:
     if not hasattr(clip, "projection_dim"):
         raise ModelError(f"CLIP: {preset.clip.id} is a model of type {clip.model_type}, not a CLIP")
     return _identity(preset, clip.projection_dim, _dense_width(dense))
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 def _dense_width(config: Any) -> int:

@@ -33,6 +33,19 @@ def first_line(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__).rstrip(".")
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: torch has no type of its own for that on the CPU."""
+    return isinstance(error, MemoryError) or "memory" in str(error).lower()
+
+
+def shortened(value: object, most: int = 60) -> str:
+    """`repr` of a value somebody gave, cut to about so many characters."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= most else value[: most - 3] + "...")
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 class FreedaError(Exception):
     """Base of every error freeda raises on purpose; the message is one clear line, whatever it quotes."""
 

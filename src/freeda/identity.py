@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from .errors import shortened
+
 _PARTS = (("clip", "clip_dim", "CLIP"), ("dense", "dense_dim", "dense encoder"))
 
 
@@ -34,12 +36,7 @@ def first_difference(a: Any, b: Any, name: str = "") -> str:
             if found:
                 return found
         return ""
-    return "" if a == b else f"{name} was {_short(a)}, now {_short(b)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return "" if a == b else f"{name} was {shortened(a, 80)}, now {shortened(b, 80)}"
 
 
 def _name(model: Any) -> str:

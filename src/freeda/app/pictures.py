@@ -17,7 +17,7 @@ from ..collect.generator import load_generator, picture_seed
 from ..collect.keys import NounKeys
 from ..collect.masks import WordMask
 from ..collect.nouns import Noun
-from ..collect.shard import CollectModels, ShardResult, make_shard, one_line
+from ..collect.shard import CollectModels, ShardResult, make_shard, told_of
 from ..errors import InputError
 from ..images import RGB
 from ..model import FreeDA
@@ -74,7 +74,7 @@ class Drawing:
             [Caption("page", text)], seed, lambda _, image, words: pictures.append((image, words))
         )
         if made.error is not None:
-            raise InputError(f"this caption cannot be drawn ({one_line(made.error)})")
+            raise InputError(f"this caption cannot be drawn ({told_of(made.error)})")
         if not pictures:
             raise InputError('no noun was found in this caption: try one such as "a red house on the grass"')
         image, words = pictures[0]

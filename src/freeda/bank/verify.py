@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import BankError
+from ..errors import BankError, first_line
 from .arrays import FILES, load_array
 from .format import MANIFEST, SCHEMA, SHARDS, OtherFormat, read_info, read_vectors
 from .manifest import ShardEntry, file_digest, read_manifest
@@ -84,7 +84,7 @@ def shard_damage(file: Path, entry: ShardEntry | None = None) -> str | None:
     except BankError as error:
         return _without(file, error)
     except (OSError, pa.ArrowException) as error:
-        return f"cannot be read whole ({str(error).splitlines()[0]})"
+        return f"cannot be read whole ({first_line(error)})"
     if not table.schema.equals(SCHEMA):
         return "its columns are not those of a bank's shard"
     if entry is not None and (info.pairs, info.captions) != (entry.pairs, entry.captions):

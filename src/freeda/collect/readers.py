@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import InputError
+from ..errors import InputError, first_line, shortened
 
 TEXT_COLUMNS = ("caption", "captions", "text", "sentence", "prompt", "description", "title", "raw")
 """Where captions are looked for when no column is named, the first that is there; in any case."""
@@ -177,7 +177,7 @@ def _row(path: Path, place: str, text: object, name: object, number: int) -> Ite
     if text is None:
         return
     if not isinstance(text, str):
-        raise InputError(f"{path}: {place}: the caption is {_short(text)}: it must be text")
+        raise InputError(f"{path}: {place}: the caption is {shortened(text)}: it must be text")
     if len(text) > _LONGEST:
         raise InputError(f"{path}: {place}: the caption is longer than {_LONGEST:,} characters")
     check_text(f"{path}: {place}", text)
@@ -187,14 +187,9 @@ def _row(path: Path, place: str, text: object, name: object, number: int) -> Ite
     if name is None:
         name = number
     if isinstance(name, bool) or not isinstance(name, (str, int)) or not str(name).strip():
-        raise InputError(f"{path}: {place}: the id is {_short(name)}: it must be a whole number or text")
+        raise InputError(f"{path}: {place}: the id is {shortened(name)}: it must be a whole number or text")
     check_text(f"{path}: {place}", str(name))
     yield place, str(name).strip(), text
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _parquet(path: Path, file: Any, column: str | None, id_column: str | None) -> Iterator[Row]:
@@ -219,8 +214,7 @@ def _parquet(path: Path, file: Any, column: str | None, id_column: str | None) -
                 name = "" if name is None and id_at is not None else name
                 yield from _row(path, f"row {number}", text, name, number)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        said = (str(error).splitlines() or [""])[0]
-        raise InputError(f"{path}: damaged Parquet file ({said})") from error
+        raise InputError(f"{path}: damaged Parquet file ({first_line(error)})") from error
 
 
 def _json_lines(path: Path, lines: Iterable[str], column: str | None, id_column: str | None) -> Iterator[Row]:
@@ -267,7 +261,7 @@ def _json_row(
         yield from _row(path, place, value, None, number)
         return
     if not isinstance(value, dict):
-        raise InputError(f"{path}: {place}: is {_short(value)}: an object with a caption is needed")
+        raise InputError(f"{path}: {place}: is {shortened(value)}: an object with a caption is needed")
     text_at = _guess(value) if column is None else column
     for wanted in (text_at, id_column):
         if wanted is not None and wanted not in value:

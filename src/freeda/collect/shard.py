@@ -13,7 +13,7 @@ import torch
 
 from ..bank import Pair
 from ..encoders import Encoders, load_encoders
-from ..errors import FreedaError, ModelError, printable
+from ..errors import FreedaError, ModelError, first_line, printable
 from ..options import CollectOptions
 from ..presets import Preset
 from .captions import Caption
@@ -155,7 +155,7 @@ def make_shard(
         retried += again
         for task, drawn in zip(batch, found, strict=True):
             if isinstance(drawn, Exception):
-                failed.append(Failure(task.caption.id, one_line(drawn)))
+                failed.append(Failure(task.caption.id, told_of(drawn)))
                 first = first or drawn
                 told.failed += 1
                 continue
@@ -179,12 +179,12 @@ def broken(error: Exception) -> FreedaError:
     """What to raise where every caption failed, the first with `error`."""
     if isinstance(error, FreedaError):
         return type(error)(str(error))
-    return ModelError(f"no caption could be drawn, the first one failed with {one_line(error)}")
+    return ModelError(f"no caption could be drawn, the first one failed with {told_of(error)}")
 
 
-def one_line(error: Exception) -> str:
+def told_of(error: Exception) -> str:
     """An error's kind and the first line of its text, at most 300 characters."""
-    text = printable((str(error).strip().splitlines() or [""])[0])
+    text = printable(first_line(error))
     return (text if isinstance(error, FreedaError) else f"{type(error).__name__}: {text}")[:300]
 
 
@@ -198,7 +198,7 @@ def _plan(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger: str) -
         except FreedaError:  # a tokenizer or tagger that can do nothing of the kind
             raise
         except Exception as error:  # whatever it is, it concerns this caption
-            plan.failed.append(Failure(caption.id, one_line(error)))
+            plan.failed.append(Failure(caption.id, told_of(error)))
             continue
         nouns = []
         for noun in found:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 
 ADDRESS = "RAY_ADDRESS"
 QUIETLY = {
@@ -118,8 +118,7 @@ def _knock(address: str) -> None:
 
 
 def _line(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return str(text).splitlines()[0][:200].rstrip(".")
+    return str(getattr(error, "strerror", None) or first_line(error))[:200]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from ..errors import FreedaError, InputError, ModelError, WorkerError
+from ..errors import FreedaError, InputError, ModelError, WorkerError, counted
 from ..files import atomic_write_bytes
 from . import Note, Order, Work, error_of
 from .actor import Actor, Answer
@@ -49,7 +49,7 @@ class Crew:
 
         self._ray, self._given, self._pieces = ray, work, pieces
         self._needs = first["threads"], gpus
-        self._each = f"{first['threads']} CPU{'s' * (first['threads'] > 1)}"
+        self._each = counted(first["threads"], "CPU")
         self._each += f" and {gpus:g} GPU{'s' * (gpus > 1)}" if gpus else ""
         reads = ray.put({name: (work.out / name).read_bytes() for name in work.reads})
         env = {"OMP_NUM_THREADS": str(first["threads"]), "TOKENIZERS_PARALLELISM": "false"}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, out_of_memory
 from ..files import DAMAGED_NPZ, atomic_path
 from ..images import RGB
 from .counts import Counts
@@ -68,8 +68,7 @@ def score_part(
         try:
             labels = labeller(image)
         except (MemoryError, RuntimeError) as error:
-            # torch has no type of its own for a failed allocation on the CPU.
-            if isinstance(error, MemoryError) or "memory" in str(error).lower():
+            if out_of_memory(error):
                 raise InputError(f"{name}: this image does not fit into memory") from error
             raise
         seconds = time.perf_counter() - start

@@ -12,7 +12,7 @@ from functools import cache
 from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from ..errors import InputError
+from ..errors import InputError, shortened
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -97,7 +97,7 @@ def _fit(name: str, value: Any, kind: Any) -> Any:
     inner = optional(kind)
     if inner is not None:
         return None if value is None else _fit(name, value, inner)
-    said = f"{name} is {_short(value)}: it must be"
+    said = f"{name} is {shortened(value)}: it must be"
     if get_origin(kind) is Literal:
         choices = get_args(kind)
         listed = ", ".join(map(repr, choices[:-1])) + f" or {choices[-1]!r}" * (len(choices) > 1)
@@ -121,8 +121,3 @@ def _fit(name: str, value: Any, kind: Any) -> Any:
     what = {bool: "True or False", str: "a text"}[kind]
     require(isinstance(value, kind), f"{said} {what}")
     return value
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

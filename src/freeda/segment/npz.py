@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +16,6 @@ import numpy.typing as npt
 
 from ..errors import InputError, one_line
 from ..files import DAMAGED_NPZ, atomic_path
-from ..options import SegmentOptions
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 WORDS, RESULT, VERSION = "freeda-vocabulary", "freeda-segmentation", 1
@@ -78,22 +76,6 @@ def _broken(path: str | Path, what: str, error: Exception) -> InputError:
         return InputError(f"{path}: this is some other .npz file, expected a saved {what}")
     reason = getattr(error, "strerror", None) or one_line(error)
     return InputError(f"{path}: this saved {what} cannot be read ({reason})")
-
-
-def options_of(values: Mapping[str, Any]) -> SegmentOptions:
-    """Options back from `to_dict`; a field that this version lacks is told as damage."""
-    return _filled(SegmentOptions, values)
-
-
-def _filled(cls: type[T], values: Mapping[str, Any]) -> T:
-    defaults: Any = cls()
-    made = {
-        name: _filled(type(getattr(defaults, name)), value)
-        if is_dataclass(getattr(defaults, name, None))
-        else tuples(value)
-        for name, value in values.items()
-    }
-    return cls(**made)
 
 
 def tuples(value: Any) -> Any:

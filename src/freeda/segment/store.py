@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..options import to_dict
+from ..options import SegmentOptions, from_dict, to_dict
 from .mosaic import Mosaic
-from .npz import RESULT, Arrays, check, checked, narrow, options_of, read_npz, write_npz
+from .npz import RESULT, Arrays, check, checked, narrow, read_npz, write_npz
 from .scene import Scene
 from .vocabulary import Vocabulary
 
@@ -71,7 +71,7 @@ def _fields(header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
     return {
         "labels": labels,
         "names": names,
-        "options": options_of(header["options"]),
+        "options": from_dict(SegmentOptions, header["options"]),
         "source": header["source"],
         "models": dict(header["models"]),
         "scene": scene,
@@ -85,7 +85,7 @@ def _scene(header: dict[str, Any], arrays: Arrays) -> Scene:
     return Scene(
         image=arrays["image"],
         mosaic=_mosaic(arrays),
-        options=options_of(header["scene"]["options"]),
+        options=from_dict(SegmentOptions, header["scene"]["options"]),
         source=header["source"],
         models=dict(header["models"]),
     )

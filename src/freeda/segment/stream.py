@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, out_of_memory
 from ..options import SegmentOptions, to_dict
 from .result import Segmentation
 from .scene import Scene
@@ -107,10 +107,7 @@ def _content(path: Path) -> str | None:
         return None
     try:
         with open(path, "rb") as file:
-            total = sha256()
-            while block := file.read(1 << 20):
-                total.update(block)
-            return total.hexdigest()
+            return file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
 
@@ -119,8 +116,7 @@ def _told(path: Path, error: BaseException) -> InputError | None:
     """The error as one about this photograph; None where it is about something else."""
     if isinstance(error, InputError):
         return error
-    # torch has no type of its own for a failed allocation on the CPU.
-    if isinstance(error, MemoryError) or "memory" in str(error).lower():
+    if out_of_memory(error):
         return InputError(f"{path}: this photograph does not fit into memory")
     return None
 

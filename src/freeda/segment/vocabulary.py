@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 
 from ..encoders import ClipEncoder
-from ..errors import InputError
-from ..options import SegmentOptions, to_dict
+from ..errors import InputError, shortened
+from ..options import SegmentOptions, from_dict, to_dict
 from ..options.words import without_kin
 from ..profile import OFF, Clock
-from .npz import WORDS, Arrays, check, checked, options_of, read_npz, tuples, write_npz
+from .npz import WORDS, Arrays, check, checked, read_npz, tuples, write_npz
 from .pieces import Floats
 from .prototypes import ReferenceBank as ReferenceBank
 from .prototypes import class_prototypes
@@ -120,7 +120,7 @@ class Vocabulary:
         """The vocabulary that has these `parts`. Raises ValueError (or TypeError) where they are damaged."""
         values: dict[str, Any] = {**{name: tuples(value) for name, value in header.items()}, **arrays}
         if values.get("options") is not None:
-            values["options"] = options_of(header["options"])
+            values["options"] = from_dict(SegmentOptions, header["options"])
         found = cls(**values)
         check(
             len(found.names) > 0 and all(isinstance(n, str) for n in found.names), "its names are no strings"
@@ -206,7 +206,9 @@ def other_words(classes: Mapping[str, Sequence[str]], options: SegmentOptions) -
         return ()
     name = _tidy(options.others)
     if name.casefold() in map(str.casefold, classes):
-        raise InputError(f"class name {_short(name)} is taken by option others={_short(name)}: drop one")
+        raise InputError(
+            f"class name {shortened(name)} is taken by option others={shortened(name)}: drop one"
+        )
     own = [word for words in classes.values() for word in words]
     left = without_kin([_tidy(word) for word in options.other_words], own)
     if not left:
@@ -223,7 +225,7 @@ def parse_names(names: Names) -> dict[str, tuple[str, ...]]:
     tokenizer does). Raises InputError for no name, one that is blank, no text, or given twice (case aside).
     """
     if isinstance(names, str):
-        raise InputError(f"class names must be a list of strings, not the one string {_short(names)}")
+        raise InputError(f"class names must be a list of strings, not the one string {shortened(names)}")
     if not isinstance(names, Iterable) or isinstance(names, (set, frozenset)):
         why = ", which has no order that labels could follow" if isinstance(names, Iterable) else ""
         raise InputError(f"class names must be a list of strings, not of type {type(names).__name__}{why}")
@@ -235,10 +237,10 @@ def parse_names(names: Names) -> dict[str, tuple[str, ...]]:
         # CLIP's tokenizer lowers case, so "Cat" and "cat" are one class.
         folded = unicodedata.normalize("NFC", label.casefold())
         if folded in seen:
-            raise InputError(f"class name {_short(label)} is given twice")
+            raise InputError(f"class name {shortened(label)} is given twice")
         seen[folded] = label
         if isinstance(synonyms, str) or not isinstance(synonyms, Iterable):
-            raise InputError(f"synonyms of class {_short(label)} must be a list of strings")
+            raise InputError(f"synonyms of class {shortened(label)} must be a list of strings")
         out[label] = tuple(dict.fromkeys([label, *map(_tidy, synonyms)]))
     if not out:
         raise InputError("the list of class names is empty: name at least one class")
@@ -253,13 +255,9 @@ def _tidy(name: object) -> str:
     for kind in ("Cc", "Cs"):  # control characters; halves of characters, as in wrongly decoded text
         if kind in kinds:
             raise InputError(
-                f"class name {_short(tidy)} holds the character U+{ord(kinds[kind]):04X}, "
+                f"class name {shortened(tidy)} holds the character U+{ord(kinds[kind]):04X}, "
                 "which is no part of a word: remove it"
             )
     if not set(kinds) - {"Zs", "Cf"}:
         raise InputError("a class name is blank: remove it or fill it in")
     return tidy
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
