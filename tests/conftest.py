@@ -10,12 +10,14 @@ import atexit
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may wait for a network
 if "FREEDA_CACHE" not in os.environ:  # nor leave anything in the user's own folder
@@ -37,6 +39,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Every run tries the same examples, at any speed; with `--slow`, new ones."""
+    shared = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]  # no test changes what it is given
+    settings.register_profile(
+        "freeda", derandomize=not config.getoption("--slow"), deadline=None, suppress_health_check=shared
+    )
+    settings.load_profile("freeda")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--slow"):
         return
@@ -54,21 +65,27 @@ CORPUS = (
 MAX_TOKENS = 32
 
 
-def train_tokenizer() -> Any:
-    """A byte-level BPE tokenizer of CLIP's kind: lower case, word ends marked, start and end tokens."""
-    from tokenizers import (
-        Regex,
-        Tokenizer,
-        decoders,
-        models,
-        normalizers,
-        pre_tokenizers,
-        processors,
-        trainers,
-    )
+def word_tokenizer() -> Any:
+    """A byte-level BPE tokenizer of CLIP's kind: lower case, word ends marked, start and end tokens.
+
+    Its merges spell the words of `CORPUS` from left to right. None are trained: a trainer numbers letters and
+    breaks ties in another order in every process, and each run of the tests would see models of its own.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
+    first, last, end = "<|startoftext|>", "<|endoftext|>", "</w>"
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = {}  # a dict keeps the order in which they were met
+    for word in CORPUS.replace(".", "").split():
+        left, *rest = [*word[:-1], word[-1] + end]
+        for right in rest:
+            merges[left, right] = left + right
+            left += right
+    # Single letters that end a word are tokens of their own, or the last letter of a rare word is unknown.
+    tokens = dict.fromkeys([first, last, *letters, *(letter + end for letter in letters), *merges.values()])
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, list(merges), end_of_word_suffix=end, unk_token=last))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
@@ -80,26 +97,15 @@ def train_tokenizer() -> Any:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=700,
-        special_tokens=["<|startoftext|>", "<|endoftext|>"],
-        end_of_word_suffix="</w>",
-        initial_alphabet=sorted(alphabet),
-        show_progress=False,
-    )
-    # Single bytes with an end-of-word mark must be known too, or the last letter of a rare word is not.
-    tokenizer.train_from_iterator([CORPUS, " ".join(chr(c) for c in range(33, 127))], trainer)
-    first, last = (tokenizer.token_to_id(t) for t in ("<|startoftext|>", "<|endoftext|>"))
     tokenizer.post_processor = processors.RobertaProcessing(
-        ("<|endoftext|>", last), ("<|startoftext|>", first), trim_offsets=False, add_prefix_space=False
+        (last, vocabulary[last]), (first, vocabulary[first]), trim_offsets=False, add_prefix_space=False
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token="<|startoftext|>",
-        eos_token="<|endoftext|>",
-        pad_token="<|endoftext|>",
-        unk_token="<|endoftext|>",
+        bos_token=first,
+        eos_token=last,
+        pad_token=last,
+        unk_token=last,
         model_max_length=MAX_TOKENS,
     )
 
@@ -122,9 +128,16 @@ def text_config(tokenizer: Any) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """Each test draws the same numbers from torch, whichever tests ran before it in its process."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> Any:
-    return train_tokenizer()
+    return word_tokenizer()
 
 
 @pytest.fixture(scope="session")

@@ -150,7 +150,7 @@ def test_damaged_exif_does_not_spoil_the_picture(tmp_path: Path, exif: bytes) ->
 
 
 @given(st.integers(0, 70), st.binary(min_size=1, max_size=3))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_a_damaged_tag_does_not_cost_the_orientation(at: int, garbage: bytes) -> None:
     """Whatever befalls the other tags, a picture whose orientation can be read stands upright."""
     import io
@@ -211,7 +211,6 @@ def test_truncated_file_names_itself(tmp_path: Path, name: str, kept: float) -> 
 
 
 @given(st.binary(min_size=1, max_size=200), st.integers(0, 400))
-@settings(deadline=None)
 def test_damaged_bytes_never_escape_as_another_error(garbage: bytes, at: int) -> None:
     import io
     import tempfile

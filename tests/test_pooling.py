@@ -36,7 +36,7 @@ def plain(features: torch.Tensor, regions: np.ndarray, n_regions: int) -> tuple[
     return pooled, weight
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 23),
     width=st.integers(1, 23),

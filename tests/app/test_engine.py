@@ -71,7 +71,9 @@ def test_words_are_read_once(engine: Engine, photo: Path, monkeypatch: pytest.Mo
     asked = []
     read = engine.model.encoders.clip.encode_text
     monkeypatch.setattr(
-        engine.model.encoders.clip, "encode_text", lambda texts: asked.extend(texts) or read(texts)
+        engine.model.encoders.clip,
+        "encode_text",
+        lambda texts, **how: asked.extend(texts) or read(texts, **how),
     )
     engine.open("me", photo, "photo.png")
     engine.label("me", "zebra crossing, windmill", Knobs())

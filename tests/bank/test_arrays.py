@@ -20,7 +20,7 @@ def stored(path: Path, n: int, dim: int, value: int = 0) -> np.ndarray:
     return rows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n=st.integers(1, 30),
     dim=st.integers(1, 9),

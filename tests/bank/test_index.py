@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from freeda.bank import index
@@ -12,7 +12,6 @@ from freeda.bank.index import FlatIndex
 from freeda.errors import InputError
 
 
-@settings(deadline=None)  # the first search loads torch
 @given(
     n=st.integers(1, 40),
     q=st.integers(0, 4),

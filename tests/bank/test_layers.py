@@ -131,7 +131,7 @@ def own(base: np.ndarray, layer: np.ndarray, query: np.ndarray, k: int) -> list[
     return order
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 30), n=st.integers(1, 12), m=st.integers(1, 6))
 def test_grown_words_equal_the_definition(
     seed: int, k: int, n: int, m: int, tmp_path_factory: pytest.TempPathFactory

@@ -38,7 +38,7 @@ def data_sets(draw: st.DrawFn) -> tuple[list[tuple[list[int], list[int]]], int, 
 
 
 @given(data_sets())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_matches_the_definition(case: tuple[list[tuple[list[int], list[int]]], int, int]) -> None:
     pairs, n, ignore = case
     confusion = Confusion(n, ignore)
@@ -85,7 +85,7 @@ def plain_weighted(pairs: list[tuple[list[int], list[int]]], n: int, ignore: int
 
 
 @given(data_sets())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_frequency_weighted_matches_the_definition(
     case: tuple[list[tuple[list[int], list[int]]], int, int],
 ) -> None:

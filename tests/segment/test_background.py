@@ -40,7 +40,7 @@ class Planes:
         return self.planes[places]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     small=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     large=st.tuples(st.integers(1, 23), st.integers(1, 23)),

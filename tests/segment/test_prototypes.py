@@ -29,7 +29,7 @@ def nearest(bank: PlainBank, query: np.ndarray, options: SegmentOptions) -> list
     return [bank.prototypes[i].astype(float) for i in good]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n=st.integers(1, 40),
     classes=st.integers(1, 4),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freeda.errors import InputError
@@ -61,9 +61,7 @@ sizes = {
     "stride": st.integers(9, 16),
     "short_side": st.sampled_from([None, 24, 50]),
 }
-property_test = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+property_test = settings(max_examples=25)
 
 
 @property_test

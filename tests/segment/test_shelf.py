@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from freeda.segment.shelf import Shelf
+from freeda.options.exports import EXPORTS
+from freeda.segment.shelf import KINDS, Shelf
 
 
 def write(out: Path, stem: str, image: str | None, photograph: str = "digest") -> None:
@@ -30,6 +31,17 @@ def test_stems_are_unique_within_a_run(out: Path) -> None:
     paths = ("a/x.jpg", "b/x.png", "x-2.jpg", "x.gif", "y.jpg", "c/X.jpg")
     assert stems(out, *paths) == ["x", "x-2", "x-2-2", "x-3", "y", "X-4"]
     assert not out.exists()
+
+
+def test_no_record_is_another_photograph_s_export(out: Path) -> None:
+    names = [end for ends in EXPORTS.values() for end in ends]
+    photographs = [f"x{end.removesuffix('.json')}.jpg" for end in names]
+    given = stems(out, "x.jpg", *photographs)
+    files = [f"{stem}{end}" for stem in given for end in (*KINDS.values(), *names)]
+    assert given[0] == "x" and len(set(files)) == len(set(given)) * len({*KINDS.values(), *names})
+    write(out, "x.coco-2", "x.coco.jpg")
+    Path("x.coco.jpg").touch()
+    assert stems(out, "x.coco.jpg", "b/x.coco.jpg") == ["x.coco-2", "x.coco-3"]
 
 
 def test_a_later_run_keeps_to_them(out: Path) -> None:

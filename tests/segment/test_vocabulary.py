@@ -53,7 +53,7 @@ def test_synonyms_are_averaged_before_normalising(tiny_encoders: Any, bank: Plai
 def test_a_word_is_encoded_once(tiny_encoders: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     clip, encode = tiny_encoders.clip, tiny_encoders.clip.encode_text
-    monkeypatch.setattr(clip, "encode_text", lambda texts: asked.extend(texts) or encode(texts))
+    monkeypatch.setattr(clip, "encode_text", lambda texts, **how: asked.extend(texts) or encode(texts, **how))
     embed = WordEmbedder(clip)
     embed(["cat", "dog", "cat"], ("a {}.",))
     embed(["dog", "boat"], ("a {}.",))
@@ -90,8 +90,12 @@ def test_white_space_is_tidied() -> None:
 
 
 def test_a_name_beyond_the_tokenizer_is_named(tiny_encoders: Any, bank: PlainBank) -> None:
-    with pytest.raises(InputError, match=r"cat cat .*tokens long"):
-        build_vocabulary(WordEmbedder(tiny_encoders.clip), bank, ["dog", "cat " * 50], SegmentOptions())
+    options = SegmentOptions(templates=("{}", "itap of a {}."))
+    says = r"word 'cat cat .*\.\.\.' in template '{}' is 52 tokens long: this model reads at most 32"
+    with pytest.raises(InputError, match=says):
+        build_vocabulary(WordEmbedder(tiny_encoders.clip), bank, ["dog", "cat " * 50], options)
+    with pytest.raises(InputError, match=r"word 'cat cat .*' in template 'itap of a {}\.' is 35 tokens"):
+        build_vocabulary(WordEmbedder(tiny_encoders.clip), bank, ["dog", "cat " * 29], options)
 
 
 @pytest.mark.parametrize("name", ["🦊", "قطة", "ünïcödé", "日本"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -31,7 +31,6 @@ def test_working_size_is_the_images_own_without_a_short_side() -> None:
     assert working_size(33, 5000, SegmentOptions(short_side=None)) == (33, 5000)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 120), st.floats(0.3, 1.0))
 def test_windows_cover_every_pixel_and_stay_inside(
     height: int, width: int, window: int, overlap: float
@@ -58,7 +57,6 @@ def test_resizing_is_bilinear_at_half_pixels_and_the_same_size_is_untouched() ->
     assert resize_image(image, (1, 4))[0, :, 0].tolist() == [0, 25, 75, 100]
 
 
-@settings(deadline=None)
 @given(
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     to=st.tuples(st.integers(1, 90), st.integers(1, 90)),

@@ -25,7 +25,7 @@ def picture(h: int, w: int) -> Any:
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_tint_mixes_each_pixel(h: int, w: int, n: int, alpha: float) -> None:
     image, labels, colours = picture(h, w), RNG.integers(-1, n + 1, (h, w)), palette(n)
     out = tint(image, labels, colours, alpha)
@@ -38,7 +38,7 @@ def test_tint_mixes_each_pixel(h: int, w: int, n: int, alpha: float) -> None:
 
 
 @given(st.integers(1, 9), st.integers(1, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_borders_are_where_neighbours_differ(h: int, w: int) -> None:
     labels = RNG.integers(0, 3, (h, w))
     seam = border_mask(labels)
