@@ -58,23 +58,26 @@ class ClipEncoder:
         lower_precision(model.vision_model, dtype)
 
     @torch.inference_mode()
-    def encode_text(self, texts: Sequence[str], batch_size: int = 256) -> torch.Tensor:
+    def encode_text(
+        self, texts: Sequence[str], batch_size: int = 256, called: Callable[[int], str] | None = None
+    ) -> torch.Tensor:
         """Embed prompts: (N, D) float32 in the joint space, NOT normalised.
 
         Prompts of like length share a batch and are padded only to its longest: CLIP's text model is causal,
         so positions after the end token change nothing. Raises InputError for a prompt beyond `max_tokens`
-        and for one that spells the end token out, which would cut it there.
+        and for one that spells the end token out, which would cut it there; `called` says what the first of
+        these errors calls the text at an index, where that is more than the text.
         """
         out = torch.zeros(len(texts), self.dim, device=self.device)
         if not texts:
             return out
         tokens = self.tokenizer(list(texts), padding=False, truncation=False, verbose=False)["input_ids"]
-        for text, ids in zip(texts, tokens, strict=True):
+        for i, (text, ids) in enumerate(zip(texts, tokens, strict=True)):
             self._check_plain(text)
             if len(ids) > self.max_tokens:
+                name = called(i) if called else f"text {shortened(text, 80)}"
                 raise InputError(
-                    f"text {shortened(text, 80)} is {len(ids)} tokens long: this model reads at most "
-                    f"{self.max_tokens}"
+                    f"{name} is {len(ids)} tokens long: this model reads at most {self.max_tokens}"
                 )
         order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
         for start in range(0, len(order), batch_size):

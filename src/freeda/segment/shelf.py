@@ -12,14 +12,18 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import atomic_write_json
-from ..options.exports import export_names
+from ..options.exports import EXPORTS, export_names
 
 KINDS = {"labels": ".labels.png", "overlay": ".overlay.jpg", "json": ".json"}
 Point = tuple[int, int]
+_EXPORTED = tuple(
+    end.removesuffix(".json") for ends in EXPORTS.values() for end in ends if end.endswith(".json")
+)
+"""The record of a photograph "x.coco.jpg" would be the export "x.coco.json" of a photograph "x.jpg"."""
 
 
 class Shelf:
-    """Gives every photograph a stem: its file's own, with -2, -3, ... where another photograph has that.
+    """Gives every photograph a stem: its file's own, with -2, -3, ... where another's files could have that.
 
     Whose results a stem holds is read from their JSON, so that nothing is overwritten by a photograph of the
     same name from another folder, in this run or a later one.
@@ -53,7 +57,7 @@ class Shelf:
                 if record is not None and is_own(record, path, content):
                     return self._take(stem), record
         occupied = {stem.casefold() for stem, record in records.items() if record is not None}
-        for n in count(1):
+        for n in count(2 if path.stem.casefold().endswith(_EXPORTED) else 1):
             stem = path.stem if n == 1 else f"{path.stem}-{n}"
             if stem.casefold() not in self._taken | occupied:
                 return self._take(stem), None

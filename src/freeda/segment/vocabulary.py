@@ -143,13 +143,12 @@ class WordEmbedder:
     def __call__(self, words: Sequence[str], templates: tuple[str, ...]) -> torch.Tensor:
         """(N, K) float32 on the CPU: per word the mean over the templates of the un-normalised embeddings."""
         new = [w for w in dict.fromkeys(words) if (templates, w) not in self._known]
-        prompts = [t.replace("{}", w) for w in new for t in templates]
-        means = (
-            self._clip.encode_text(prompts)
-            .cpu()
-            .reshape(len(new), len(templates), self._clip.dim)
-            .mean(dim=1)
+        filled = [(w, t) for w in new for t in templates]
+        embedded = self._clip.encode_text(
+            [t.replace("{}", w) for w, t in filled],
+            called=lambda i: f"word {shortened(filled[i][0])} in template {shortened(filled[i][1])}",
         )
+        means = embedded.cpu().reshape(len(new), len(templates), self._clip.dim).mean(dim=1)
         self._known.update({(templates, w): mean for w, mean in zip(new, means, strict=True)})
         found = torch.stack([self._known[templates, w] for w in words])
         while len(self._known) > REMEMBERED:
