@@ -137,6 +137,13 @@ def test_a_table_by_its_column_alone(tmp_path: Path) -> None:
     assert read_captions(file, column="caption") == [Caption("1", "a cat"), Caption("3", "a dog")]
 
 
+def test_a_table_as_people_type_it(tmp_path: Path) -> None:
+    """Blanks after the commas and around the ids; of two columns for captions the first."""
+    file = tmp_path / "c.csv"
+    file.write_text('id, Caption, caption\n7 , "a cat, asleep", other\n 8, a dog, other\n')
+    assert read_captions(file, id_column="id") == [Caption("7", "a cat, asleep"), Caption("8", "a dog")]
+
+
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=6))
 def test_any_text_survives_a_table(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     file = tmp_path_factory.mktemp("any") / "c.csv"
@@ -170,6 +177,7 @@ def test_any_text_survives_a_table(tmp_path_factory: pytest.TempPathFactory, tex
         ("c.json", b'{"annotations": [{"id": "\\u0000", "caption": "a cat"}]}', "annotation 0: holds a NUL"),
         ("c.json", b'[{"caption": "a"}, 7]', "item 2.*7"),
         ("c.json", b'[{"x": "a"}]', "name the key.*'x'"),
+        ("c.json", b'["a cat", "' + b"dog " * 25_001 + b'"]', "item 2: the caption is longer than 100,000"),
         ("c.jsonl", b'{"caption": "a"}\n{"caption": ', "line 2: damaged JSON"),
         ("c.json", b"[" * 200_000, "line 1 is longer"),
         ("c.csv", b"", "name the column.*none"),
@@ -177,7 +185,7 @@ def test_any_text_survives_a_table(tmp_path_factory: pytest.TempPathFactory, tex
         ("c.csv", b"a,b\n1,2\n", "name the column.*'a', 'b'"),
         ("c.csv", b"id,caption\n1,a cat\n2,a dog, barking\n", "line 3: 3 fields.*2.*quotes"),
         ("c.csv", b'id,caption\n1,a cat\n2,"a dog\n', "line 3: not a row"),
-        ("c.csv.gz", gzip.compress(b"caption\n" + b"a cat\n" * 99)[:-9], "gzip"),
+        ("c.csv.gz", gzip.compress(b"caption\n" + b"a cat\n" * 99, mtime=0)[:-9], "gzip"),
         ("c.gz", b"\x1f\x8bnothing", "gzip"),
         ("c.parquet", b"PAR1 and then nothing", "damaged Parquet"),
         ("c.parquet", as_parquet(["a"] * 9)[:-30], "damaged Parquet"),
