@@ -34,6 +34,9 @@ if (
 from freeda.options import CollectOptions, SegmentOptions, Superpixels
 from freeda.presets import ModelSource, Preset
 
+for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):  # what a command prints is no terminal's
+    os.environ.pop(name, None)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")

@@ -47,4 +47,4 @@ def left_growth(out: Path) -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # nothing may run in threads that a fork does not take along
-    print(json.dumps(kill_often(*arguments(), work, left_growth, patience=0.5, limit=280)))
+    print(json.dumps(kill_often(*arguments(), work, left_growth, patience=0.5, limit=800)))

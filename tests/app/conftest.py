@@ -20,7 +20,7 @@ FLAGS = (
 )
 
 
-WAIT = 120_000
+WAIT = 300_000
 """Milliseconds for what must come: a busy machine takes its time."""
 
 

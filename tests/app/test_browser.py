@@ -206,9 +206,12 @@ def test_a_phone(served: Any, browser: Any) -> None:
     phone.set_default_timeout(WAIT)
     phone.goto(served.url)
     phone.wait_for_selector(".legend li")
-    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
-    picture, legend = phone.evaluate(
-        "['.picture', '.legend'].map((name) => document.querySelector(name).getBoundingClientRect().toJSON())"
+    phone.wait_for_function(  # once its styles have come
+        """() => {
+            const [picture, legend] = ['.picture', '.legend'].map(
+                (name) => document.querySelector(name).getBoundingClientRect());
+            const narrow = document.documentElement.scrollWidth <= 390;
+            return narrow && picture.width > 300 && legend.y > picture.bottom - 1;
+        }"""
     )
-    assert picture["width"] > 300 and legend["y"] > picture["y"] + picture["height"] - 1
     context.close()

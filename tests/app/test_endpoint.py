@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from .conftest import WAIT
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -32,7 +34,7 @@ def call(script: str, url: str) -> str:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=60,
+        timeout=WAIT / 1000,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -40,13 +40,13 @@ def test_readers_see_a_whole_state_while_one_appends(tmp_path: Path) -> None:
     readers = [start("read", folder) for _ in range(2)]
     try:
         writer = start("write", folder, 60, len(readers))
-        _, said = writer.communicate(timeout=200)
+        _, said = writer.communicate(timeout=600)
         assert writer.returncode == 0, said
     finally:
         (tmp_path / "stop").write_text("")
     told = []
     for reader in readers:
-        out, said = reader.communicate(timeout=200)
+        out, said = reader.communicate(timeout=600)
         assert reader.returncode == 0, said[-2000:]
         told.append(json.loads(out))
     assert min(t["states"] for t in told) >= 60 // PAUSE, told
@@ -57,7 +57,7 @@ def test_an_open_bank_stays_as_it_was(tmp_path: Path) -> None:
     folder = tmp_path / "bank"
     early = make_bank(folder, [[make_pair(i) for i in range(3)]])
     done = start("write", folder, 2, 0)
-    assert done.communicate(timeout=200) and done.returncode == 0
+    assert done.communicate(timeout=600) and done.returncode == 0
     written = tree(folder)
     # Opened before and first read after: the arrays on disk are longer than what it knows of.
     assert len(early) == 3 and early.keys.shape[0] == early.prototypes.shape[0] == len(early.nouns) == 3

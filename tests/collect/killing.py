@@ -41,4 +41,4 @@ def left_whole(out: Path) -> int:
 if __name__ == "__main__":
     torch.set_num_threads(1)  # nothing may run in threads that a fork does not take along
     find_nouns("a cat")  # the tagger's lexicon takes longer to load than a child lives
-    print(json.dumps(kill_often(*arguments(), work, left_whole, patience=0.3, limit=280)))
+    print(json.dumps(kill_often(*arguments(), work, left_whole, patience=0.3, limit=800)))

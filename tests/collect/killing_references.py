@@ -52,7 +52,7 @@ def main() -> None:
     def work(out: Path) -> None:
         add_images(folder / "many", out, PRESET, encoders=encoders, options=OPTIONS)
 
-    limits = {"patience": 0.6, "limit": 280, "places": 3}
+    limits = {"patience": 0.6, "limit": 800, "places": 3}
     print(json.dumps(kill_often(folder, seed, kills, work, left_readable, begin=begin, **limits)))
 
 

@@ -55,7 +55,7 @@ def living(pids: list[int]) -> list[int]:
     ]
 
 
-def wait_for(what: Any, seconds: float = 120) -> None:
+def wait_for(what: Any, seconds: float = 600) -> None:
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "waited in vain"
@@ -69,7 +69,7 @@ def test_the_same_rows_with_workers(
     text.write_text("\n".join(captions))
     (tmp_path / "script.py").write_text(SCRIPT)
     process = start(tmp_path / "script.py", preset, text, tmp_path / "a")
-    said, errors = process.communicate(timeout=200)
+    said, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert said.split() == ["once", str(len(Bank.open(tmp_path / "a")))]
     many, one = (
@@ -106,7 +106,7 @@ def test_stopped_with_workers(
     working = children(process.pid)
     assert len(living(working)) == 2
     process.send_signal(sent)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=600)
     if sent == signal.SIGINT:
         assert process.returncode == 130, errors
         assert len(errors.splitlines()) == 1 and "the same command goes on" in errors
@@ -152,6 +152,10 @@ def test_a_worker_s_error_is_the_error(tmp_path: Path, tiny_preset: Preset) -> N
         (
             'print(\'{"error": {"kind": null, "text": "KeyError: 1"}}\')',
             "worker [12] on cpu failed: KeyError: 1",
+        ),
+        (
+            "import os; os.write(1, b'{\"made\": 1'); os.kill(os.getpid(), 9)",
+            "worker [12] on cpu was killed by signal 9; often memory ran out",
         ),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,21 +25,38 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     paths = [TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]
     patch.setenv("PYTHONPATH", os.pathsep.join(paths))
     patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("node")))  # killed workers leave a folder there
-    patch.setenv("RAY_TMPDIR", "/tmp")  # whose sockets' paths must stay short
+    # Sockets' paths must stay short; and no other cluster's address is overwritten, or found by its programs.
+    own = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    patch.setenv("RAY_TMPDIR", own)
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     patch.setenv("RAY_worker_niceness", "0")  # else they starve on a machine that is busy with other tests
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=1)
+    patch.setenv("RAY_worker_register_timeout_seconds", "600")
+    patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # no worker is killed for what other programs hold
+    made = Cluster()
+    add_node(made, include_dashboard=False)
+    add_node(made)
     patch.setenv("RAY_ADDRESS", made.address)
     yield made
+    made.shutdown()  # which takes its address back from where it noted it
     patch.undo()
-    made.shutdown()
+    shutil.rmtree(own, ignore_errors=True)
+
+
+def add_node(cluster: Any, **given: Any) -> None:
+    """One more node of one CPU. Ray gives up after 30 s, which a busy machine may need: then once more."""
+    for last in (False, False, True):
+        try:
+            cluster.add_node(num_cpus=1, **given)
+            return
+        except Exception as error:
+            if last or "timed out" not in str(error).lower():
+                raise
 
 
 @pytest.fixture
 def second(cluster: Any) -> Any:
     """The node that may be removed; there again for the next test."""
     if len(cluster.worker_nodes) == 0:
-        cluster.add_node(num_cpus=1)
-    cluster.wait_for_nodes()
+        add_node(cluster)
+    cluster.wait_for_nodes(timeout=300)  # that a node is gone may be noticed late
     return next(iter(cluster.worker_nodes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -74,6 +75,23 @@ def test_the_killed_ones_are_tidied_and_the_living_left_alone(
     own.remove()  # whoever goes looks as well
     assert list(node.iterdir()) == [living.parent]
     assert (living / "deep" / "half.parquet").read_bytes() == b"half"
+
+
+def test_what_a_piece_still_writes_can_be_found(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, real = OwnFolder(), shutil.rmtree
+
+    def rmtree(path: Path, ignore_errors: bool) -> None:
+        real(path, ignore_errors=ignore_errors)
+        if not own.path.exists() and own.path.parent.exists():
+            own.path.mkdir()
+            (own.path / "late.parquet").write_bytes(b"half")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", rmtree)
+        own.remove()
+    assert (own.path / "late.parquet").exists()
+    tidy(node)
+    assert not list(node.iterdir())
 
 
 def test_what_is_not_ours_stays(node: Path, workers: list[tuple[subprocess.Popen[str], Path]]) -> None:

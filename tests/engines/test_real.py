@@ -104,7 +104,7 @@ def test_a_worker_killed_and_a_node_removed(
     assert len(frozen_after(4, process, out)) < 20
     cluster.remove_node(second, allow_graceful=False)
     process.send_signal(signal.SIGCONT)
-    said, errors = process.communicate(timeout=200)
+    said, errors = process.communicate(timeout=600)
     assert process.returncode == 0, (said, errors)
     assert errors == "" and "pairs in" in said and "raylet" not in said
     same_rows(out, undisturbed)
@@ -155,7 +155,7 @@ def test_the_driver_stopped_and_begun_again(
     frozen_after(1, process, out)
     os.killpg(process.pid, sent)  # as a terminal does: to all of the group
     process.send_signal(signal.SIGCONT)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=600)
     if sent == signal.SIGINT:
         assert process.returncode == 130, errors
         assert len(errors.splitlines()) == 1 and "the same command goes on" in errors
@@ -165,7 +165,7 @@ def test_the_driver_stopped_and_begun_again(
     assert 1 <= len(made) < 20 and not (out / "bank.json").exists()
     wait_for(lambda: not any(alive(str(line["process"])) for line in made))  # Ray ends what nobody wants
     again = begin(preset, text, out)
-    _, errors = again.communicate(timeout=200)
+    _, errors = again.communicate(timeout=600)
     assert again.returncode == 0, errors
     same_rows(out, undisturbed)
     assert len(log_of(out)) in (20, 21) and not list(out.rglob("*.tmp"))

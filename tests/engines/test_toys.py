@@ -26,6 +26,7 @@ from freeda.errors import FreedaError, InputError, WorkerError
 @pytest.fixture(autouse=True)
 def found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", TESTS)  # where worker processes find the toys
+    monkeypatch.setattr(crew, "TOLD", 1e6)  # that a worker takes long to come is told of, were it slow here
 
 
 def share(engine: str, out: Path, pieces: list[dict[str, Any]], **first: Any) -> tuple[list[Any], list[Any]]:
@@ -99,7 +100,9 @@ def test_a_dead_worker_s_piece_is_made_by_another(tmp_path: Path, cluster: Any, 
 
 
 def test_a_piece_that_kills_all_its_workers(tmp_path: Path, cluster: Any) -> None:
-    pieces = [{"number": 0}, {"number": 1, "always": str(tmp_path / "never")}]
+    # The second piece kills once the first one's file is there: all deaths might else come before it.
+    after = {"started": str(tmp_path / "started"), "wait": str(tmp_path / "deep" / "0.txt")}
+    pieces = [{"number": 0}, {"number": 1, **after, "always": str(tmp_path / "never")}]
     with pytest.raises(
         WorkerError, match=r"died 3 times at the same piece.*memory.*pieces made so far"
     ) as error:
@@ -142,7 +145,7 @@ def alive(pid: str) -> bool:
         return False
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 100) -> None:
+def wait_for(what: Callable[[], Any], seconds: float = 300) -> None:
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "waited in vain"

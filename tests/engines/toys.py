@@ -29,16 +29,16 @@ def begin(first: Order) -> Make:
         number = order["number"]
         for part in range(3):
             note([number, part])
+        if "wait" in order:  # "started" tells that this piece is at work; it goes on once "wait" is there
+            Path(order["started"]).write_text(str(os.getpid()))
+            while not Path(order["wait"]).exists():
+                time.sleep(0.01)
         for mark, sent in (("once", signal.SIGKILL), ("always", signal.SIGKILL)):
             flag = order.get(mark)
             if flag and not Path(flag).exists():
                 if mark == "once":
                     Path(flag).write_text(f"{os.getpid()} {out}")
                 os.kill(os.getpid(), sent)
-        if "wait" in order:  # "started" tells that this piece is at work; it goes on once "wait" is there
-            Path(order["started"]).write_text(str(os.getpid()))
-            while not Path(order["wait"]).exists():
-                time.sleep(0.01)
         if "raise" in order:
             raise InputError(order["raise"])
         if "stumble" in order:

@@ -44,4 +44,4 @@ def left_whole(out: Path) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(kill_often(*arguments(), work, left_whole, patience=0.5, limit=200)))
+    print(json.dumps(kill_often(*arguments(), work, left_whole, patience=0.5, limit=800)))

@@ -294,7 +294,7 @@ def test_workers_say_the_same(tmp_path: Path) -> None:
         f"out=sys.argv[1], limit={n}, workers=2, device='cpu', report=False); print(r.miou)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "two")], capture_output=True, text=True, timeout=250
+        [sys.executable, "-c", script, str(tmp_path / "two")], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     threads = torch.get_num_threads()

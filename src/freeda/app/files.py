@@ -65,7 +65,8 @@ class OwnFolder:
 
     def _tidying(self) -> None:
         while not self._over.wait(_PAUSE):
-            self.tidy()
+            with suppress(OSError):  # a folder went while it was listed, as all do when the page ends
+                self.tidy()
 
     def remove(self) -> None:
         """Remove the folder; Gradio is told of whatever it knew before."""

@@ -30,13 +30,13 @@ def web_page(
     from ..model import load
 
     served = serve(load(model, bank, device, dtype), host, port, share)
-    say(f"freeda is at {served.url} (Ctrl-C ends it)")
-    if served.public:
-        say(f"and for everyone at {served.public}", "yellow")
-    elif host not in LOOPBACK:
-        say("everyone who can reach this machine can use it", "yellow")
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, what visitors sent is removed
+        say(f"freeda is at {served.url} (Ctrl-C ends it)")
+        if served.public:
+            say(f"and for everyone at {served.public}", "yellow")
+        elif host not in LOOPBACK:
+            say("everyone who can reach this machine can use it", "yellow")
         served.wait()
     finally:
         served.close()

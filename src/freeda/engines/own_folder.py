@@ -40,7 +40,7 @@ class OwnFolder:
 
     def remove(self) -> None:
         """All of it, and of those whose owners died."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        _clear(self._folder)
         with suppress(OSError):
             os.close(self._lock)
         tidy(self._folder.parent)
@@ -63,10 +63,19 @@ def _remove_if_dead(folder: Path) -> None:
         # A lock may not be seen from another machine, on a disk that both have.
         told = json.loads(os.read(handle, 1000))
         if isinstance(told, dict) and told.get("host") == socket.gethostname() and _locked(handle):
-            shutil.rmtree(folder / WORK, ignore_errors=True)  # first: what is left can still be found
-            shutil.rmtree(folder, ignore_errors=True)
+            _clear(folder)
     finally:
         os.close(handle)
+
+
+def _clear(folder: Path) -> None:
+    """Remove all of it, `owner.json` only once the rest is gone: what is left can still be found.
+
+    Something is left where a piece is still being written there.
+    """
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    if not (folder / WORK).exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _locked(handle: int) -> bool:

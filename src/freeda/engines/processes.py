@@ -178,7 +178,7 @@ class _Worker:
 
     def _listen(self, said: queue.Queue[tuple[_Worker, Order | None]]) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as lines:
+        with self._process.stdout as lines, suppress(ValueError):  # half a line of one that was killed
             for line in lines:
                 said.put((self, json.loads(line)))
         said.put((self, None))
