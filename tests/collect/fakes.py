@@ -91,13 +91,14 @@ class Keys:
 
 
 def fake_models(fails: Callable[[Sequence[str]], None] | None = None) -> Any:
+    # One picture after the other: no batch may round them otherwise, for rows are compared to the bit.
     def dense(pixels: torch.Tensor) -> torch.Tensor:
-        means = torch.nn.functional.avg_pool2d(pixels, 4).permute(0, 2, 3, 1)
+        means = torch.stack([torch.nn.functional.avg_pool2d(one, 4) for one in pixels]).permute(0, 2, 3, 1)
         return torch.cat([means, means[..., :2] ** 2], -1)
 
     def clip(pixels: torch.Tensor) -> torch.Tensor:
-        flat = pixels.flatten(1)[:, :KEY] + 0.1
-        return flat / flat.norm(dim=1, keepdim=True)
+        flat = [one.flatten()[:KEY] + 0.1 for one in pixels]
+        return torch.stack([one / one.norm() for one in flat])
 
     identity = {
         **{part: {"id": f"fake/{part}", "revision": None} for part in ("clip", "dense")},

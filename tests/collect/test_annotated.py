@@ -149,9 +149,32 @@ def test_folders_by_name(tmp_path: Path) -> None:
         open_folder(tmp_path, images="middle")
 
 
-def test_an_upright_picture(tmp_path: Path) -> None:
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4])
+def test_a_picture_that_stands_or_is_mirrored(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
+    picture(tmp_path / "images" / "a.jpg", (6, 8), exif=exif)
+    names(tmp_path)
+    mask(tmp_path / "masks" / "a.png", blocks(1, 0, size=(6, 8)))
+    assert only(open_folder(tmp_path))["cat"].shape == (6, 8)
+
+
+def test_a_changed_mask_is_another_reference(tmp_path: Path) -> None:
+    """A stopped run that goes on makes what was taken with the old mask again."""
+    picture(tmp_path / "images" / "a.jpg")
+    names(tmp_path)
+    digests = []
+    for values in (blocks(1, 0), blocks(0, 1)):
+        mask(tmp_path / "masks" / "a.png", values)
+        (one,) = open_folder(tmp_path).pictures
+        digests.append((one.digest(), one.digest_of_all()))
+    assert digests[0][0] == digests[1][0] and digests[0][1] != digests[1][1]
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_an_upright_picture(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
     picture(tmp_path / "images" / "a.jpg", (6, 8), exif=exif)
     names(tmp_path)
     mask(tmp_path / "masks" / "a.png", blocks(1, 0, size=(8, 6)))

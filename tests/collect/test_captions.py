@@ -118,6 +118,12 @@ def test_encodings_and_gzip(tmp_path: Path, form: str, code: str, zipped: bool) 
     assert [c.text for c in read_captions(file)] == TEXTS
 
 
+def test_blank_lines_between_json_lines(tmp_path: Path) -> None:
+    file = tmp_path / "c.jsonl"
+    file.write_text('\n{"text": "a cat"}\n  \n{"text": "a dog"}\n\n')
+    assert read_captions(file) == [Caption("2", "a cat"), Caption("4", "a dog")]
+
+
 def test_a_list_of_texts(tmp_path: Path) -> None:
     file = tmp_path / "c.json"
     file.write_text(json.dumps(["a cat", "", "a dog"]))

@@ -11,21 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from commands import fill_the_disk
 from freeda.bank import Bank
+from freeda.bank.arrays import FILES
 from freeda.bank.format import read_info, shard_name
 from freeda.collect import plan, shard
-from freeda.collect.captions import to_captions
+from freeda.collect.captions import Caption, to_captions
 from freeda.collect.job import collect
 from freeda.collect.shard import HOPELESS, Tally, make_shard
 from freeda.errors import BankError, FreedaError, InputError, ModelError
 from freeda.identity import first_difference
 
-from .fakes import OPTIONS, PRESET, captions, fake_models
+from .fakes import OPTIONS, PRESET, Keys, captions, fake_models
 from .test_kill import bank_files
 
 
@@ -140,6 +142,60 @@ def test_a_tagger_that_fails_is_a_failed_caption(tmp_path: Path, monkeypatch: py
     bank = run(tmp_path)
     assert bank.meta["failed"] == 1 and bank.meta["pictures"] == 8
     assert read_info(tmp_path / shard_name(0)).failed == [{"caption_id": "2", "error": "KeyError: 'x'"}]
+    made = make_shard(to_captions(captions(4)), fake_models(on(0, error=ValueError)), OPTIONS)
+    assert [f.caption_id for f in made.failed] == ["1", "2"]  # in the captions' order, whoever failed first
+
+
+def test_a_noun_cut_in_two_is_cut_off() -> None:
+    """ "fire" is the last word that the tokenizer keeps: the map of half a name is none of the whole."""
+    found = [
+        Caption("1", "so " * 13 + "fire engine", "fire engine"),
+        Caption("2", "a fire engine", "fire engine"),
+    ]
+    made = make_shard(found, fake_models(), OPTIONS)
+    assert made.rejected == {"cut off": 1} and [p.caption_id for p in made.pairs] == ["2"]
+
+
+def test_options_of_the_run_reach_the_work(tmp_path: Path) -> None:
+    """A limit of words, the tagger, and the keys asked for where models were loaded for others."""
+
+    class Turned(Keys):
+        def noun(self, lemma: str) -> Any:
+            return -super().noun(lemma)
+
+    class Loaded(Keys):
+        def under(self, options: Any) -> Keys:
+            return Turned()
+
+    given = {"models": fake_models(), "options": OPTIONS}
+    bank = collect(None, tmp_path / "words", PRESET, "cpu", 3, words=["cat", "dog"], **given)
+    assert bank.meta["captions"] == 3
+    with pytest.raises(InputError, match="tagger"):
+        run(tmp_path / "none", tagger="by guess")
+    usual, turned = (
+        make_shard(to_captions(captions(2)), replace(fake_models(), keys=keys), OPTIONS).pairs
+        for keys in (Keys(), Loaded())
+    )
+    assert usual and all(np.array_equal(a.key, -b.key) for a, b in zip(usual, turned, strict=True))
+
+
+def test_encoders_see_the_picture_from_0_to_1() -> None:
+    models, seen, drawn = fake_models(), [], []
+    dense = models.encoders.dense.encode
+    models.encoders.dense.encode = lambda pixels: (seen.extend(pixels), dense(pixels))[1]
+    make_shard(to_captions(captions(3)), models, OPTIONS, on_picture=lambda _, image, __: drawn.append(image))
+    for pixels, image in zip(seen, drawn, strict=True):
+        np.testing.assert_allclose(pixels.permute(1, 2, 0), image / 255, atol=1e-6)
+
+
+def test_a_damaged_array_is_made_again(tmp_path: Path) -> None:
+    run(tmp_path)
+    before = bank_files(tmp_path)
+    for name in FILES.values():
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:-3])
+        run(tmp_path)
+        assert bank_files(tmp_path) == before
 
 
 def test_a_callback_that_fails_is_no_caption_s_fault(tmp_path: Path) -> None:

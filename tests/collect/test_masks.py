@@ -171,6 +171,23 @@ def test_a_flat_or_broken_map_locates_nothing(value: float, how: Any, rule: Any)
     assert not word_mask(blob(), (32, 32), options).flat
 
 
+def test_above_the_threshold_is_inside() -> None:
+    found = word_mask(torch.tensor([[0.0, 0.5, 1.0]]), (1, 3), CollectOptions(threshold=0.5))
+    assert found.mask.tolist() == [[False, False, True]]
+
+
+def test_a_faint_word_on_a_high_level_is_located() -> None:
+    """Its map rises by half a percent, far above rounding: it is scaled as any other."""
+    found, plain = word_mask(1 + 0.5 * blob(), (64, 64)), word_mask(blob(), (64, 64))
+    np.testing.assert_allclose(found.map, plain.map, atol=1e-3)
+    assert not found.flat and (found.mask != plain.mask).mean() < 0.01
+
+
+def test_a_mask_of_everything_has_no_contrast() -> None:
+    found = word_mask(1 + blob(), (32, 32), CollectOptions(map_range="max"))
+    assert found.area == 1 and found.contrast == 0
+
+
 def test_a_word_is_the_mean_of_its_tokens() -> None:
     maps = torch.arange(12.0).view(3, 2, 2)
     assert torch.equal(word_map(maps, [2, 5, 9], [9, 2]), (maps[2] + maps[0]) / 2)

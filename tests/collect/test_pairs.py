@@ -69,10 +69,13 @@ def test_a_row(make: Any, tiny_encoders: Any) -> None:
     key = NounKeys(tiny_encoders.clip, CollectOptions()).noun("boat")
     assert key is not None
     np.testing.assert_allclose(pair.key.astype(np.float32), key, atol=1e-3)
-    assert pair.agreement == pytest.approx(sum(a * b for a, b in zip(make.good["seen"], key, strict=True)))
+    agreement = sum(float(a) * float(b) for a, b in zip(make.good["seen"], key, strict=True))
+    assert pair.agreement == pytest.approx(agreement, abs=1e-6)
     assert (pair.caption_id, pair.noun, pair.spans, pair.seed) == ("7", "boat", ((2, 6),), 11)
     assert pair.area == pytest.approx(1 / 4) and pair.contrast == 0.4
     assert pair.image is None and pair.mask is None
+    twice = make(noun=Noun("boat", ((2, 6), (18, 23))))
+    assert isinstance(twice, Pair) and twice.spans == ((2, 6), (18, 23))  # every occurrence is told
 
 
 @pytest.mark.parametrize("key", ["caption", "token"])
@@ -106,10 +109,18 @@ def test_filters_are_off_by_default_and_keep_what_reaches_them(make: Any) -> Non
     agreement = make().agreement
     kept = make(options=CollectOptions(min_contrast=0.4, min_agreement=max(-1.0, agreement - 1e-4)))
     assert isinstance(kept, Pair)
+    for reached in ({"min_agreement": agreement}, {"min_area": 0.25}, {"max_area": 0.25}):
+        assert isinstance(make(options=CollectOptions(**reached)), Pair), reached
     assert isinstance(make(word=replace(left_side(), contrast=-0.2)), Pair)
     assert make(word=word(left_side().mask & False, value=0)) == "flat map"
     empty = replace(left_side(), mask=left_side().mask & False, area=0.0)  # voted away: the map is not flat
     assert make(word=empty) == make(word=empty, options=CollectOptions(min_area=0.0)) == "too small"
+
+
+def test_a_key_that_is_no_number(make: Any, tiny_encoders: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = tiny_encoders.clip.encode_text
+    monkeypatch.setattr(tiny_encoders.clip, "encode_text", lambda *a, **k: real(*a, **k) * float("nan"))
+    assert make() == "not finite"
 
 
 @pytest.mark.parametrize("shape", [(64, 48), (512, 512), (300, 700), (1024, 333)])

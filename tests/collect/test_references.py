@@ -18,7 +18,7 @@ from freeda.bank import Bank
 from freeda.bank.format import shard_name
 from freeda.bank.verify import find_damage
 from freeda.collect import references
-from freeda.collect.choosing import choose
+from freeda.collect.choosing import choose, why_not
 from freeda.collect.job import collect
 from freeda.collect.keys import NounKeys
 from freeda.collect.layouts import open_folder
@@ -223,6 +223,37 @@ def test_masks_that_give_none(add: Any, folder: Path, tmp_path: Path) -> None:
         add(tmp_path / "strict", options=strict)
     with pytest.raises(BankError, match=r"no bank\.json"):
         Bank.open(tmp_path / "strict")
+
+
+def test_a_mask_of_the_whole_picture_has_no_contrast(add: Any, folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((40, 64), 1, np.uint8)).save(folder / "masks" / "0.png")
+    bank = add(tmp_path / "bank").bank
+    rows = {(row["caption"], row["noun"]): row for row in map(bank.row, range(len(bank)))}
+    assert rows["0.png", "cat"]["contrast"] == 0 and rows["0.png", "cat"]["area"] == 1
+    assert rows["1.png", "cat"]["contrast"] == 1 and rows["1.png", "cat"]["area"] < 1
+
+
+def test_features_that_float16_cannot_hold(
+    add: Any, tmp_path: Path, tiny_encoders: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tiny_encoders.dense.encode
+    monkeypatch.setattr(tiny_encoders.dense, "encode", lambda x: real(x) * 1e9)
+    with pytest.raises(InputError, match="gives no reference: of its masks 12 not finite"):
+        add(tmp_path / "bank")
+
+
+def test_areas_that_give_a_reference() -> None:
+    mask = np.zeros((4, 4), bool)
+    mask[0] = True
+    for limits, reason in (
+        ({"min_area": 0.25}, None),
+        ({"max_area": 0.25}, None),
+        ({"min_area": 0.26}, "too small"),
+        ({"max_area": 0.24}, "too large"),
+    ):
+        assert why_not(mask, replace(reference_options(_collect()), **limits)) == reason
+    assert why_not(mask, reference_options(_collect())) is None
+    assert why_not(mask | True, reference_options(_collect())) is None  # a true mask may fill its picture
 
 
 def test_bad_masks_are_told_before_anything_is_written(add: Any, folder: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 import freeda
 from evaluate.sets import Noise, Oracle
+from freeda.evaluate import part as parts
 from freeda.evaluate.job import evaluate
 
 PAGE = Path(__file__).parents[2] / "docs" / "evaluate.md"
@@ -38,6 +40,13 @@ def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     found = [np.array(Image.open(f"mine/images/{i}.png")).mean(axis=2) < 64 for i in range(3)]
     right = sum(int((t == f).sum()) for t, f in zip(truth, found, strict=True))
     assert told["pixel_accuracy"] == pytest.approx(right / 720)
+
+
+def test_seconds_are_those_of_labelling(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100, 200, 2))
+    monkeypatch.setattr(parts, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    found = parts.score_part(Oracle(Noise(3)), Noise(3), [2, 0])
+    assert [(row.index, row.seconds) for row in found.images] == [(2, 2.0), (0, 2.0)]
 
 
 def test_the_report_is_of_the_run(tmp_path: Path) -> None:

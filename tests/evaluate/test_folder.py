@@ -85,6 +85,15 @@ def test_background_by_colour(tmp_path: Path) -> None:
     assert dataset.classes == ("cat",) and dataset.background and set(truths(dataset)) == {1}
 
 
+def test_a_background_counts_among_the_labels(tmp_path: Path) -> None:
+    names = {str(i): f"class {i}" for i in range(1, 255)}
+    root = files.folder(tmp_path, [0, 1], json.dumps(names))
+    assert len(open_dataset("folder", root).classes) == 254
+    (root / "names.json").write_text(json.dumps({**names, "0": "background"}))
+    with pytest.raises(InputError, match="names 254 classes: at most 254 labels"):
+        open_dataset("folder", root)
+
+
 def test_names_file_of_ones_choice(tmp_path: Path) -> None:
     root = files.folder(tmp_path, [1, 2])
     (root / "german.txt").write_text("1 Katze\n2 Hund\n")

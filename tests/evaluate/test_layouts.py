@@ -48,8 +48,8 @@ STUFF = [category - 1 for category in range(1, 183) if category not in REMOVED] 
 CASES: list[tuple[str, Callable[[Path, list[int]], Path], list[int], Callable[[int], int]]] = [
     ("voc20", files.voc, [*range(21), 255], lambda v: label_voc(v, False)),
     ("voc21", files.voc, [*range(21), 255], lambda v: label_voc(v, True)),
-    ("context59", files.context, list(range(60)), lambda v: v - 1 if v else IGNORE),
-    ("context60", files.context, list(range(60)), lambda v: v - 1 if v else 59),
+    ("context59", files.context, [*range(60), 255], lambda v: v - 1 if 0 < v < 255 else IGNORE),
+    ("context60", files.context, [*range(60), 255], lambda v: IGNORE if v == 255 else v - 1 if v else 59),
     ("stuff171", files.coco, STUFF, label_stuff),
     ("stuff171", lambda r, v: files.coco(r, v, "_labelTrainIds.png"), [*range(171), 255], lambda v: v),
     ("object", files.coco, STUFF, label_object),
@@ -61,7 +61,7 @@ CASES: list[tuple[str, Callable[[Path, list[int]], Path], list[int], Callable[[i
      lambda v: list(CITY).index(v) if v in CITY else IGNORE),
     ("cityscapes19", lambda r, v: files.cityscapes(r, v, "_gtFine_labelTrainIds.png"), [*range(19), 255],
      lambda v: v),
-    ("ade150", files.ade, list(range(151)), lambda v: v - 1 if v else IGNORE),
+    ("ade150", files.ade, [*range(151), 255], lambda v: v - 1 if 0 < v < 255 else IGNORE),
 ]  # fmt: skip
 
 
@@ -157,6 +157,25 @@ def test_the_whole_form_of_masks_is_taken(tmp_path: Path) -> None:
     dataset = open_dataset("stuff171", root)
     assert dataset.sample(0).mask.name == "a_1_labelTrainIds.png"
     assert dataset.classes[dataset.read_truth(0)[0, 0]] == "toothbrush"
+
+
+def test_a_mask_without_an_image_is_told_in_the_form_that_is_taken(tmp_path: Path) -> None:
+    """Masks of other forms may lie there; one of the taken form that has no image is a mistake."""
+    root = files.coco(tmp_path, [7], "_labelTrainIds.png")
+    loose = root / "annotations" / "val2017" / "c_3_instanceTrainIds.png"
+    files.write_mask(loose, files.spread([7]))
+    assert len(open_dataset("stuff171", root)) == 2
+    files.write_mask(loose.with_name("c_3_labelTrainIds.png"), files.spread([7]))
+    with pytest.raises(InputError, match=r"c_3_labelTrainIds\.png: has no image"):
+        open_dataset("stuff171", root)
+
+
+def test_context_prefers_its_own_list(tmp_path: Path) -> None:
+    root = files.context(tmp_path, [1])
+    files.write_list(root / "ImageSets" / "Main" / "val.txt", ("a_1",))
+    assert _names(open_dataset("context59", root)) == ["a_1", "b_2"]
+    files.write_list(root / "ImageSets" / "SegmentationContext" / "val.txt", ("b_2",))
+    assert _names(open_dataset("context59", root)) == ["b_2"]
 
 
 @pytest.mark.parametrize("seed", range(5))

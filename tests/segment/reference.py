@@ -132,6 +132,14 @@ def resized(scores: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return out.reshape(*scores.shape[:-2], *size)
 
 
+def assert_alike(result: Any, labels: np.ndarray, scores: np.ndarray) -> None:
+    """A result is these labels (H, W) and scores (n, H, W); worked out in another order, scores round
+    otherwise, and where two are as good the label may be either's."""
+    np.testing.assert_allclose(result.scores(), scores, atol=1e-5)
+    best = np.sort(scores, axis=0)
+    assert (best[-1] - best[-2] < 2e-5)[result.labels != labels].all()
+
+
 def decided(
     planes: np.ndarray, row_labels: Sequence[int], options: SegmentOptions
 ) -> tuple[np.ndarray, np.ndarray]:

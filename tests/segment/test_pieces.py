@@ -85,7 +85,7 @@ def test_regions_wait_for_nobody(tiny_model: Any, image: np.ndarray, monkeypatch
     dense = tiny_model.encoders.dense.encode
 
     def waits(x: Any) -> Any:
-        assert go_on.wait(30), "the encoders had to wait in vain for regions begun beside them"
+        assert go_on.wait(100), "the encoders had to wait in vain for regions begun beside them"
         return dense(x)
 
     monkeypatch.setattr(pieces, "superpixels", slow)

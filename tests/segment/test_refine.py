@@ -71,8 +71,7 @@ def test_little_memory_gives_the_same(
     monkeypatch.setattr(refine, "CHUNK", 50)
     assert isinstance(refine._room(3, 4), np.memmap)
     tight = scene.segment(words, refine="pamr", **options)
-    assert np.array_equal(tight.labels, roomy.labels)
-    np.testing.assert_allclose(tight.scores(), scores, atol=1e-6)
+    reference.assert_alike(tight, roomy.labels, scores)
     assert not np.allclose(scene.segment(words, **options).scores(), scores, atol=1e-3)
 
 
