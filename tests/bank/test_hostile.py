@@ -75,6 +75,15 @@ def zeros(table: Any, n: int) -> Any:
     return pa.table(arrays, schema=table.schema)
 
 
+def shades(table: Any, n: int) -> Any:
+    """n rows whose keys hold 256 numbers in turn, each kept as its place among them."""
+    table = zeros(table, n)
+    field = table.schema.field("key")
+    kept = (np.arange(n * len(table["key"][0])) % 256).astype(np.float16)
+    keys = pa.array(kept.reshape(n, -1).tolist(), type=field.type)
+    return table.set_column(table.schema.get_field_index("key"), field, keys)
+
+
 def text_keys(table: Any) -> Any:
     at = SCHEMA.get_field_index("key")
     return table.set_column(at, "key", pa.array(["x"] * len(table)))
@@ -128,6 +137,14 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         "refused: its .* bytes would unpack to",
     ),
     "a bomb of repeats": (shard(lambda t: zeros(t, 200_000), compression="none"), "packed as no bank's is"),
+    "a bomb in one column": (
+        shard(lambda t: zeros(t, 200_000), compression="none", use_dictionary=["prototype.list.element"]),
+        "'prototype' is packed as no bank's is",
+    ),
+    "numbers of a byte and a bit": (
+        shard(lambda t: shades(t, 4000), compression="none", use_dictionary=["key.list.element"]),
+        "'key' is packed as no bank's is",
+    ),
     "another file": (linked, "shards/00001.parquet is missing"),
 }
 
