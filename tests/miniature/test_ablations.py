@@ -168,8 +168,8 @@ def test_kept_pictures_are_the_drawn_ones(models: Any, tmp_path: Path, monkeypat
     for a, b in zip(drawn, again.pictures(5), strict=True):
         assert a.task == b.task
         np.testing.assert_array_equal(a.image, b.image)
-        np.testing.assert_array_equal(a.features, b.features)
-        np.testing.assert_array_equal(a.seen, b.seen)
+        np.testing.assert_allclose(a.features, b.features, atol=1e-4)  # encoded anew
+        np.testing.assert_allclose(a.seen, b.seen, atol=1e-4)
         way = QUICK.collect.attribution
         np.testing.assert_array_equal(a.maps[way], b.maps[way])
     with pytest.raises(TypeError):
