@@ -54,11 +54,10 @@ def start(port: int, temporary: Path) -> tuple[subprocess.Popen[str], str]:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_serves_until_it_is_stopped(tmp_path: Path, stop: signal.Signals) -> None:
     pytest.importorskip("gradio", reason="the web page needs Gradio")
-    page, said = start(port := free_port(), tmp_path)
     for _ in range(3):
+        page, said = start(port := free_port(), tmp_path)
         if said or "cannot be served" not in page.communicate()[1]:
-            break
-        page, said = start(port := free_port(), tmp_path)  # another program took that port meanwhile
+            break  # else another program took that port meanwhile
     try:
         assert said == f"freeda is at http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"
         assert list(tmp_path.glob("freeda-app-*"))

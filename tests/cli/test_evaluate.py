@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from PIL import Image
 import freeda.evaluate.job
 from commands import refused, run
 from freeda.errors import InputError
+from waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -155,10 +155,8 @@ def test_ctrl_c(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    until = time.monotonic() + 600
-    while not list(out.glob("parts/*.npz")):
-        assert process.poll() is None and time.monotonic() < until, process.stderr
-        time.sleep(0.05)
+    wait_for(lambda: list(out.glob("parts/*.npz")) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 130, errors

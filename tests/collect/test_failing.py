@@ -147,7 +147,7 @@ def test_a_tagger_that_fails_is_a_failed_caption(tmp_path: Path, monkeypatch: py
 
 
 def test_a_noun_cut_in_two_is_cut_off() -> None:
-    """ "fire" is the last word that the tokenizer keeps: the map of half a name is none of the whole."""
+    """The tokenizer keeps "fire" and no more: the map of half a name is none of the whole."""
     found = [
         Caption("1", "so " * 13 + "fire engine", "fire engine"),
         Caption("2", "a fire engine", "fire engine"),

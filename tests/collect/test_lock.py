@@ -16,6 +16,7 @@ from freeda import lock
 from freeda.collect.job import collect
 from freeda.errors import BankError
 from freeda.lock import LOCK, only_writer
+from waiting import wait_for
 
 from .fakes import OPTIONS, PRESET, captions, fake_models
 
@@ -100,10 +101,7 @@ def test_signs_of_life_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(lock, "BEAT", 0.02)
     with only_writer(tmp_path):
         os.utime(tmp_path / LOCK, (0, 0))
-        until = time.monotonic() + 100
-        while (tmp_path / LOCK).stat().st_mtime == 0:
-            assert time.monotonic() < until, "no sign of life"
-            time.sleep(0.01)
+        wait_for(lambda: (tmp_path / LOCK).stat().st_mtime > 0)
 
 
 def test_without_the_system_s_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from freeda.engines import processes
 from freeda.engines.processes import deal_devices
 from freeda.errors import InputError, ModelError, WorkerError
 from freeda.presets import ModelSource, Preset
+from waiting import alive, wait_for
 
 PROC = Path("/proc/self/task").is_dir()
 # A script as people write them: no guard, so that whoever imports or runs it again does everything again.
@@ -50,16 +50,7 @@ def children(pid: int) -> list[int]:
 
 
 def living(pids: list[int]) -> list[int]:
-    return [
-        p for p in pids if Path(f"/proc/{p}").is_dir() and b") Z" not in Path(f"/proc/{p}/stat").read_bytes()
-    ]
-
-
-def wait_for(what: Any, seconds: float = 600) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
+    return [pid for pid in pids if alive(pid)]
 
 
 def test_the_same_rows_with_workers(

@@ -18,12 +18,12 @@ import pytest
 import torch
 
 from commands import write_preset
-from engines.test_toys import alive, wait_for
 from freeda.bank import Bank
 from freeda.collect.job import collect
 from freeda.errors import ModelError
 from freeda.evaluate.job import PART, evaluate
 from freeda.presets import ModelSource, Preset
+from waiting import alive, wait_for
 
 
 @pytest.fixture(autouse=True)

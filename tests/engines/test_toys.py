@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from freeda.engines import ENGINES, Work, crew, find_engine
 from freeda.engines import cluster as cluster_module
 from freeda.engines.crew import Crew
 from freeda.errors import FreedaError, InputError, WorkerError
+from waiting import alive, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -136,20 +136,6 @@ def test_a_removed_node_s_piece_is_made_by_another(tmp_path: Path, cluster: Any,
     assert sorted(m["number"] for m in made) == list(range(6))
     assert sorted(notes) == [[i, part] for i in range(6) for part in range(3)]
     assert len({str(m["process"]) for m in made} & removed[0]) == 1  # the other one is gone
-
-
-def alive(pid: str) -> bool:
-    try:
-        return b") Z" not in Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 300) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_an_address_where_nothing_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
