@@ -240,14 +240,14 @@ def broken(tmp_path: Path, kind: str, tiny_preset: Preset) -> Preset:
     [
         (
             "not in the cache",
-            "nobody/no-such-model is not in the local cache.*hf download nobody/no-such-model",
+            "nobody/no-such-model is not in the local cache.*once with a network",
         ),
         ("no folder", "there is no folder .*broken-model"),
         ("empty folder", "broken-model"),
-        ("no tokenizer", "CLIP tokenizer.*tokenizer.json"),
+        ("no tokenizer", "CLIP: .*broken-model cannot be loaded: it lacks tokenizer.json"),
         ("wrong model", "CLIP"),
-        ("truncated", "dense encoder: .*broken-model cannot be loaded"),
-        ("no weights", "dense encoder: .*broken-model cannot be loaded"),
+        ("truncated", "dense encoder: .*model.safetensors is damaged .*: delete .*broken-model"),
+        ("no weights", "dense encoder: .*broken-model cannot be loaded: it lacks model.safetensors"),
         ("missing tensor", "lack layernorm.weight"),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +11,9 @@ from torch.nn import functional as F
 
 from .errors import InputError, ModelError, shortened
 from .precision import autocast, choose_device, choose_dtype, lower_precision
-from .presets import ModelSource, Preset
-from .weights import identity_id, load_weights
+from .presets import Preset
+from .proof import check_heeds, check_tokenizer, probe_pictures
+from .weights import config_of, identity_of, load_weights
 
 
 class _Pixels:
@@ -52,10 +52,23 @@ class ClipEncoder:
         self._patch: int = model.config.vision_config.patch_size
         # Asked for only when needed: interpolating positions to their own size is not free of rounding.
         self._interpolate = preset.clip_size != model.config.vision_config.image_size
-        known = model.config.text_config.vocab_size
-        if len(tokenizer) > known:
-            raise ModelError(f"CLIP reads {known} tokens, but its tokenizer makes {len(tokenizer)}")
         lower_precision(model.vision_model, dtype)
+        self._prove()
+
+    @torch.inference_mode()
+    def _prove(self) -> None:
+        """Raise ModelError for a tokenizer of another model, and for towers that do not heed their input."""
+        try:
+            check_tokenizer(self.tokenizer, self.model.config.text_config)
+        except ModelError as error:
+            raise ModelError(f"CLIP: {error}") from error
+        check_heeds(
+            F.normalize(self.encode_text(["a photo of a cat", "a sofa"]), dim=-1), "CLIP's text model"
+        )
+        pictures = probe_pictures(4 * self._patch, self.device)
+        with autocast(self.device, self.dtype):
+            seen = self.model.vision_model(pixel_values=pictures, interpolate_pos_encoding=True)
+        check_heeds(seen.pooler_output, "CLIP's image model")
 
     @torch.inference_mode()
     def encode_text(
@@ -145,7 +158,7 @@ class DenseEncoder:
 
     def __init__(self, model: Any, preset: Preset, device: torch.device, dtype: torch.dtype):
         self.model, self.device, self.dtype = model, device, dtype
-        self.dim: int = _dense_width(model.config)
+        self.dim: int = model.config.hidden_size
         """D, the width of a patch feature."""
         lower_precision(model, dtype)
         patch = model.config.patch_size
@@ -156,6 +169,9 @@ class DenseEncoder:
         self.grid: int = preset.dense_size // patch
         """Patches along each side of the square input."""
         self._pixels = _Pixels(preset.dense_size, "bilinear", preset.dense_mean, preset.dense_std, device)
+        with torch.inference_mode(), autocast(device, dtype):
+            seen = model(pixel_values=probe_pictures(4 * patch, device)).last_hidden_state
+        check_heeds(seen, "the dense encoder")
 
     @torch.inference_mode()
     def encode(self, x: torch.Tensor) -> torch.Tensor:
@@ -197,7 +213,7 @@ def load_encoders(
     on = choose_device(device)
     kind = choose_dtype(dtype, on)
     clip = load_clip(preset, on, kind)
-    model = load_weights(preset.dense, "dense encoder", _model_loader(AutoModel, on))
+    model = load_weights(preset.dense, "dense", "dense encoder", _model_loader(AutoModel, on))
     dense = DenseEncoder(model, preset, on, kind)
     return Encoders(clip, dense, on, kind, _identity(preset, clip.dim, dense.dim))
 
@@ -210,8 +226,8 @@ def load_clip(
 
     on = choose_device(device)
     return ClipEncoder(
-        load_weights(preset.clip, "CLIP", _model_loader(CLIPModel, on)),
-        load_weights(preset.clip, "CLIP tokenizer", _load_tokenizer),
+        load_weights(preset.clip, "clip", "CLIP", _model_loader(CLIPModel, on)),
+        load_weights(preset.clip, "clip", "CLIP tokenizer", _load_tokenizer),
         preset,
         on,
         choose_dtype(dtype, on),
@@ -225,7 +241,6 @@ def _model_loader(cls: Any, device: torch.device) -> Callable[..., Any]:
         loaded, info = cls.from_pretrained(
             place,
             dtype=torch.float32,
-            use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # told here, not in a report on the terminal
             **keywords,
@@ -243,48 +258,27 @@ def _model_loader(cls: Any, device: torch.device) -> Callable[..., Any]:
     return load
 
 
-def _load_tokenizer(place: str, **keywords: Any) -> Any:
+def _load_tokenizer(place: str, **_: Any) -> Any:
     from transformers import AutoTokenizer
 
-    # Without its files some classes come up empty instead of failing.
-    if Path(place).is_dir() and not any(
-        (Path(place) / f).is_file() for f in ("tokenizer.json", "vocab.json")
-    ):
-        raise ModelError("the folder holds no tokenizer.json")
-    return AutoTokenizer.from_pretrained(place, **keywords)
+    return AutoTokenizer.from_pretrained(place)
 
 
 def model_identity(preset: Preset) -> dict[str, Any]:
     """What a bank made with this preset remembers of its models; reads configs, no weights.
 
-    {"clip": {"id", "revision"}, "dense": {"id", "revision"}, "clip_dim": int, "dense_dim": int}; a local
-    folder is named PRESET/FOLDER, never by its path.
+    {"clip": {"id", "revision"}, "dense": {"id", "revision"}, "clip_dim": int, "dense_dim": int}, and the
+    "commit" of a model of the hub; a local folder is named PRESET/FOLDER, never by its path.
     """
-    from transformers import AutoConfig
-
-    clip = load_weights(preset.clip, "CLIP", AutoConfig.from_pretrained)
-    dense = load_weights(preset.dense, "dense encoder", AutoConfig.from_pretrained)
-    if not hasattr(clip, "projection_dim"):
-        raise ModelError(f"CLIP: {preset.clip.id} is a model of type {clip.model_type}, not a CLIP")
-    return _identity(preset, clip.projection_dim, _dense_width(dense))
-
-
-def _dense_width(config: Any) -> int:
-    """D of a dense encoder; ModelError where a configuration is not a vision transformer's."""
-    if not (hasattr(config, "hidden_size") and hasattr(config, "patch_size")):
-        raise ModelError(
-            f"dense encoder: a model of type {config.model_type} has no patch features, expected a DINOv2"
-        )
-    return int(config.hidden_size)
+    clip = config_of(preset.clip, "clip", "CLIP")
+    dense = config_of(preset.dense, "dense", "dense encoder")
+    return _identity(preset, clip.projection_dim, dense.hidden_size)
 
 
 def _identity(preset: Preset, clip_dim: int, dense_dim: int) -> dict[str, Any]:
-    def name(source: ModelSource) -> dict[str, Any]:
-        return {"id": identity_id(source, preset.name), "revision": source.revision}
-
     return {
-        "clip": name(preset.clip),
-        "dense": name(preset.dense),
+        "clip": identity_of(preset.clip, "clip", preset.name),
+        "dense": identity_of(preset.dense, "dense", preset.name),
         "clip_dim": clip_dim,
         "dense_dim": dense_dim,
     }

@@ -56,6 +56,10 @@ class FreedaError(Exception):
         super().__init__(line)
 
 
+class FreedaWarning(UserWarning):
+    """What a user should know and may ignore; the command line prints it as one line on stderr."""
+
+
 class InputError(FreedaError, ValueError):
     """A file, image, caption or class list that cannot be used."""
 

@@ -28,6 +28,27 @@ def difference(made: Mapping[str, Any], loaded: Mapping[str, Any]) -> str | None
     return None
 
 
+def other_commits(made: Mapping[str, Any], loaded: Mapping[str, Any]) -> str | None:
+    """Which models of the same name are another commit of the hub's than they were; None where none is known.
+
+    Reads as the end of a sentence that begins "made with": "CLIP a/b at commit 0123456, now 89abcde".
+    """
+    told = []
+    for part, what in (*((part, what) for part, _, what in _PARTS), ("generator", "generator")):
+        then, now = (_commit(models.get(part)) for models in (made, loaded))
+        if then and now and then != now:
+            told.append(f"{what} {_name(made[part])} at commit {then[:7]}, now {now[:7]}")
+    return ", ".join(told) or None
+
+
+def without_commits(models: Mapping[str, Any]) -> dict[str, Any]:
+    """Identities without the hub's commits: what must agree where rows are added to others."""
+    return {
+        part: {k: v for k, v in known.items() if k != "commit"} if isinstance(known, Mapping) else known
+        for part, known in models.items()
+    }
+
+
 def first_difference(a: Any, b: Any, name: str = "") -> str:
     """The first setting in which JSON values differ, as "options.k was 8, now 9"; "" where they agree."""
     if isinstance(a, dict) and isinstance(b, dict):
@@ -37,6 +58,10 @@ def first_difference(a: Any, b: Any, name: str = "") -> str:
                 return found
         return ""
     return "" if a == b else f"{name} was {shortened(a, 80)}, now {shortened(b, 80)}"
+
+
+def _commit(model: Any) -> str:
+    return str(model.get("commit") or "") if isinstance(model, Mapping) else ""
 
 
 def _name(model: Any) -> str:

@@ -22,7 +22,10 @@ class ModelSource:
 
     id: str
     revision: str | None = None
+    """A branch, tag or commit, and no other; None takes `known`, or else the default branch."""
     licence: str = "unknown"
+    known: str | None = None
+    """The commit of the default branch that a preset was written for: taken where the hub has it."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -65,7 +68,11 @@ class Preset:
             require("std" not in name or min(values) > 0, f"{name} is {values}: each must be above 0")
 
 
-_SD = ModelSource("stable-diffusion-v1-5/stable-diffusion-v1-5", licence="CreativeML OpenRAIL-M")
+_SD = ModelSource(
+    "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    licence="CreativeML OpenRAIL-M",
+    known="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+)
 _MINI = str(resources.files("freeda").joinpath("miniature", "weights"))
 
 PRESETS: dict[str, Preset] = {
@@ -73,16 +80,30 @@ PRESETS: dict[str, Preset] = {
     for p in (
         Preset(
             name="vit-l",
-            clip=ModelSource("openai/clip-vit-large-patch14", licence="MIT"),
-            dense=ModelSource("facebook/dinov2-large", licence="Apache-2.0"),
+            clip=ModelSource(
+                "openai/clip-vit-large-patch14",
+                licence="MIT",
+                known="32bd64288804d66eefd0ccbe215aa642df71cc41",
+            ),
+            dense=ModelSource(
+                "facebook/dinov2-large",
+                licence="Apache-2.0",
+                known="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+            ),
             generator=_SD,
             clip_size=224,
             dense_size=518,
         ),
         Preset(
             name="vit-b",
-            clip=ModelSource("openai/clip-vit-base-patch16", licence="MIT"),
-            dense=ModelSource("facebook/dinov2-base", licence="Apache-2.0"),
+            clip=ModelSource(
+                "openai/clip-vit-base-patch16",
+                licence="MIT",
+                known="57c216476eefef5ab752ec549e440a49ae4ae5f3",
+            ),
+            dense=ModelSource(
+                "facebook/dinov2-base", licence="Apache-2.0", known="f9e44c814b77203eaa57a6bdbbd535f21ede1415"
+            ),
             generator=_SD,
             clip_size=224,
             dense_size=518,

@@ -1,46 +1,103 @@
-"""One path by which every model of a preset is read: hub id or local folder, cached or not."""
+"""One path by which every model of a preset is read: a local folder or the hub's cache, proved first."""
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import ModelError, first_line
-from .presets import PRESETS, ModelSource, local_folder
+from . import hub
+from .errors import FreedaError, ModelError, first_line
+from .model_files import Part, damage, here, how_to_read, index_of, unfit, wanted
+from .presets import PRESETS, ModelSource, Preset, local_folder
 
 T = TypeVar("T")
 _HUB_ID = re.compile(r"([\w.-]+/)?[\w.-]{1,96}")  # roughly what the hub takes; all else is never asked for
 
 
-def load_weights(source: ModelSource, what: str, load: Callable[..., T]) -> T:
-    """Call `load(id_or_folder, **keywords)`, a `from_pretrained` of transformers or diffusers, on a source.
+def load_weights(source: ModelSource, part: Part, what: str, load: Callable[..., T]) -> T:
+    """Call `load(folder, **how)`, a `from_pretrained` of transformers or diffusers, on a model's folder.
 
-    The local cache is asked first, so that weights once fetched load without a network; the hub is asked only
-    when it answers, so that its client's half minute of retries is never sat through offline.
-    `what` names the model in messages ("CLIP"). Raises ModelError, one line, when the weights cannot be had.
+    The library never asks the hub by itself: the folder is local, or that of the hub's cache, whole and
+    looked at (`model_files`), fetched before if need be. `what` names the model in messages ("CLIP").
+    Raises ModelError, one line, when the weights cannot be had or are not such a model's.
+    """
+    folder = model_folder(source, part, what)
+    files = wanted(part, here(folder), index_of(folder))[0]
+    with quiet(), _one_line(source, what, folder):
+        _prove(part, folder, files)
+        return load(str(folder), **how_to_read(part, files))
+
+
+PARTS = {"clip": "CLIP", "dense": "dense encoder", "generator": "generator", "lora": "LoRA"}
+"""The models of a preset, and what messages call them."""
+
+
+def preset_folders(preset: Preset, parts: Iterable[Part] = tuple(PARTS)) -> dict[Part, Path]:
+    """The folder of each of a preset's models (see `model_folder`), fetched where need be."""
+    sources = {part: getattr(preset, part) for part in parts}
+    return {part: model_folder(source, part, PARTS[part]) for part, source in sources.items() if source}
+
+
+def missing_of(preset: Preset, parts: Iterable[Part] = tuple(PARTS)) -> list[hub.Missing]:
+    """What has to be fetched before those of a preset's models can be loaded; the hub is asked for sizes."""
+    found = []
+    for part in parts:
+        source: ModelSource | None = getattr(preset, part)
+        if source is None or local_folder(source.id) is not None:
+            continue
+        _refuse_no_folder(source, PARTS[part])
+        if hub.find(source, part) is None:
+            found.append(hub.ask(source, part, PARTS[part]))
+    return found
+
+
+def config_of(source: ModelSource, part: Part, what: str) -> Any:
+    """A model's configuration; from the hub no more than config.json is fetched. Raises ModelError."""
+    from transformers import AutoConfig
+
+    folder = local_folder(source.id)
+    if folder is None:
+        _refuse_no_folder(source, what)
+        folder = hub.config_folder(source, part, what)
+    with quiet(), _one_line(source, what, folder):
+        _prove(part, folder, ["config.json"])
+        return AutoConfig.from_pretrained(folder)
+
+
+def model_folder(source: ModelSource, part: Part, what: str) -> Path:
+    """The folder that holds all of a model: a local one, or the hub's cache, into which it is fetched.
+
+    The cache is asked first, so that a model once fetched needs no network. Raises ModelError, one line.
     """
     folder = local_folder(source.id)
-    with quiet():
-        if folder is not None:
-            return _attempt(source, what, load, str(folder))
-        if _looks_local(source.id) or not _HUB_ID.fullmatch(source.id):
+    if folder is not None:
+        if lacking := wanted(part, here(folder), index_of(folder))[1]:
             raise ModelError(
-                f"{what}: there is no folder {source.id}; give a local folder in the transformers "
-                "format or a hub id"
+                f"{what}: {folder} cannot be loaded: it lacks {lacking}; is it a whole save_pretrained() of "
+                "the right model?"
             )
-        keywords: dict[str, Any] = {} if source.revision is None else {"revision": source.revision}
-        try:
-            return load(source.id, local_files_only=True, **keywords)
-        except ModelError as error:
-            raise ModelError(f"{what}: {source.id}: {error}") from error
-        except (OSError, ValueError):  # not in the cache, or not whole there
-            _require_hub(source, what)
-        return _attempt(source, what, load, source.id, **keywords)
+        return folder
+    _refuse_no_folder(source, what)
+    found = hub.find(source, part)
+    if found is None:
+        missing = hub.ask(source, part, what)
+        hub.tell([missing])
+        found = hub.fetch(missing)
+    return found
+
+
+def identity_of(source: ModelSource, part: Part, preset_name: str) -> dict[str, Any]:
+    """What a bank remembers a model by: id, the revision asked for, and the commit, if it is the hub's."""
+    named: dict[str, Any] = {"id": identity_id(source, preset_name), "revision": source.revision}
+    folder = local_folder(source.id)
+    if folder is None and not _looks_local(source.id):
+        folder = hub.find(source, part) or next(hub.snapshots(source), None)
+    commit = None if folder is None else hub.commit_of(folder)
+    return named if commit is None else {**named, "commit": commit}
 
 
 def identity_id(source: ModelSource, preset_name: str) -> str:
@@ -54,46 +111,45 @@ def identity_id(source: ModelSource, preset_name: str) -> str:
     return f"{(own or [preset_name])[0]}/{Path(source.id).name}"
 
 
-def is_offline() -> bool:
-    """Whether the user forbids asking the hub (HF_HUB_OFFLINE); the hub's client looks only once."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+def _prove(part: Part, folder: Path, files: Sequence[str]) -> None:
+    if wrong := damage(folder, files) or unfit(part, folder):
+        raise ModelError(wrong)
+
+
+@contextmanager
+def _one_line(source: ModelSource, what: str, folder: Path) -> Iterator[None]:
+    """Whatever a loader raises becomes a ModelError of one line that says what to do."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{what}: {source.id}: {error}") from error
+    except FreedaError:
+        raise
+    except Exception as error:  # the loaders raise OSError, ValueError, KeyError, and errors of their own
+        todo = (
+            f"delete {folder} and run the same again"
+            if hub.commit_of(folder)
+            else "is the folder a whole save_pretrained() of the right model?"
+        )
+        raise ModelError(f"{what}: {folder} cannot be loaded: {_said(error)}; {todo}") from error
+
+
+def _refuse_no_folder(source: ModelSource, what: str) -> None:
+    if _looks_local(source.id) or not _HUB_ID.fullmatch(source.id):
+        raise ModelError(
+            f"{what}: there is no folder {source.id}; give a local folder in the transformers format or a "
+            "hub id"
+        )
 
 
 def _looks_local(name: str) -> bool:
     return name.startswith(("/", ".", "~")) or "\\" in name or name.count("/") > 1
 
 
-def _attempt(source: ModelSource, what: str, load: Callable[..., T], place: str, **keywords: Any) -> T:
-    try:
-        return load(place, **keywords)
-    except ModelError as error:
-        raise ModelError(f"{what}: {place}: {error}") from error
-    except Exception as error:  # the loaders raise OSError, ValueError, KeyError, safetensors' and JSON's own
-        raise ModelError(f"{what}: {place} cannot be loaded: {first_line(error)}; {_hint(source)}") from error
-
-
-def _require_hub(source: ModelSource, what: str) -> None:
-    """Raise ModelError at once when the hub cannot be asked or does not have the model."""
-    from huggingface_hub import HfApi
-
-    wanted = source.id if source.revision is None else f"{source.id} at revision {source.revision}"
-    if is_offline():
-        raise ModelError(
-            f"{what}: {wanted} is not in the local cache and HF_HUB_OFFLINE is set; {_hint(source)}"
-        )
-    try:
-        HfApi().model_info(source.id, revision=source.revision, timeout=10)
-    except Exception as error:  # connection, authorisation and not-found errors share no base
-        raise ModelError(
-            f"{what}: {wanted} is not in the local cache and the hub did not give it "
-            f"({first_line(error)}); {_hint(source)}"
-        ) from error
-
-
-def _hint(source: ModelSource) -> str:
-    if local_folder(source.id) is not None:
-        return "is the folder a whole save_pretrained() of the right model, with safetensors weights?"
-    return f"get it with `hf download {source.id}`, or name a local folder in a preset file (--model X.json)"
+def _said(error: Exception) -> str:
+    if type(error).__name__ == "UnpicklingError":  # its own text tells how to run what a stranger wrote
+        return "its .bin file holds something else than tensors, or is damaged"
+    return first_line(error)
 
 
 @contextmanager

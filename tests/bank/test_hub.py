@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from freeda.bank import hub
 from freeda.bank.card import bank_card, model_licences
@@ -58,7 +59,7 @@ def bank(tmp_path: Path) -> Any:
 def upload(bank: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, **how: Any) -> FakeApi:
     api = FakeApi(folder)
     monkeypatch.setattr(hub, "_api", lambda: api)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     assert hub.push(bank.path, REPO, **how) == "https://hub/commit/1"
     return api
 
@@ -147,10 +148,10 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
 def test_pushing_refuses(bank: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     api = FakeApi(tmp_path / "there")
     monkeypatch.setattr(hub, "_api", lambda: api)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(BankError, match="nothing can be shared offline"):
         hub.push(bank.path, REPO)
-    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     for name in ("bank", "a/b/c", "../b", "a/..", "a b/c", "/etc/passwd", "a/b\n"):
         with pytest.raises(InputError, match="no repository's name"):
             hub.push(bank.path, name)

@@ -19,10 +19,11 @@ from ..collect.masks import WordMask
 from ..collect.nouns import Noun
 from ..collect.shard import CollectModels, ShardResult, make_shard, told_of
 from ..errors import InputError
+from ..identity import without_commits
 from ..images import RGB
 from ..model import FreeDA
 from ..options import PACE, CollectOptions, to_dict
-from ..weights import identity_id
+from ..weights import identity_of
 from .limits import Limits
 from .sessions import Shelf
 
@@ -132,10 +133,10 @@ class Drawing:
             return False
         mine = {name: value for name, value in to_dict(self.options).items() if name not in PACE}
         theirs = {name: value for name, value in meta["options"].items() if name in mine}
-        drawer = {"id": identity_id(source, self._model.preset.name), "revision": source.revision}
+        drawer = identity_of(source, "generator", self._model.preset.name)
         return bool(
             {**mine, **theirs} == mine
-            and meta["models"].get("generator") == drawer
+            and without_commits(meta["models"]).get("generator") == without_commits({"": drawer})[""]
             and pair["seed"] == picture_seed(pair["caption_id"], meta["seed"])
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..model import FreeDA
+from ..presets import Preset
 from .engine import Engine
 from .files import OwnFolder
 from .limits import HOST, PORT, Limits
@@ -41,6 +42,12 @@ class Served:
         self.folder.remove()
 
 
+def refuse_no_bank(preset: Preset, bank: Any) -> None:
+    """Raise InputError where there is no bank: the page draws none."""
+    if bank is None:
+        raise InputError(f"preset '{preset.name}' has no bank of its own: give one (--bank DIR)")
+
+
 def serve(
     model: FreeDA,
     host: str = HOST,
@@ -58,8 +65,7 @@ def serve(
     Raises InputError where Gradio is not installed, for a model without a bank, and where the address cannot
     be had.
     """
-    if model.bank is None:
-        raise InputError(f"preset '{model.preset.name}' has no bank of its own: give one (--bank DIR)")
+    refuse_no_bank(model.preset, model.bank)
     if port is not None and not 1 <= port <= 65535:
         raise InputError(f"port is {port}: it must lie between 1 and 65535")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
+from warnings import warn
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BankError, InputError
+from ..errors import BankError, FreedaWarning, InputError
 from ..files import cache_folder
-from ..identity import difference
+from ..identity import difference, other_commits
 from . import format as files
 from .approximate import ApproximateIndex
 from .arrays import open_array
@@ -159,8 +160,13 @@ class Bank:
         return found
 
     def check_models(self, identity: dict[str, Any]) -> None:
-        """Raise BankError unless the bank was built with the models of `identity` (`model_identity`)."""
+        """Raise BankError unless the bank was built with the models of `identity` (`model_identity`).
+
+        Another commit of the same models is warned of: most change a README, some change the weights.
+        """
         told = difference(self.meta["models"], identity)
+        if told is None and (other := other_commits(self.meta["models"], identity)):
+            warn(f"{self.path}: made with {other}: its rows may not fit", FreedaWarning, stacklevel=2)
         if told is not None:
             raise BankError(
                 f"{self.path}: built with {told}: load preset '{self.meta.get('preset')}' or another bank"

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import BankError, FreedaError, InputError, first_line
 from ..files import make_folder
-from ..weights import is_offline
+from ..hub import is_offline
 from .arrays import write_arrays
 from .bank import Bank
 from .card import bank_card

@@ -14,7 +14,8 @@ from rich.text import Text
 from ..errors import InputError, counted, printable
 from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
-from .base import Device, Model, change, say
+from .base import Device, Model, Yes, change, say
+from .fetching import fetch_first
 
 if TYPE_CHECKING:
     from ..collect.references import Added
@@ -56,6 +57,7 @@ def add_images(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any other option: --set min_area=0.02.")
     ] = None,
+    yes: Yes = False,
 ) -> None:
     """Take references from pictures with masks instead of drawing them: few-shot classes.
 
@@ -76,6 +78,7 @@ def add_images(
     preset = find_preset(model)
     options = change(reference_options(preset.collect), keep_images=keep_images or None)
     options = parse_settings(settings or [], options)
+    fetch_first(preset, ("clip", "dense"), yes)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
     )

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from ..app.limits import HOST, PORT
-from ..presets import DEFAULT
-from .base import Device, Model, say
+from ..presets import DEFAULT, find_preset
+from .base import Device, Model, Yes, say
+from .fetching import fetch_first
 
 
 def web_page(
@@ -24,12 +25,18 @@ def web_page(
     ] = False,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")] = "float32",
+    yes: Yes = False,
 ) -> None:
     """The web page: type words, see them on your photograph, click to see why."""
-    from ..app.server import LOOPBACK, serve
+    from ..app.server import LOOPBACK, refuse_no_bank, serve
+    from ..bank import Bank
     from ..model import load
 
-    served = serve(load(model, bank, device, dtype), host, port, share)
+    preset = find_preset(model)
+    refuse_no_bank(preset, preset.bank if bank is None else bank)
+    opened = None if bank is None else Bank.open(bank)  # a wrong path is told before gigabytes are fetched
+    fetch_first(preset, ("clip", "dense"), yes)
+    served = serve(load(preset, opened, device, dtype), host, port, share)
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, what visitors sent is removed
         say(f"freeda is at {served.url} (Ctrl-C ends it)")

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from ..errors import BankError, InputError, printable
 from ..presets import PRESETS, Preset, find_preset
-from .base import Device, open_bank, say
+from .base import Device, Yes, open_bank, say
+from .fetching import fetch_first
 
 if TYPE_CHECKING:
     from ..bank import Bank
@@ -35,6 +36,7 @@ def search(
         bool, typer.Option("--approximate", help="Use the approximate index: quicker in a large bank.")
     ] = False,
     device: Device = "auto",
+    yes: Yes = False,
 ) -> None:
     """Print the nouns of a bank that are nearest to a word, with similarity and captions.
 
@@ -48,11 +50,12 @@ def search(
     from ..bank.look import nearest_nouns, write_sheet
     from ..encoders import load_clip
     from ..segment.vocabulary import WordEmbedder, parse_names
-    from ..weights import identity_id
+    from ..weights import identity_of
 
     (name,) = parse_names([word])
+    fetch_first(preset, ("clip",), yes)
     clip = load_clip(preset, device)
-    said = {"id": identity_id(preset.clip, preset.name), "revision": preset.clip.revision}
+    said = identity_of(preset.clip, "clip", preset.name)
     opened.check_models({**opened.meta["models"], "clip": said, "clip_dim": clip.dim})
     embedded = WordEmbedder(clip)([name], preset.segment.templates)[0]
     query = (embedded / embedded.norm()).numpy()

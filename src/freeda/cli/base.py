@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from ..errors import FreedaError, printable
+from ..errors import FreedaError, FreedaWarning, printable
 from ..options import CollectOptions, SegmentOptions
 from ..presets import PRESETS
 
@@ -24,6 +25,7 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")
 Engine = Annotated[
     str, typer.Option("--engine", help="local: processes of this machine; ray: a Ray cluster's actors.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Fetch models and draw pictures without asking.")]
 GpusPerWorker = Annotated[
     float,
     typer.Option("--gpus-per-worker", help="With --engine ray on GPUs: 0.5 lets two workers share one."),
@@ -46,7 +48,9 @@ class OneLineErrors(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                _say_warnings()
+                return super().invoke(ctx)
         except FreedaError as error:
             say_error(error)
             raise typer.Exit(2) from error
@@ -65,6 +69,19 @@ def _explain_plainly(command: Any) -> None:
     command.short_help = " ".join((command.help or "").split("\n\n")[0].split())
     for below in getattr(command, "commands", {}).values():
         _explain_plainly(below)
+
+
+def _say_warnings() -> None:
+    """Have freeda's own warnings shown as one line, without the place in the code that gave them."""
+    usual = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, FreedaWarning):
+            say(f"note: {message}", "yellow", Console(stderr=True))
+        else:
+            usual(message, category, *place, **more)
+
+    warnings.showwarning = show
 
 
 def say(text: str, style: str = "", console: Console | None = None) -> None:

@@ -13,7 +13,8 @@ from ..errors import counted
 from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
 from ..remote import is_remote
-from .base import Engine, GpusPerWorker, Model, change, say
+from .base import Engine, GpusPerWorker, Model, Yes, change, say
+from .fetching import DRAWING, fetch_first
 
 if TYPE_CHECKING:
     from ..bank import Bank
@@ -72,6 +73,7 @@ def collect(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Make shards again in which captions failed.")
     ] = False,
+    yes: Yes = False,
     engine: Engine = "local",
     gpus_per_worker: GpusPerWorker = 1.0,
 ) -> None:
@@ -94,6 +96,8 @@ def collect(
     options = parse_settings(settings or [], options)
     from ..collect.job import collect as run
 
+    if engine == "local":  # a cluster's machines fetch for themselves
+        fetch_first(preset, ("clip", "dense", *DRAWING), yes)
     try:
         bank = run(
             captions,

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from ..options import SegmentOptions, parse_settings
 from ..presets import DEFAULT, PRESETS, Preset, find_preset
-from .base import Engine, GpusPerWorker, say
-from .growing import Growing, Yes, ready_model
+from .base import Engine, GpusPerWorker, Yes, say
+from .fetching import fetch_first
+from .growing import Growing, ready_model
 
 if TYPE_CHECKING:
     from ..evaluate.dataset import DataSet
@@ -91,6 +92,8 @@ def evaluate(
     found = origin.open()
     options = parse_settings(settings or [], protocol_options(chosen, found))
     place = Path("evaluation") / f"{found.name}-{chosen.name}" if out is None else out
+    if engine == "local" and (grow or bank is not None or chosen.bank is not None):
+        fetch_first(chosen, ("clip", "dense"), yes)
     known = _grown(chosen, options, found, bank, yes, device) if grow else bank
     try:
         result = run(

@@ -12,8 +12,9 @@ from rich.console import Console
 from ..errors import InputError, counted
 from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
-from .base import Device, Model, change, say
-from .growing import Growing, Images, Prompts, Yes, coverage_table, perform, tell_poor
+from .base import Device, Model, Yes, change, say
+from .fetching import DRAWING, fetch_first
+from .growing import Growing, Images, Prompts, coverage_table, perform, tell_poor
 from .words import read_names
 
 Base = Annotated[Path | None, typer.Option("--bank", help="Bank directory; default: the preset's own.")]
@@ -52,6 +53,7 @@ def grow(
     base = None if bank is None else Bank.open(bank)
     how = Growing(preset, bank, True, yes, images, prompts)
     plan = plan_growth(words, how.layer, growth_options(preset), images, prompts)
+    fetch_first(preset, ("clip", "dense", *(DRAWING if plan.pictures else ())), yes)
     encoders = load_encoders(preset, device, dtype)
     if base is not None:
         base.check_models(encoders.identity)
@@ -76,6 +78,7 @@ def coverage(
     ] = True,
     k: Annotated[int | None, typer.Option(help="Prototypes taken per word; default: the preset's.")] = None,
     device: Device = "auto",
+    yes: Yes = False,
 ) -> None:
     """Say how well a bank knows words: what lies behind the prototype that each would get.
 
@@ -91,6 +94,7 @@ def coverage(
     from ..grow import open_layer, with_layer
     from ..model import FreeDA
 
+    fetch_first(preset, ("clip", "dense"), yes)
     read = with_layer(base, open_layer(how.layer) if layer else None)
     if read is None:
         raise InputError(f"preset '{preset.name}' has no bank of its own: give one (--bank DIR)")

@@ -34,8 +34,6 @@ Prompts = Annotated[
     Path | None,
     typer.Option("--prompts", help="Caption file: captions that contain a word are drawn for it first."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Draw without asking.")]
-
 QUICK = 50_000
 """Pairs up to which poorly covered words are looked for unasked: that takes no time worth a mention."""
 _NAMED = 8

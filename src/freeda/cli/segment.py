@@ -16,10 +16,10 @@ from ..options import VOCABULARY, SegmentOptions, export_kinds, parse_settings
 from ..presets import DEFAULT, find_preset
 from ..profile import Clock
 from ..sources import find_images
-from .base import Device, Model, change, say, say_error
+from .base import Device, Model, Yes, change, say, say_error
 from .explain import Explain, Explainer, read_points
 from .export import Exports
-from .growing import Growing, Images, Prompts, Yes, ready_model
+from .growing import Growing, Images, Prompts, ready_model
 from .show import ROWS, Bars, found, profile_table, table_of
 from .words import read_names
 

@@ -17,6 +17,7 @@ from ..errors import InputError, ModelError, first_line
 from ..options import CollectOptions
 from ..precision import choose_device, choose_dtype
 from ..presets import ModelSource
+from ..proof import check_tokenizer
 from ..weights import load_weights, quiet
 from .attention import AttentionCapture
 from .compiling import compile_parts
@@ -187,16 +188,12 @@ def load_generator(
     logging.disable_progress_bar()
 
     def load(place: str, **keywords: Any) -> Any:
-        name = diffusers.DiffusionPipeline.load_config(place, **keywords).get("_class_name")
-        if not isinstance(name, str) or name not in FAMILIES:
-            raise ModelError(f"is of class {name}, but must be one of {', '.join(FAMILIES)}")
-        pipe = getattr(diffusers, name).from_pretrained(
-            place, use_safetensors=True, **FAMILIES[name], **keywords
-        )
+        name = diffusers.DiffusionPipeline.load_config(place)["_class_name"]
+        pipe = getattr(diffusers, name).from_pretrained(place, **FAMILIES[name], **keywords)
         _check_tokenizers(pipe)
         return pipe
 
-    pipe = load_weights(source, "generator", load)
+    pipe = load_weights(source, "generator", "generator", load)
     if lora is not None:
         _merge_lora(pipe, lora)
     with quiet():
@@ -210,6 +207,7 @@ def load_generator(
 
 def _check_tokenizers(pipe: Any) -> None:
     """Columns are found by the first tokenizer's offsets; XL's second has to cut captions alike."""
+    check_tokenizer(pipe.tokenizer, pipe.text_encoder.config)
     offsets = token_offsets(pipe.tokenizer, _PROBE)
     second = getattr(pipe, "tokenizer_2", None)
     if second is not None and token_offsets(second, _PROBE) != offsets:
@@ -221,9 +219,9 @@ def _merge_lora(pipe: Any, lora: ModelSource) -> None:
         raise ModelError(f"LoRA: {lora.id} needs the package peft: pip install peft")
 
     def load(place: str, **keywords: Any) -> None:
-        pipe.load_lora_weights(place, use_safetensors=True, **keywords)
+        pipe.load_lora_weights(place, **keywords)
 
-    load_weights(lora, "LoRA", load)
+    load_weights(lora, "lora", "LoRA", load)
     with quiet():
         pipe.fuse_lora()
         pipe.unload_lora_weights()  # what was merged stays

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ..lock import only_writer
 from ..options import CollectOptions
 from ..presets import DEFAULT, Preset, find_preset
 from ..remote import Place, opened
-from ..weights import identity_id
+from ..weights import identity_id, identity_of, preset_folders
 from .captions import Caption, Captions, to_captions
 from .log import LOG, append_line, cut_broken_line
 from .plan import Chunks, State, look, refuse_names, reopen, settings_of, sweep
@@ -120,11 +121,14 @@ def collect(
                     make_folder(place.folder / SHARDS)
                     sweep(place.folder)
                     cut_broken_line(place.folder)
+                    if models is None and state.missing and engine == "local":
+                        preset_folders(preset)  # fetched once, not by every worker
+                        job = replace(job, settings={**settings, "models": models_of(preset)})
                     # From here on the bank is half-written until bank.json is there again.
                     place.reopen(MANIFEST, *FILES.values())
                     reopen(place.folder)
                     _make(job, place, preset, kind, crew, chunks, state, progress, models, on_picture)
-                    finish_bank(place.folder, len(chunks), settings)
+                    finish_bank(place.folder, len(chunks), job.settings)
                     place.store(*FILES.values(), MANIFEST)
         return Bank.open(place.folder)
 
@@ -188,7 +192,7 @@ def _captions(
 def models_of(preset: Preset, models: CollectModels | None = None) -> dict[str, Any]:
     """Which models make the rows, without loading them."""
     identity = dict(models.encoders.identity if models is not None else {}) or model_identity(preset)
-    generator = {"id": identity_id(preset.generator, preset.name), "revision": preset.generator.revision}
+    generator = identity_of(preset.generator, "generator", preset.name)
     if preset.lora is not None:
         generator["lora"] = f"{identity_id(preset.lora, preset.name)}@{preset.lora.revision or 'main'}"
     return {**identity, "generator": generator}

@@ -15,7 +15,7 @@ from ..bank.arrays import FILES, remove_arrays
 from ..bank.format import MANIFEST, SHARDS, read_info, shard_name
 from ..bank.verify import find_damage
 from ..errors import BankError
-from ..identity import first_difference
+from ..identity import first_difference, without_commits
 from ..options import CollectOptions, to_dict
 from ..options.collect import PACE
 from .captions import Caption
@@ -116,7 +116,7 @@ def _check_extent(out: Path, n_shards: int) -> None:
 def _is_made(out: Path, name: str, chunk: Sequence[Caption], settings: dict[str, Any]) -> bool:
     """Whether a whole shard is the one wanted. Raises BankError if it was made otherwise."""
     info = read_info(out / name)
-    other = first_difference(_with_defaults(info.settings), settings)
+    other = first_difference(_compared(_with_defaults(info.settings)), _compared(settings))
     if other:
         raise BankError(
             f"{out}: was begun with other settings ({other}): use the same again, or another directory"
@@ -128,6 +128,12 @@ def _is_made(out: Path, name: str, chunk: Sequence[Caption], settings: dict[str,
     if info.captions > len(chunk):
         raise BankError(_more(out, name))
     raise BankError(f"{out}: {name} was made from other captions: use another directory")
+
+
+def _compared(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as far as they must agree: a later commit of the same model is recorded, and no obstacle."""
+    models = settings.get("models")
+    return {**settings, "models": without_commits(models)} if isinstance(models, dict) else settings
 
 
 def _more(out: Path, shard: str) -> str:

@@ -1,0 +1,210 @@
+"""Which files of a repository or folder a model is read from, and whether they are what they claim to be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+Part = str
+"""What a model is to a preset: "clip", "dense", "generator" or "lora"."""
+
+PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+"""What a generator's model_index.json may name."""
+
+_TOKENIZER = (
+    *("tokenizer.json", "vocab.json", "merges.txt"),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+)
+# Folder of a pipeline -> the stem of its weights; "" where it has none.
+_COMPONENTS = {
+    "scheduler": "",
+    "tokenizer": "",
+    "tokenizer_2": "",
+    "text_encoder": "model",
+    "text_encoder_2": "model",
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+}
+_LORA = "pytorch_lora_weights.safetensors"
+_SMALL = 16_000_000
+"""Bytes up to which a cached file is compared with the digest that the hub gave it."""
+
+
+def wanted(part: Part, names: Collection[str], index: Iterable[str] = ()) -> tuple[list[str], str]:
+    """The files to read of those that there are, and what is missing ("" where nothing is).
+
+    Weights in safetensors are preferred to the same in torch's own format (.bin), full precision to fp16.
+    `index` are the folders that a pipeline's model_index.json names, where that can be read already.
+    """
+    if part == "lora":
+        return _lora(names)
+    if part != "generator":
+        return _one("", "model", names, tokenizer=part == "clip")
+    if "model_index.json" not in names:
+        return [], "model_index.json"
+    found, lacking = ["model_index.json"], ""
+    folders = {name.split("/")[0] for name in names} | set(index)
+    for folder in [f for f in _COMPONENTS if f in folders or f in ("scheduler", "tokenizer", "text_encoder")]:
+        if folder == "scheduler":
+            files = ["scheduler/scheduler_config.json"]
+            lacks = "" if files[0] in names else files[0]
+        else:
+            files, lacks = _one(f"{folder}/", _COMPONENTS[folder], names, folder.startswith("tokenizer"))
+        found, lacking = found + [f for f in files if f in names], lacking or lacks
+    for folder in ("unet", "vae"):
+        lacking = lacking or ("" if folder in folders else f"{folder}/config.json")
+    return found, lacking
+
+
+def here(folder: Path) -> list[str]:
+    """The files below a folder, links that lead nowhere left out."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def index_of(folder: Path) -> list[str]:
+    """The folders that a pipeline's model_index.json names; none where there is none to read."""
+    try:
+        index = json.loads((folder / "model_index.json").read_text("utf-8"))
+        return [name for name, kind in index.items() if isinstance(kind, list) and kind[:1] != [None]]
+    except (OSError, ValueError, AttributeError):
+        return []
+
+
+def how_to_read(part: Part, files: Iterable[str]) -> dict[str, Any]:
+    """What a `from_pretrained` must be told to read these files and no others; nothing is ever unpickled.
+
+    Torch's own format is read by transformers and diffusers with `weights_only=True`, which takes tensors
+    and nothing else.
+    """
+    weights = [f for f in files if f.endswith((".safetensors", ".bin"))]
+    if part == "lora":
+        return {"use_safetensors": True, "weight_name": weights[0]}
+    binary = [f for f in weights if f.endswith(".bin")]
+    # A pipeline with both kinds of file: diffusers then takes safetensors wherever they are.
+    how: dict[str, Any] = {
+        "use_safetensors": True if not binary else False if len(binary) == len(weights) else None
+    }
+    if any(re.search(r"\.fp16[.-]", f) for f in weights):
+        how["variant"] = "fp16"
+    return how
+
+
+def damage(folder: Path, files: Iterable[str]) -> str | None:
+    """The first of these files that is not whole, as a line that says what to do; None where all are."""
+    for name in files:
+        path = folder / name
+        why = _damage(path)
+        if why:
+            return f"{name} is damaged ({why}): delete {path.resolve()} and run the same again"
+    return None
+
+
+def unfit(part: Part, folder: Path) -> str | None:
+    """Why what a configuration describes is not such a model, told before its weights are fetched or read."""
+    if part == "generator":
+        name = _read(folder / "model_index.json").get("_class_name")
+        return None if name in PIPELINES else f"is of class {name}, but must be one of {', '.join(PIPELINES)}"
+    if part == "lora":
+        return None
+    config = _read(folder / "config.json")
+    kind = config.get("model_type")
+    if part == "clip" and kind != "clip":
+        return f"is a model of type {kind}, not a CLIP"
+    if part == "dense" and not {"hidden_size", "patch_size"} <= set(config):
+        # Written out or not, both are there once the configuration's class has filled in its defaults.
+        from transformers import AutoConfig
+
+        found = AutoConfig.from_pretrained(folder)
+        if not (hasattr(found, "hidden_size") and hasattr(found, "patch_size")):
+            return f"is a model of type {kind}, which has no patch features, expected a DINOv2"
+    return None
+
+
+def _one(at: str, stem: str, names: Collection[str], tokenizer: bool) -> tuple[list[str], str]:
+    found = [at + name for name in _TOKENIZER if tokenizer and at + name in names]
+    vocabulary = {at + "vocab.json", at + "merges.txt"} <= set(names)
+    if tokenizer and not vocabulary and at + "tokenizer.json" not in names:
+        lacking = at + ("merges.txt" if at + "vocab.json" in names else "tokenizer.json")
+        return found, lacking
+    if not stem:
+        return found, ""
+    if at + "config.json" not in names:
+        return found, at + "config.json"
+    weights, lacking = _weights(at, stem, names)
+    return [*found, at + "config.json", *weights], lacking
+
+
+def _weights(at: str, stem: str, names: Collection[str]) -> tuple[list[str], str]:
+    other = "pytorch_model" if stem == "model" else stem
+    kinds = [
+        *((stem, variant, ".safetensors") for variant in ("", ".fp16")),
+        *((other, variant, ".bin") for variant in ("", ".fp16")),
+    ]
+    lacking = ""
+    for name, variant, suffix in kinds:
+        whole = f"{at}{name}{variant}{suffix}"
+        if whole in names:
+            return [whole], ""
+        index = f"{at}{name}{suffix}.index{variant}.json"
+        pieces = rf"{re.escape(at + name)}(\.fp16)?-(\d+)-of-(\d+){re.escape(suffix)}"
+        shards = {f: m for f in names if (m := re.fullmatch(pieces, f)) and (m[1] or "") == variant}
+        if index in names and shards:
+            count = max(int(m[3]) for m in shards.values())
+            if len(shards) == count:
+                return [index, *sorted(shards)], ""
+            lacking = lacking or f"{count - len(shards)} of the {count} files {at}{name}-*{suffix}"
+    return [], lacking or f"{at}{stem}.safetensors"
+
+
+def _lora(names: Collection[str]) -> tuple[list[str], str]:
+    if _LORA in names:
+        return [_LORA], ""
+    found = sorted(n for n in names if n.endswith(".safetensors") and "/" not in n)
+    if len(found) == 1:
+        return found, ""
+    if not found:
+        return [], _LORA
+    return [], f"{_LORA}: of {' and '.join(found[:2])}, which is it? keep one in a folder of its own"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text("utf-8"))
+    return found if isinstance(found, dict) else {}
+
+
+def _damage(path: Path) -> str | None:
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            return "it is empty"
+        if size <= _SMALL and (why := _other_content(path)):
+            return why
+        if path.suffix == ".json" and not isinstance(json.loads(path.read_text("utf-8")), dict):
+            return "not a JSON object"
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, "pt") as opened:
+                opened.keys()
+    except Exception as error:  # safetensors has an error of its own, and the system many
+        return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return None
+
+
+def _other_content(path: Path) -> str | None:
+    """A file of the hub's cache is called by its digest: git's SHA-1 or, as a large file, SHA-256."""
+    real = path.resolve()
+    if real.parent.name != "blobs":
+        return None
+    data, name = real.read_bytes(), real.name
+    digest = {
+        40: lambda: hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False),
+        64: lambda: hashlib.sha256(data),
+    }.get(len(name))
+    if digest is None or digest().hexdigest() == name:
+        return None
+    return "its content is not what the hub sent"
