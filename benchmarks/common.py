@@ -45,8 +45,9 @@ def class_names(n: int) -> list[str]:
 class WordTokenizer:
     """About as many tokens as CLIP's own gives: one a word and a sign, two for a word over eight letters."""
 
-    model_max_length, pad_token_id = 77, 49407
-    all_special_tokens = ("<|startoftext|>", "<|endoftext|>")
+    model_max_length = 77
+    bos_token_id, eos_token_id, pad_token_id = 49406, 49407, 49407
+    all_special_tokens, all_special_ids = ("<|startoftext|>", "<|endoftext|>"), (49406, 49407)
 
     def __len__(self) -> int:
         return 49408

@@ -237,7 +237,7 @@ def _pipeline(at: Path, text: dict[str, Any], tokenizer: Any) -> None:
         norm_num_groups=4,
     )
     scheduler = PNDMScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, skip_prk_steps=True
     )
     StableDiffusionPipeline(
         vae=vae,

@@ -208,13 +208,9 @@ def load_encoders(
     `dtype` is "float32", "bfloat16", "float16" or "auto" (see `fast_dtype`); anything but float32 concerns
     the matrix products of the image models (see `lower_precision`).
     """
-    from transformers import AutoModel
-
     on = choose_device(device)
     kind = choose_dtype(dtype, on)
-    clip = load_clip(preset, on, kind)
-    model = load_weights(preset.dense, "dense", "dense encoder", _model_loader(AutoModel, on))
-    dense = DenseEncoder(model, preset, on, kind)
+    clip, dense = load_clip(preset, on, kind), load_dense(preset, on, kind)
     return Encoders(clip, dense, on, kind, _identity(preset, clip.dim, dense.dim))
 
 
@@ -232,6 +228,17 @@ def load_clip(
         on,
         choose_dtype(dtype, on),
     )
+
+
+def load_dense(
+    preset: Preset, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
+) -> DenseEncoder:
+    """Load the dense encoder alone, as `load_encoders` does."""
+    from transformers import AutoModel
+
+    on = choose_device(device)
+    model = load_weights(preset.dense, "dense", "dense encoder", _model_loader(AutoModel, on))
+    return DenseEncoder(model, preset, on, choose_dtype(dtype, on))
 
 
 def _model_loader(cls: Any, device: torch.device) -> Callable[..., Any]:

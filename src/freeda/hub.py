@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,15 +190,20 @@ def _revisions(source: ModelSource) -> list[str]:
 
 def _download(missing: Missing, files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+    quiet = not sys.stderr.isatty() and not are_progress_bars_disabled()
+    if quiet:
+        disable_progress_bars()
     try:
         return Path(
-            snapshot_download(
-                missing.source.id, revision=missing.revision, allow_patterns=list(files), max_workers=4
-            )
+            snapshot_download(missing.source.id, revision=missing.revision, allow_patterns=list(files))
         )
     except Exception as error:
         raise _refused(error, missing.source, missing.what) from error
+    finally:
+        if quiet:
+            enable_progress_bars()
 
 
 def _unfit(missing: Missing, folder: Path) -> str | None:

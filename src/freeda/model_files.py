@@ -130,8 +130,9 @@ def _one(at: str, stem: str, names: Collection[str], tokenizer: bool) -> tuple[l
     if tokenizer and not vocabulary and at + "tokenizer.json" not in names:
         lacking = at + ("merges.txt" if at + "vocab.json" in names else "tokenizer.json")
         return found, lacking
-    if not stem:
-        return found, ""
+    if not stem:  # a pipeline's: only there is it told how long a text may be
+        config = at + "tokenizer_config.json"
+        return found, "" if config in found else config
     if at + "config.json" not in names:
         return found, at + "config.json"
     weights, lacking = _weights(at, stem, names)

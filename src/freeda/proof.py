@@ -26,7 +26,7 @@ def check_tokenizer(tokenizer: Any, config: Any) -> None:
             "are missing, or are another model's"
         )
     known = set(range(reads))
-    cat, sofa = (tokenizer(word)["input_ids"] for word in _WORDS)
+    cat, sofa = tokenizer(list(_WORDS))["input_ids"]
     end = tokenizer.eos_token_id
     ids = {*cat, *sofa, end, tokenizer.bos_token_id, tokenizer.pad_token_id} - {None}
     if not ids <= known:

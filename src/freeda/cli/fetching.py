@@ -32,7 +32,7 @@ def fetch_first(preset: Preset, parts: Iterable[str], yes: bool = False) -> None
     if not several:
         return
     hub.check_room(several)
-    if yes or not sys.stdin.isatty():
+    if yes or not on_terminal():
         hub.tell(several)
     else:
         table = Table("to fetch", "", "", "licence", box=None, pad_edge=False)
@@ -49,6 +49,11 @@ def fetch_first(preset: Preset, parts: Iterable[str], yes: bool = False) -> None
             raise InputError("nothing was fetched")
     for missing in several:
         hub.fetch(missing)
+
+
+def on_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()
 
 
 def _is_here(preset: Preset, part: str) -> bool:
