@@ -38,6 +38,13 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "memory" in str(error).lower()
 
 
+def extra(name: str) -> str:
+    """How to install one of freeda's extras, for messages; docs/install.md says more. No index has freeda, so
+    that its name alone would not be found.
+    """
+    return f"pip install '.[{name}]' in freeda's checkout, or 'freeda[{name}] @ git+URL' of its repository"
+
+
 def shortened(value: object, most: int = 60) -> str:
     """`repr` of a value somebody gave, cut to about so many characters."""
     if isinstance(value, str):

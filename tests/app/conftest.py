@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-gradio = pytest.importorskip("gradio", reason="the web page needs Gradio: pip install 'freeda[app]'")
+gradio = pytest.importorskip("gradio", reason="the web page needs Gradio (the extra app)")
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),

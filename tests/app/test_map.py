@@ -32,9 +32,7 @@ def geojson(engine: Engine, path: Path, out: Path) -> Any:
 
 
 def test_it_keeps_its_georeference(engine: Engine, tmp_path: Path) -> None:
-    rasterio = pytest.importorskip(
-        "rasterio", reason="georeferences need rasterio: pip install 'freeda[geo]'"
-    )
+    rasterio = pytest.importorskip("rasterio", reason="georeferences need rasterio (the extra geo)")
     from rasterio.features import rasterize
     from rasterio.transform import Affine
 
@@ -67,9 +65,7 @@ def test_only_tiffs_reach_the_reader_of_maps(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GDAL also reads texts that name other files: what a visitor sends must not be taken for one."""
-    rasterio = pytest.importorskip(
-        "rasterio", reason="georeferences need rasterio: pip install 'freeda[geo]'"
-    )
+    rasterio = pytest.importorskip("rasterio", reason="georeferences need rasterio (the extra geo)")
     Image.fromarray(samples()[0].image).save(tmp_path / "x.jpg", comment=b'<VRTDataset rasterXSize="1">')
     monkeypatch.setattr(rasterio, "open", lambda *_: pytest.fail("a JPEG was given to rasterio"))
     assert geojson(engine, tmp_path / "x.jpg", tmp_path / "out")[0]["units"] == "pixels"

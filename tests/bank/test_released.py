@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from forks import run_script
+from freeda.bank import released
 from freeda.bank.graph import index_vectors
 from freeda.bank.npy import NpyReader
 from freeda.bank.released import export_release, import_release
@@ -98,6 +102,165 @@ def test_a_release_becomes_a_bank(tmp_path: Path, kind: str, dtype: Any, flat: b
     theirs, their_rows = exact.search(queries, 8)
     assert np.abs(scores - theirs).max() < 1e-3
     assert np.mean([len(set(a) & set(b)) for a, b in zip(rows, their_rows, strict=True)]) > 7.5
+
+
+def published(path: Path, n: int = 40) -> Path:
+    """A release with the names that the authors' programs look for; its root."""
+    release_folder(path / "made", n)
+    (path / "root" / "src" / "data" / "faiss_index").mkdir(parents=True)
+    (path / "made" / "npy").rename(path / "root" / "src" / "data" / "prototype_embeddings")
+    (path / "made" / "keys.faiss").rename(path / "root" / "src" / "data" / "faiss_index" / "knn.index")
+    return path / "root"
+
+
+@pytest.mark.parametrize("given", ["", "src", "src/data"])
+def test_the_published_names_are_found(tmp_path: Path, given: str) -> None:
+    root = published(tmp_path)
+    expected = import_release(
+        root / "src" / "data" / "prototype_embeddings",
+        tmp_path / "expected",
+        MODELS,
+        index=root / "src" / "data" / "faiss_index" / "knn.index",
+    )
+    import_release(root / given, tmp_path / "bank", MODELS)
+    assert tree(tmp_path / "bank") == tree(expected.bank.path)
+    elsewhere = (root / "src" / "data" / "faiss_index").rename(tmp_path / "elsewhere") / "knn.index"
+    with pytest.raises(InputError, match=r"faiss_index/knn\.index: this index cannot be read"):
+        import_release(root / given, tmp_path / "more", MODELS)
+    assert len(import_release(root / given, tmp_path / "more", MODELS, index=elsewhere).bank) == 40
+
+
+class Stopped(NpyReader):
+    """Counts what is read, and is stopped at a given file, as by Ctrl-C."""
+
+    files: list[str]
+    stop: int | None
+
+    def read(self, path: Path) -> np.ndarray:
+        if len(self.files) == self.stop:
+            raise KeyboardInterrupt
+        self.files.append(path.name)
+        return super().read(path)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> type[Stopped]:
+    """Shards of 8 files, and a reader that counts."""
+    Stopped.files, Stopped.stop = [], None
+    monkeypatch.setattr(released, "_SHARD", 8)
+    monkeypatch.setattr(released, "NpyReader", Stopped)
+    return Stopped
+
+
+@pytest.mark.parametrize("stop", [1, 9, 12, 17, 38])
+def test_stopped_it_goes_on_and_gives_the_same_bank(tmp_path: Path, reads: type[Stopped], stop: int) -> None:
+    root = published(tmp_path, 38)
+    file = sorted((root / "src" / "data" / "prototype_embeddings").iterdir())[20]
+    np.save(file, np.load(file, allow_pickle=False) * np.nan)
+    whole = import_release(root, tmp_path / "whole", MODELS)
+    assert len(reads.files) == 1 + 38 and whole.dropped == {"not finite": 1}
+    reads.files, reads.stop = [], stop
+    with pytest.raises(KeyboardInterrupt):
+        import_release(root, tmp_path / "bank", MODELS)
+    done = (stop - 1) // 8 * 8
+    hidden = [path for path in tmp_path.iterdir() if path.name.startswith(".bank.")]
+    assert not (tmp_path / "bank").exists() and len(hidden) == (1 if done else 0)
+    if done:  # what a kill leaves of files in the making
+        for name in (".0a1b.tmp", "shards/.0a1b.tmp", "keys.npy", "bank.json"):
+            (hidden[0] / name).write_bytes(b"half")
+    reads.files, reads.stop, told = [], None, list[tuple[int, int]]()
+    again = import_release(root, tmp_path / "bank", MODELS, on_done=lambda *n: told.append(n))
+    assert len(reads.files) == 1 + 38 - done and told[0] == (done, 38) and told[-1] == (38, 38)
+    assert tree(tmp_path / "bank") == tree(tmp_path / "whole") and again.dropped == whole.dropped
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bank", "made", "root", "whole"]
+
+
+def test_a_bad_file_costs_its_shard_only(tmp_path: Path, reads: type[Stopped]) -> None:
+    root = published(tmp_path)
+    bad = sorted((root / "src" / "data" / "prototype_embeddings").iterdir())[30]
+    good = bad.read_bytes()
+    bad.write_bytes(good[:-1])
+    with pytest.raises(InputError, match=f"{bad.name}: damaged"):
+        import_release(root, tmp_path / "bank", MODELS)
+    bad.write_bytes(good)
+    reads.files = []
+    assert len(import_release(root, tmp_path / "bank", MODELS).bank) == 40 and len(reads.files) == 1 + 16
+
+
+@pytest.mark.parametrize("change", ["a name", "the index", "the models", "the pattern", "a damaged shard"])
+def test_what_is_not_the_same_work_is_done_again(tmp_path: Path, reads: type[Stopped], change: str) -> None:
+    root, models, pattern = published(tmp_path), MODELS, None
+    reads.stop = 30
+    with pytest.raises(KeyboardInterrupt):
+        import_release(root, tmp_path / "bank", models)
+    (left,) = tmp_path.glob(".bank.*.partial")
+    data = root / "src" / "data"
+    if change == "a name":
+        file = sorted((data / "prototype_embeddings").iterdir())[0]
+        file.rename(file.with_name("0.npy"))
+    elif change == "the index":
+        keys = unit(40, 12, seed=9)
+        index = index_of("hnsw", 12)
+        index.add(keys)
+        faiss.write_index(index, str(data / "faiss_index" / "knn.index"))
+    elif change == "the models":
+        models = {**MODELS, "clip": {"id": "another", "revision": None}}
+    elif change == "the pattern":
+        pattern = r"\d+_\d_(?P<noun>\w+)"
+    else:
+        shard = left / "shards" / "00001.parquet"
+        shard.write_bytes(shard.read_bytes()[:-5])
+    reads.files, reads.stop = [], None
+    bank = import_release(root, tmp_path / "bank", models, noun_pattern=pattern).bank
+    assert len(reads.files) == 1 + (40 if change != "a damaged shard" else 8 + 16) and not left.exists()
+    if change == "the index":
+        assert np.array_equal(bank.keys, keys.astype(np.float16))
+
+
+def test_two_at_once_and_a_link_in_the_way(tmp_path: Path, reads: type[Stopped]) -> None:
+    root, says = published(tmp_path), list[str]()
+
+    def meanwhile(done: int, n: int) -> None:
+        if done == 8:
+            with pytest.raises(BankError, match="another run is making it") as error:
+                import_release(root, tmp_path / "bank", MODELS)
+            says.append(str(error.value))
+
+    assert len(import_release(root, tmp_path / "bank", MODELS, on_done=meanwhile).bank) == 40 and says
+    reads.files, reads.stop = [], 30
+    with pytest.raises(KeyboardInterrupt):
+        import_release(root, tmp_path / "other.v2", MODELS)
+    reads.files = []
+    with pytest.raises(KeyboardInterrupt):
+        import_release(root, tmp_path / "other", MODELS)
+    assert list(tmp_path.glob(".other.v2.*.partial"))  # the work of another name
+    (left,) = set(tmp_path.glob(".other.*.partial")) - set(tmp_path.glob(".other.v2.*"))
+    left.rename(tmp_path / "precious")
+    (tmp_path / "precious" / "mine.txt").write_text("mine")
+    left.symlink_to(tmp_path / "precious")
+    reads.stop = None
+    with pytest.raises(BankError, match="is a link"):
+        import_release(root, tmp_path / "other", MODELS)
+    assert (tmp_path / "precious" / "mine.txt").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    published(tmp_path, 90)
+    told = run_script(Path(__file__).with_name("killing_import.py"), tmp_path, seed=0, kills=8)
+    expected = tree(tmp_path / "whole")
+    for i in range(told["rounds"]):
+        assert tree(tmp_path / str(i)) == expected
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names there are UTF-8")
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    release_folder(tmp_path, 3, "flat")
+    first = sorted((tmp_path / "npy").iterdir())[0]
+    first.rename(first.with_name(os.fsdecode(b"0\xff.npy")))
+    bank = import_release(tmp_path / "npy", tmp_path / "bank", MODELS, index=tmp_path / "keys.faiss").bank
+    assert bank.nouns[-1] == "0\\udcff"
 
 
 def test_rows_that_cannot_be_used_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -249,6 +412,7 @@ def test_what_must_be_said(tmp_path: Path) -> None:
     index = tmp_path / "keys.faiss"
     for more, says in (
         ({"models": MODELS}, "name the FAISS index"),
+        ({"folder": "x" * 300}, "File name too long"),
         ({"index": index}, "which models made it"),
         ({"models": MODELS, "index": index, "noun_pattern": "("}, "no regular expression"),
         ({"models": MODELS, "index": index, "noun_pattern": "(.*)"}, "no group named noun"),
@@ -256,7 +420,7 @@ def test_what_must_be_said(tmp_path: Path) -> None:
         ({"models": MODELS, "index": index, "rows": index}, "not a table of a bank's rows"),
     ):
         with pytest.raises(InputError, match=says):
-            import_release(tmp_path / "npy", tmp_path / "bank", **more)  # type: ignore[arg-type]
+            import_release(**{"folder": tmp_path / "npy", "out": tmp_path / "bank", **more})  # type: ignore[arg-type]
     bank = make_bank(tmp_path / "other", [[make_pair(i) for i in range(4)]])
     rows = export_release(bank.path, tmp_path / "release") / "rows.parquet"
     with pytest.raises(InputError, match="4 rows, but there are 5"):

@@ -29,7 +29,7 @@ def test_refusals(model: Path, tmp_path: Path) -> None:
 def test_without_gradio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "freeda.app.page", raising=False)
     monkeypatch.setitem(sys.modules, "gradio", None)
-    refused(run("app"), "pip install 'freeda[app]'")
+    refused(run("app"), "pip install '.[app]' in freeda's checkout")
 
 
 def free_port() -> int:

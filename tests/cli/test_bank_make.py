@@ -140,6 +140,37 @@ def test_export_and_import(tmp_path: Path, small: Path) -> None:
     )
 
 
+def test_import_of_the_published_names_goes_on(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faiss")
+    from freeda.bank import released
+
+    assert run("bank", "export", small, "--out", tmp_path / "made").exit_code == 0
+    data, out = tmp_path / "release" / "data", tmp_path / "bank"
+    (data / "faiss_index").mkdir(parents=True)
+    (tmp_path / "made" / "prototypes").rename(data / "prototype_embeddings")
+    (tmp_path / "made" / "keys.index").rename(data / "faiss_index" / "knn.index")
+    refused(run("bank", "import", tmp_path / "release", "--out", out), "which models made it")
+
+    def stop(self: released.NpyReader, path: Path) -> None:
+        if path.name == "0000007.npy":
+            raise KeyboardInterrupt
+        return read(self, path)
+
+    read = released.NpyReader.read
+    monkeypatch.setattr(released, "_SHARD", 4)
+    monkeypatch.setattr(released.NpyReader, "read", stop)
+    done = run("bank", "import", data, "--out", out, "--model", "vit-b")
+    assert done.exit_code == 130 and "the same command goes on" in done.stderr and not out.exists()
+    monkeypatch.setattr(released.NpyReader, "read", read)
+    first = sorted((data / "prototype_embeddings").iterdir())[1]
+    first.write_bytes(b"read before, and never again")
+    done = run("bank", "import", data, "--out", out, "--model", "vit-b")
+    assert done.exit_code == 0 and "bank of 12 pairs" in done.stdout, done.output
+    assert np.array_equal(Bank.open(out).prototypes, Bank.open(small).prototypes)
+
+
 def test_the_card_can_be_seen_before(small: Path) -> None:
     done = run("bank", "push", small, "me/bank", "--card")
     assert done.exit_code == 0 and "license:" in done.stdout and "| pairs | 12 |" in done.stdout

@@ -205,7 +205,7 @@ def test_what_cannot_be_run_here_is_told(tmp_path: Path, monkeypatch: Any) -> No
     monkeypatch.setitem(sys.modules, "cv2", None)
     axis = replace(SMALL, variants=(Variant("24"), Variant("seeds", ("superpixels.algorithm=seeds",))))
     (found,) = measure([axis], [1], 3, 2, tmp_path, QUICK)
-    assert "freeda[seeds]" in found.rows[1].error and "| seeds | superpixel algorithm" in table(found)
+    assert "'.[seeds]'" in found.rows[1].error and "| seeds | superpixel algorithm" in table(found)
     assert chart(found).shape[1] == WIDTH
     assert not list(tmp_path.rglob("small.json"))  # measured once the package is there
 

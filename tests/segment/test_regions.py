@@ -92,7 +92,7 @@ def test_seeds_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(InputError, match=r"pip install 'freeda\[seeds\]'"):
+    with pytest.raises(InputError, match=r"pip install '\.\[seeds\]'"):
         superpixels(noise((20, 20)), Superpixels("seeds"))
 
 
@@ -113,7 +113,7 @@ def test_seeds_grids_always_fit() -> None:
 
 @pytest.mark.parametrize("size", [*SIZES, (448, 20), (19, 301), (6, 6), (5, 90), (33, 40), (100, 130)])
 def test_seeds(size: tuple[int, int]) -> None:
-    pytest.importorskip("cv2.ximgproc", reason="freeda[seeds] is not installed")
+    pytest.importorskip("cv2.ximgproc", reason="the extra seeds is not installed")
     for options in (Superpixels("seeds"), Superpixels("seeds", num_superpixels=12, num_levels=9, prior=0)):
         regions = superpixels(noise(size), options)
         assert regions.shape == size and np.array_equal(np.unique(regions), np.arange(regions.max() + 1))

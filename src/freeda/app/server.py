@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, extra
 from ..model import FreeDA
 from ..presets import Preset
 from .engine import Engine
@@ -78,9 +78,7 @@ def serve(
         from .page import asset, build, theme
     except ImportError as error:
         folder.remove()
-        raise InputError(
-            f"the web page needs Gradio 6: pip install 'freeda[app]' ({error.name} is missing)"
-        ) from error
+        raise InputError(f"the web page needs Gradio 6: {extra('app')} ({error.name} is missing)") from error
     engine = Engine(model, limits)
     blocks = build(engine, folder)
     local = host in LOOPBACK and not share

@@ -12,22 +12,34 @@ from pathlib import Path
 from ..errors import BankError
 from ..files import make_folder
 from ..lock import try_lock
+from .format import SHARDS
 
 
 @contextmanager
-def fresh_bank(out: Path) -> Iterator[Path]:
+def fresh_bank(out: Path, work: str | None = None) -> Iterator[Path]:
     """A hidden directory beside `out` that becomes `out` when the block ends without an error.
 
     On an error it is removed. What a killed process left for the same `out` is removed by the next one; a
-    living one's is not, since each holds a lock on its own. Raises BankError where `out` is there already
-    and not an empty directory, InputError where the folder above cannot be written to.
+    living one's is not, since each holds a lock on its own. With `work`, a digest of all that the bank is
+    made of, shards stay however the block ends, and the next run for the same `out` and `work` finds them in
+    its directory, and nothing else.
+
+    Raises BankError where `out` is there already and not an empty directory, or another run has the same
+    `work` in hand; InputError where the folder above cannot be written to.
     """
     refuse_taken(out)
     above = make_folder(out.parent)
-    _sweep(above, out.name)
-    temp = make_folder(above / f".{out.name[:200]}.{secrets.token_hex(4)}.partial")
-    handle = _hold(temp)
+    temp = above / f".{out.name[:200]}.{work or secrets.token_hex(4)}.partial"
+    _sweep(above, out.name, temp)
+    if temp.is_symlink():
+        raise BankError(f"{temp}: is a link, not what a stopped run left: remove it")
+    make_folder(temp)
     try:
+        handle = _hold(temp)
+    except BlockingIOError as error:
+        raise BankError(f"{out}: another run is making it") from error
+    try:
+        _leave_shards(temp)
         yield temp
         refuse_taken(out)
         try:
@@ -37,9 +49,10 @@ def fresh_bank(out: Path) -> Iterator[Path]:
         except OSError as error:
             raise BankError(f"{out}: this directory cannot be made ({error.strerror})") from error
     finally:
+        if work is None or not any((temp / SHARDS).glob("*.parquet")):
+            shutil.rmtree(temp, ignore_errors=True)
         if handle is not None:
             os.close(handle)
-        shutil.rmtree(temp, ignore_errors=True)
 
 
 def refuse_taken(out: Path) -> None:
@@ -53,25 +66,42 @@ def refuse_taken(out: Path) -> None:
 
 
 def _hold(folder: Path) -> int | None:
-    """An open handle with a lock that falls with this process, however it dies; None where there is none.
-
-    Another process has it or has just removed the folder, or there are no such locks here: what a killed
-    process left then stays.
+    """An open handle with a lock that falls with this process, however it dies; None where there are no such
+    locks, or no such folder any more. Raises BlockingIOError where another process has it.
     """
-    with suppress(OSError):
+    try:
         handle = os.open(folder, os.O_RDONLY)
-        with suppress(BlockingIOError):
-            if try_lock(handle):
-                return handle
+    except OSError:
+        return None
+    try:
+        held = try_lock(handle)
+    except BlockingIOError:
         os.close(handle)
-    return None
+        raise
+    if not held:
+        os.close(handle)
+    return handle if held else None
 
 
-def _sweep(above: Path, name: str) -> None:
-    start = f".{name[:200]}."
+def _sweep(above: Path, name: str, own: Path) -> None:
+    """Remove what killed processes left for a name; where there are no locks, it stays."""
+    start, end = f".{name[:200]}.", ".partial"
     for left in above.iterdir():
-        if left.name.startswith(start) and left.name.endswith(".partial") and left.is_dir():
+        middle = left.name.removeprefix(start).removesuffix(end)
+        if left.name != f"{start}{middle}{end}" or "." in middle or left == own or not left.is_dir():
+            continue
+        with suppress(BlockingIOError):
             handle = _hold(left)
             if handle is not None:
                 shutil.rmtree(left, ignore_errors=True)
                 os.close(handle)
+
+
+def _leave_shards(temp: Path) -> None:
+    """Remove all that a stopped run left but its shards: halves of files, arrays, bank.json."""
+    shards = temp / SHARDS
+    if shards.is_symlink():
+        shards.unlink()
+    for left in (*temp.iterdir(), *shards.glob("*")):
+        if left != shards and (left.parent != shards or left.suffix != ".parquet"):
+            left.unlink() if left.is_symlink() or not left.is_dir() else shutil.rmtree(left)

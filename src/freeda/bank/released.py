@@ -2,15 +2,17 @@
 
 Row i of the index belongs to the i-th file in the order of sorted names. Nothing says which noun a row is of
 but the file's own name, so `rows.parquet` (caption, noun, quality of every row) is written beside on export.
+There are millions of files, so that an import that was stopped goes on with the shards that it has made.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import InputError
-from ..files import atomic_path, atomic_write_json
+from ..errors import BankError, InputError, printable
+from ..files import atomic_path, atomic_write_json, to_json
 from .arrays import release
 from .bank import Bank
-from .format import SCHEMA, caption_digest, shard_name, write_rows
+from .format import FORMAT, SCHEMA, VERSION, caption_digest, read_info, shard_name, write_rows
 from .fresh import fresh_bank
 from .graph import index_vectors
 from .manifest import finish_bank, made_with
@@ -32,6 +34,7 @@ from .npy import NpyReader, write_npy
 from .rows import read_rows
 
 PROTOTYPES, INDEX, ROWS, ABOUT = "prototypes", "keys.index", "rows.parquet", "about.json"
+_PUBLISHED = "prototype_embeddings", "faiss_index/knn.index"  # in src/data of the authors' programs
 _SHARD = 8192
 _TOLD = [name for name in SCHEMA.names if name not in ("key", "prototype")]
 Told = Callable[[int, int], None] | None
@@ -61,9 +64,13 @@ def import_release(
 ) -> Imported:
     """Make a bank of a folder of .npy files and a FAISS index.
 
+    Stopped at any moment, the same call goes on: what it has made lies beside `out`, hidden, and the bank is
+    the one that an unbroken run makes. A call with other arguments, names or another index begins anew.
+
     Args:
-        folder: holds the .npy files, each (D,) or (1, D) float16, float32 or float64; or what
-            `export_release` wrote, which says by itself where the rest is.
+        folder: holds the .npy files, each (D,) or (1, D) float16, float32 or float64; or `data` of the
+            authors (`prototype_embeddings`, `faiss_index/knn.index`) or a folder above it; or is what
+            `export_release` wrote. The latter two say where the index is.
         out: the new bank.
         models: {"clip": {"id", "revision"}, "dense": {...}}: what made the rows; nothing in them tells.
         index: see `index_vectors`; its row i is that of the i-th file by name.
@@ -75,10 +82,16 @@ def import_release(
         on_done: called with rows done and in all.
 
     Raises InputError for files that cannot be used, counts that differ and names that do not fit; BankError
-    where `out` is there already or nothing is left.
+    where `out` is there already, another run is making it, or nothing is left.
     """
     folder, about = Path(folder), dict[str, Any]()
-    if (folder / ABOUT).is_file():
+    try:
+        published, exported = _published(folder), (folder / ABOUT).is_file()
+    except OSError as error:  # such as a name too long
+        raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
+    if published is not None:
+        folder, index = published[0], published[1] if index is None else index
+    elif exported:
         about = _read_about(folder / ABOUT)
         models = about.get("models") if models is None else models
         preset = about.get("preset") if preset is None else preset
@@ -89,42 +102,47 @@ def import_release(
         raise InputError(f"{folder}: name the FAISS index that holds its keys")
     if not isinstance(models, dict):
         raise InputError(f"{folder}: say which models made it: nothing in its files tells")
-    names, keys = _npy_names(folder), index_vectors(Path(index))
+    index, rows = Path(index), None if rows is None else Path(rows)
+    names, keys = _npy_names(folder), index_vectors(index)
     if len(names) != len(keys):
         raise InputError(
             f"{folder}: {len(names):,} .npy files, but {index} holds {len(keys):,} keys: they must be as many"
         )
-    told = _read_told(Path(rows), len(names)) if rows is not None else None
+    told = _read_told(rows, len(names)) if rows is not None else None
     pattern = _pattern(noun_pattern)
-    dropped, reader = Counter[str](), NpyReader()
-    with fresh_bank(Path(out)) as temp:
-        for shard, start in enumerate(range(0, len(names), _SHARD)):
-            part = names[start : start + _SHARD]
+    work = _work(folder, names, index, rows, [noun_pattern, preset, models, about])
+    with fresh_bank(Path(out), work) as temp:
+        reader = NpyReader()
+        reader.read(folder / names[0])  # settles the width, also of what a stopped run has left to do
+        parts = [names[start : start + _SHARD] for start in range(0, len(names), _SHARD)]
+        left = [i for i, part in enumerate(parts) if not _is_whole(temp / shard_name(i), len(part))]
+        done = len(names) - sum(len(parts[i]) for i in left)
+        tell = on_done or (lambda *_: None)
+        for shard in left:
+            tell(done, len(names))
+            start, part = shard * _SHARD, parts[shard]
             prototypes = np.stack([reader.read(folder / name) for name in part])
             table = _said(part, pattern) if told is None else told.slice(start, len(part))
             kept, gone = _usable(table, np.array(keys[start : start + _SHARD]), prototypes)
-            dropped.update(gone)
-            write_rows(
-                temp / shard_name(shard),
-                kept,
-                {
-                    "settings": {"preset": preset, "models": models, "source": "release"},
-                    "digest": caption_digest([]),
-                    "captions": len(set(table.column("caption_id").to_pylist())),
-                    "pictures": 0,
-                    "rejected": gone,
-                    "failed": [],
-                },
-            )
-            if on_done is not None:
-                on_done(start + len(part), len(names))
+            info = {
+                "settings": {"preset": preset, "models": models, "source": "release"},
+                "digest": caption_digest([]),
+                "captions": len(set(table.column("caption_id").to_pylist())),
+                "pictures": 0,
+                "rejected": gone,
+                "failed": [],
+            }
+            write_rows(temp / shard_name(shard), kept, info)
+            done += len(part)
+        tell(done, len(names))
         widths = {"clip_dim": keys.shape[1], "dense_dim": reader.width}
         finish_bank(
             temp,
-            shard + 1,
+            len(parts),
             {**about, "preset": preset, "models": {**models, **widths}, "imported": {"rows": len(names)}},
         )
-    return Imported(Bank.open(out), len(names), dict(dropped))
+    bank = Bank.open(out)
+    return Imported(bank, len(names), bank.meta["rejected"])
 
 
 def export_release(bank: str | Path, out: str | Path, kind: str = "flat", on_done: Told = None) -> Path:
@@ -140,11 +158,7 @@ def export_release(bank: str | Path, out: str | Path, kind: str = "flat", on_don
 
     opened = Bank.open(bank)
     width = opened.keys.shape[1]
-    made = (
-        faiss.IndexFlatIP(width)
-        if kind == "flat"
-        else faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
-    )
+    made = faiss.index_factory(width, {"flat": "Flat", "hnsw": "HNSW32"}[kind], faiss.METRIC_INNER_PRODUCT)
     digits = max(len(str(len(opened) - 1)), 7)
     with fresh_bank(Path(out)) as temp:
         (temp / PROTOTYPES).mkdir()
@@ -164,6 +178,34 @@ def export_release(bank: str | Path, out: str | Path, kind: str = "flat", on_don
                 writer.write_table(read_rows(opened.path / entry["file"], columns).cast(_told_schema()))
         atomic_write_json(temp / ABOUT, made_with(opened.meta))
     return Path(out)
+
+
+def _published(folder: Path) -> tuple[Path, Path] | None:
+    """The .npy files' folder and the index of what the authors publish, wherever above both one points."""
+    for above in (folder, folder / "data", folder / "src" / "data"):
+        prototypes, index = (above / name for name in _PUBLISHED)
+        if prototypes.is_dir():
+            return prototypes, index
+    return None
+
+
+def _work(folder: Path, names: list[str], index: Path, rows: Path | None, said: list[Any]) -> str:
+    """A digest of all that an import is made of, what the .npy files hold aside: reading that is the work."""
+    files = [path.stat() for path in (index, rows) if path is not None]
+    sizes = [(file.st_size, file.st_mtime_ns) for file in files]
+    text = to_json([FORMAT, VERSION, _SHARD, str(folder.resolve()), sizes, said], None)
+    found = hashlib.sha256(text.encode())
+    for name in names:
+        found.update(os.fsencode(name) + b"\0")
+    return found.hexdigest()[:16]
+
+
+def _is_whole(shard: Path, rows: int) -> bool:
+    """Whether a shard is there and tells of so many rows, dropped ones among them."""
+    with suppress(BankError):
+        info = read_info(shard)
+        return info.pairs + sum(info.rejected.values()) == rows
+    return False
 
 
 def _told_schema() -> Any:
@@ -215,7 +257,7 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 def _said(names: list[str], pattern: re.Pattern[str] | None) -> Any:
     """What files' names say of their rows; what they do not say is blank, 0 or NaN."""
-    stems, nouns = [name.removesuffix(".npy") for name in names], []
+    stems, nouns = [printable(name.removesuffix(".npy")) for name in names], []
     ids = list(stems)
     for i, stem in enumerate(stems):
         found = pattern.fullmatch(stem) if pattern is not None else None

@@ -87,12 +87,19 @@ def clean(
 
 def import_(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of .npy files, or what `export` wrote.", show_default=False)
+        Path,
+        typer.Argument(
+            help="The release or its data folder, a folder of .npy files, or what `export` wrote.",
+            show_default=False,
+        ),
     ],
     out: New,
     index: Annotated[
         Path | None,
-        typer.Option(help="FAISS index of the keys, flat or HNSW; row i is the i-th file by name."),
+        typer.Option(
+            help="FAISS index of the keys, flat or HNSW; row i is the i-th file by name. Found where the "
+            "release has it, in faiss_index/knn.index."
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -109,7 +116,7 @@ def import_(
 ) -> None:
     """Make a bank of the authors' release: a .npy file a prototype, and a FAISS index of the keys.
 
-    Rows that are not finite are dropped and counted.
+    Rows that are not finite are dropped and counted. May be stopped at any time; the same command goes on.
     """
     from ..bank.released import import_release as run
 
@@ -123,18 +130,22 @@ def import_(
             part: {"id": identity_id(source, preset), "revision": source.revision}
             for part, source in (("clip", chosen.clip), ("dense", chosen.dense))
         }
-    with _bar() as bar:
-        task = bar.add_task("importing", total=None)
-        done = run(
-            folder,
-            out,
-            models,
-            index=index,
-            rows=rows,
-            noun_pattern=noun_pattern,
-            preset=preset,
-            on_done=lambda at, n: bar.update(task, completed=at, total=n),
-        )
+    try:
+        with _bar() as bar:
+            task = bar.add_task("importing", total=None)
+            done = run(
+                folder,
+                out,
+                models,
+                index=index,
+                rows=rows,
+                noun_pattern=noun_pattern,
+                preset=preset,
+                on_done=lambda at, n: bar.update(task, completed=at, total=n),
+            )
+    except KeyboardInterrupt:
+        say(f"stopped; the same command goes on with {out}", "yellow", Console(stderr=True))
+        raise
     for reason, n in done.dropped.items():
         say(f"{n:,} of {done.rows:,} rows dropped: {reason}", "yellow")
     say(f"bank of {len(done.bank):,} pairs in {out}", "green")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, extra
 from .words import (
     ADJECTIVES,
     AFTER_DETERMINER,
@@ -50,7 +50,8 @@ def choose_tagger(name: str = "auto") -> str:
     if _spacy() is not None:
         return "spacy"
     if name == "spacy":
-        raise InputError("tagger 'spacy' needs spaCy and its model: python -m spacy download en_core_web_sm")
+        then = "python -m spacy download en_core_web_sm"
+        raise InputError(f"tagger 'spacy' needs spaCy and its model: {extra('nlp')}; then {then}")
     return "pattern"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, extra
 from . import Note, Order, Work
 from .cluster import connected, resources
 from .crew import Crew
@@ -32,7 +32,7 @@ class OnRay:
         try:
             import ray  # noqa: F401
         except ImportError as error:
-            raise InputError("engine 'ray' needs Ray: pip install 'freeda[ray]'") from error
+            raise InputError(f"engine 'ray' needs Ray: {extra('ray')}") from error
         self._wanted = str(device)
         if self._wanted not in DEVICES:
             raise InputError(f"device is '{device}': with engine 'ray' use one of {', '.join(DEVICES)}")

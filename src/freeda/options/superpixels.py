@@ -32,7 +32,7 @@ class Superpixels:
     """
 
     algorithm: Literal["felzenszwalb", "slic", "quickshift", "watershed", "seeds", "none"] = "felzenszwalb"
-    """How windows are cut; "none" makes no regions: patches decide. "seeds" needs `freeda[seeds]`. [paper,
+    """How windows are cut; "none" makes no regions: patches decide. "seeds" needs the extra `seeds`. [paper,
     section 3.3]
     """
     scale: float = 100.0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
+from ..errors import InputError, extra
 from ..options import Superpixels
 
 RegionMap = npt.NDArray[np.int64]
@@ -61,7 +61,7 @@ def _seeds(
         create = cv2.ximgproc.createSuperpixelSEEDS
     except (ImportError, AttributeError) as error:
         raise InputError(
-            "superpixel algorithm 'seeds' needs OpenCV's contributed modules: pip install 'freeda[seeds]'"
+            f"superpixel algorithm 'seeds' needs OpenCV's contributed modules: {extra('seeds')}"
         ) from error
     height, width = window.shape[:2]
     number = _seeds_number(height, width, num_superpixels)

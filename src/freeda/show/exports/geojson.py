@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...errors import InputError, extra
 from ..palette import to_hex
 from .labelled import Labelled, json_bytes
 
@@ -70,9 +70,7 @@ def georeference(picture: Labelled) -> tuple[Transform | None, str | None]:
         import rasterio
     except ImportError as error:
         if _tagged(path):
-            raise InputError(
-                f"{path}: to keep the georeference of a GeoTIFF, install rasterio: pip install 'freeda[geo]'"
-            ) from error
+            raise InputError(f"{path}: a GeoTIFF's georeference needs rasterio: {extra('geo')}") from error
         return None, None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
