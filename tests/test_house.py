@@ -20,13 +20,14 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # Imports run downwards: a room imports from rooms below its own storey, and from itself.
 STOREYS = (
     ("errors", "profile"),
-    ("options", "identity", "files", "images", "progress", "sources", "lock", "verb"),
+    ("options", "identity", "files", "images", "progress", "sources", "lock", "verb", "model_files", "proof"),
     ("presets", "remote"),
+    ("hub",),
     ("weights", "precision", "pooling", "show"),
     ("encoders", "bank", "engines"),
     ("segment",),
     ("collect", "model"),
-    ("grow", "evaluate"),
+    ("grow", "evaluate", "doctor"),
     ("miniature",),
     ("demo", "app"),
     ("cli",),

@@ -409,3 +409,34 @@ def test_models_that_are_not_what_they_claim(repositories: dict[str, Repo], tmp_
         )
         with pytest.raises(ModelError, match=f"{what} gives the same whatever it is shown"):
             load_clip(preset, "cpu")
+
+
+def doctor(*given: Any) -> tuple[int, dict[str, Any]]:
+    done = run("doctor", "--json", "--device", "cpu", *given)
+    return done.exit_code, json.loads(done.stdout)
+
+
+def test_the_doctor(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is here and what is to be fetched, by the hub's listing; exit 1 where a model cannot run, and why."""
+    code, told = doctor("--model", "vit-b")
+    assert code == 0 and told["network"]["reachable"] and told["network"]["token"] == "none"
+    models = told["presets"]["vit-b"]["models"]
+    at = world.hub.repos[f"models/{DINO_B}"].folder
+    size = sum((at / name).stat().st_size for name in ("config.json", "model.safetensors"))
+    assert (models["dense"]["here"], models["dense"]["to fetch"]) == (0, size)
+    assert world.hub.fetched() == []
+    load_dense(PRESETS["vit-b"], "cpu")
+    assert doctor()[1]["presets"]["vit-b"]["models"]["dense"]["here"] == size
+    with monkeypatch.context() as less:
+        less.setattr("freeda.doctor._main_memory", lambda: {"total": 10**8, "free": 10**8})
+        code, told = doctor("--model", "vit-b")
+        assert code == 1 and "GB of memory" in told["cannot run"][0]
+    world.hub.repos[f"models/{CLIP_B}"].refuses = (403, "GatedRepo")
+    code, told = doctor("--model", "vit-b")
+    assert code == 1 and "it is gated" in told["cannot run"][0]
+    world.offline()
+    code, told = doctor("--model", "vit-b")
+    assert code == 1 and "cannot be reached" in told["network"]["said"]
+    assert doctor("--model", "miniature")[0] == 0
+    plain = run("doctor", "--model", "vit-b", "--device", "cpu")
+    assert plain.exit_code == 1 and "vit-b cannot run here: CLIP: openai/clip" in plain.stdout

@@ -16,7 +16,7 @@ from .errors import InputError, ModelError, first_line, printable
 from .model_files import Part, damage, here, index_of, unfit, wanted
 from .presets import ModelSource
 
-_TIMEOUT = 10
+TIMEOUT = 10
 """Seconds that the hub may take to answer what it has."""
 
 
@@ -98,7 +98,7 @@ def ask(source: ModelSource, part: Part, what: str) -> Missing:
     revisions = _revisions(source)
     for i, revision in enumerate(revisions):
         try:
-            info = HfApi().model_info(source.id, revision=revision, files_metadata=True, timeout=_TIMEOUT)
+            info = HfApi().model_info(source.id, revision=revision, files_metadata=True, timeout=TIMEOUT)
         except Exception as error:
             if isinstance(error, RevisionNotFoundError) and i + 1 < len(revisions):
                 continue
@@ -190,7 +190,11 @@ def _revisions(source: ModelSource) -> list[str]:
 
 def _download(missing: Missing, files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
     quiet = not sys.stderr.isatty() and not are_progress_bars_disabled()
     if quiet:
@@ -235,16 +239,17 @@ HINT = "run the same once with a network, or name a local folder in a preset fil
 
 def _refused(error: Exception, source: ModelSource, what: str) -> ModelError:
     """The one line that is true of whatever the hub's client raises."""
-    return ModelError(f"{what}: {_named(source)} is not in the local cache, and {_why(error, source)}")
+    return ModelError(f"{what}: {_named(source)} is not in the local cache, and {why(error, source)}")
 
 
-def _why(error: BaseException, source: ModelSource) -> str:
+def why(error: BaseException, source: ModelSource) -> str:
+    """What is true of an error of the hub's client, as the end of a sentence, with what to do."""
     from huggingface_hub import errors, get_token
 
     hub = endpoint()
     token = "the token in use" if get_token() else "no token is set"
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
-        return _why(error.__cause__, source)
+        return why(error.__cause__, source)
     if isinstance(error, errors.GatedRepoError):
         return f"it is gated: accept its terms at {hub}/{source.id} and set HF_TOKEN ({token})"
     if isinstance(error, errors.DisabledRepoError):

@@ -49,7 +49,7 @@ def missing_of(preset: Preset, parts: Iterable[Part] = tuple(PARTS)) -> list[hub
         source: ModelSource | None = getattr(preset, part)
         if source is None or local_folder(source.id) is not None:
             continue
-        _refuse_no_folder(source, PARTS[part])
+        refuse_no_folder(source, PARTS[part])
         if hub.find(source, part) is None:
             found.append(hub.ask(source, part, PARTS[part]))
     return found
@@ -61,7 +61,7 @@ def config_of(source: ModelSource, part: Part, what: str) -> Any:
 
     folder = local_folder(source.id)
     if folder is None:
-        _refuse_no_folder(source, what)
+        refuse_no_folder(source, what)
         folder = hub.config_folder(source, part, what)
     with quiet(), _one_line(source, what, folder):
         _prove(part, folder, ["config.json"])
@@ -81,7 +81,7 @@ def model_folder(source: ModelSource, part: Part, what: str) -> Path:
                 "the right model?"
             )
         return folder
-    _refuse_no_folder(source, what)
+    refuse_no_folder(source, what)
     found = hub.find(source, part)
     if found is None:
         missing = hub.ask(source, part, what)
@@ -134,7 +134,8 @@ def _one_line(source: ModelSource, what: str, folder: Path) -> Iterator[None]:
         raise ModelError(f"{what}: {folder} cannot be loaded: {_said(error)}; {todo}") from error
 
 
-def _refuse_no_folder(source: ModelSource, what: str) -> None:
+def refuse_no_folder(source: ModelSource, what: str) -> None:
+    """Raise ModelError for what is neither a folder that is there nor a hub id."""
     if _looks_local(source.id) or not _HUB_ID.fullmatch(source.id):
         raise ModelError(
             f"{what}: there is no folder {source.id}; give a local folder in the transformers format or a "

@@ -12,6 +12,7 @@ from .app import web_page
 from .base import OneLineErrors
 from .collect import collect
 from .demo import demo
+from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
 from .nouns import nouns
@@ -48,7 +49,7 @@ def _face(
     pass
 
 
-for command in (segment, export, collect, nouns, evaluate, demo):
+for command in (segment, export, collect, nouns, evaluate, demo, doctor):
     app.command()(command)
 app.command("app")(web_page)
 app.add_typer(bank.app, name="bank")

@@ -35,7 +35,9 @@ def fetch_first(preset: Preset, parts: Iterable[str], yes: bool = False) -> None
     if yes or not on_terminal():
         hub.tell(several)
     else:
-        table = Table("to fetch", "", "", "licence", box=None, pad_edge=False)
+        table = Table("to fetch", box=None, pad_edge=False)
+        for name in ("", "", "licence"):
+            table.add_column(name, overflow="fold")
         for m in several:
             table.add_row(PARTS[m.part], m.source.id, hub.in_bytes(m.size), m.source.licence)
         Console(stderr=True).print(table)
