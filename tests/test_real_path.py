@@ -253,6 +253,8 @@ def test_a_damaged_cache_is_told_with_the_file_to_delete(world: World) -> None:
     [
         ((403, "GatedRepo"), "it is gated: accept its terms at .*/facebook/dinov2-base and set HF_TOKEN"),
         ((401, "RepoNotFound"), "no such repository: it was renamed or withdrawn, or it is private"),
+        ((401, "Invalid credentials in Authorization header"), r"refuses the token \(HF_TOKEN"),
+        ((403, "Access to this resource is disabled."), "has disabled it"),
         ((429, "TooMany"), "too many requests"),
         ((503, "Down"), "answered 503 .*: try later"),
     ],
