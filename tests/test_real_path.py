@@ -419,7 +419,7 @@ def doctor(*given: Any) -> tuple[int, dict[str, Any]]:
 
 
 def test_the_doctor(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is here and what is to be fetched, by the hub's listing; exit 1 where a model cannot run, and why."""
+    """What is here and what is to be fetched, by the listing; exit 1 where a model cannot run, and why."""
     code, told = doctor("--model", "vit-b")
     assert code == 0 and told["network"]["reachable"] and told["network"]["token"] == "none"
     models = told["presets"]["vit-b"]["models"]

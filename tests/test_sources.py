@@ -60,9 +60,24 @@ def test_patterns(tree: Path, pattern: str, expected: list[str]) -> None:
 
 
 def test_files_are_taken_as_they_are_and_once(tree: Path) -> None:
-    (tree / "link.jpg").symlink_to(tree / "b.jpg")
-    given = [tree / "notes.txt", tree / "b.jpg", tree / "a.labels.png", tree, tree / "*.jpg"]
-    assert names(find_images(given), tree) == ["notes.txt", "b.jpg", "a.labels.png", "a.PNG"]
+    given = [tree / "notes.txt", tree / "deep/../b.jpg", tree / "a.labels.png", tree, tree / "*.jpg"]
+    assert names(find_images(given), tree) == ["notes.txt", "deep/../b.jpg", "a.labels.png", "a.PNG"]
+
+
+def test_links_are_followed_and_count_by_name(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Folders of links, as DVC, git-annex or one's own hands make them: nothing is dropped."""
+    other = tmp_path_factory.mktemp("elsewhere")
+    (other / "store").mkdir()
+    (other / "store" / "0af3").write_bytes(b"x")
+    for name in ("link.jpg", "again.jpg"):
+        (tree / name).symlink_to(other / "store" / "0af3")
+    (other / "city").mkdir()
+    (other / "city" / "f.png").write_bytes(b"x")
+    for name in ("aachen", "bonn"):
+        (tree / "deep" / name).symlink_to(other / "city", target_is_directory=True)
+    found = names(find_images(tree, recursive=True), tree)
+    assert found[:4] == ["a.PNG", "again.jpg", "b.jpg", "deep/aachen/f.png"]
+    assert found[4:] == ["deep/bonn/f.png", "deep/c.webp", "deep/er/d.tiff", "link.jpg"]
 
 
 def test_a_name_that_looks_like_a_pattern(tmp_path: Path) -> None:
@@ -72,6 +87,7 @@ def test_a_name_that_looks_like_a_pattern(tmp_path: Path) -> None:
 
 def test_links_in_a_circle_end(tree: Path) -> None:
     (tree / "deep" / "again").symlink_to(tree)
+    (tree / "deep" / "er" / "up").symlink_to("..")
     assert len(find_images(tree, recursive=True)) == 4
 
 

@@ -21,6 +21,8 @@ _OWN = (".labels.png", ".overlay.jpg")
 def find_images(images: Images, recursive: bool = False) -> list[Path]:
     """Files named by paths, folders (`recursive`: with theirs) and globs, each once, folders' files sorted.
 
+    Links are followed, and count by their own names: two links to one file are two photographs.
+
     In a folder, and where a glob leaves the suffix open, only files with an image's suffix count, and neither
     hidden files nor the pictures that freeda itself writes do. Raises InputError for a path that is not there
     and for a folder or glob without images.
@@ -33,16 +35,38 @@ def find_images(images: Images, recursive: bool = False) -> list[Path]:
         if not str(item):
             raise InputError("an image's path is empty")
         for path in _expand(Path(item), recursive):
-            found.setdefault(os.path.realpath(path), path)
+            found.setdefault(os.path.abspath(path), path)  # noqa: PTH100 - two links are two photographs
     if not found:
         raise InputError("no images were given: name files, folders or patterns such as 'photos/*.jpg'")
     return list(found.values())
 
 
+def files_below(folder: Path, deep: bool = True) -> Iterator[Path]:
+    """The files of a folder, `deep` those of its folders too, but for hidden folders; sorted in each.
+
+    Linked folders are entered (data sets are often put together of links), except one that leads back to a
+    folder that it lies in. Raises OSError for a folder that cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    above = {str(folder): frozenset({os.path.realpath(folder)})}
+    for place, inner, files in os.walk(folder, onerror=refuse, followlinks=True):
+        yield from (Path(place, name) for name in sorted(files))
+        own, inner[:] = above.pop(place), sorted(inner) if deep else []
+        for name in list(inner):
+            real = os.path.realpath(Path(place, name))
+            if name.startswith(".") or real in own:
+                inner.remove(name)
+            else:
+                above[os.path.join(place, name)] = own | {real}  # noqa: PTH118 - as os.walk calls it
+
+
 def _expand(path: Path, recursive: bool) -> list[Path]:
     try:
         if path.is_dir():
-            inside = sorted(p for p in _files_in(path, recursive) if _is_image(p))
+            inside = sorted(p for p in files_below(path, recursive) if _is_image(p))
             if not inside:
                 raise InputError(
                     f"{path}: this folder holds no images (.jpg, .png, ...)"
@@ -62,15 +86,6 @@ def _expand(path: Path, recursive: bool) -> list[Path]:
     if not files:
         raise InputError(f"{path}: no image file fits this pattern")
     return files
-
-
-def _files_in(folder: Path, recursive: bool) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise error
-
-    for place, inner, files in os.walk(folder, onerror=refuse):
-        yield from (Path(place, name) for name in files)
-        inner[:] = [name for name in inner if recursive and not name.startswith(".")]
 
 
 def _is_image(path: Path) -> bool:

@@ -199,3 +199,19 @@ def test_remap_against_a_plain_loop(seed: int, most: int) -> None:
 
 def _names(dataset: FileDataSet) -> list[str]:
     return [dataset.sample_name(i) for i in range(len(dataset))]
+
+
+def test_a_data_set_of_links_is_whole(tmp_path: Path) -> None:
+    """Cities as links to folders elsewhere, files as links into a store: every image counts."""
+    root = files.cityscapes(tmp_path / "real", [7, 8, 11])
+    linked = tmp_path / "linked"
+    for top in ("leftImg8bit", "gtFine"):
+        for split in (root / top).iterdir():
+            (linked / top / split.name).mkdir(parents=True)
+            for city in split.iterdir():
+                (linked / top / split.name / city.name).symlink_to(city, target_is_directory=True)
+    there, here = (open_dataset("cityscapes19", place) for place in (root, linked))
+    assert len(there) == len(here) > 0
+    assert [here.sample(i).name for i in range(len(here))] == [
+        there.sample(i).name for i in range(len(there))
+    ]

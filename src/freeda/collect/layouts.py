@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..sources import SUFFIXES, find_images
+from ..sources import SUFFIXES, files_below, find_images
 from .annotated import AnnotatedFolder, Picture
 from .names import NAMES_FILES, NO_CLASS, class_word, read_names
 
@@ -82,14 +83,15 @@ def pair_folder(
         raise InputError(f"{folder}: there is no such folder")
     image_place, mask_place = _place(folder, images, IMAGE_FOLDERS), _place(folder, masks, MASK_FOLDERS)
     paths = find_images(image_place, recursive=True)
-    mask_paths = sorted(p for p in mask_place.rglob("*") if _is_mask(p))
-    images_at, masks_at = image_place.resolve(), mask_place.resolve()
+    mask_paths = sorted(p for p in files_below(mask_place) if _is_mask(p))
+    # By their names, not by where links lead: data sets are often put together of links.
+    images_at, masks_at = _plain(image_place), _plain(mask_place)
     if images_at == masks_at:
         paths, mask_paths = _side_by_side(paths)
     elif images_at in masks_at.parents:
-        paths = [p for p in paths if masks_at not in p.resolve().parents]
+        paths = [p for p in paths if masks_at not in _plain(p).parents]
     elif masks_at in images_at.parents:
-        mask_paths = [p for p in mask_paths if images_at not in p.resolve().parents]
+        mask_paths = [p for p in mask_paths if images_at not in _plain(p).parents]
     by_key: dict[str, Path] = {}
     for path in paths:
         key = _key(path, image_place)
@@ -139,6 +141,10 @@ def _place(folder: Path, given: str | Path | None, usual: Sequence[str]) -> Path
         raise InputError(f"{folder / given}: there is no such folder")
     there = {p.name.lower(): p for p in sorted(folder.iterdir(), reverse=True) if p.is_dir()}
     return next((there[name] for name in usual if name in there), folder)
+
+
+def _plain(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - without "..", and with links as they are called
 
 
 def _is_mask(path: Path) -> bool:

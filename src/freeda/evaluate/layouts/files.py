@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...collect.annotated import read_values
 from ...errors import InputError
+from ...sources import files_below
 from .remap import Remap
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
@@ -109,20 +109,15 @@ def list_files(folder: Path, endings: Iterable[str], deep: bool = False) -> dict
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder")
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
-
     out: dict[str, list[Path]] = {}
-    for place, inner, files in os.walk(folder, onerror=refuse):
-        inner[:] = sorted(name for name in inner if deep and not name.startswith("."))
-        for file in sorted(files):
-            ending = next((e for e in endings if file.lower().endswith(e.lower())), None)
-            if ending is None or file.startswith("."):
-                continue
-            path = Path(place, file)
-            key = path.relative_to(folder).as_posix()[: -len(ending)]
-            out.setdefault(key, []).append(path)
+    try:
+        for path in files_below(folder, deep):
+            ending = next((e for e in endings if path.name.lower().endswith(e.lower())), None)
+            if ending is not None and not path.name.startswith("."):
+                key = path.relative_to(folder).as_posix()[: -len(ending)]
+                out.setdefault(key, []).append(path)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
     return out
 
 
