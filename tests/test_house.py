@@ -20,7 +20,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # Imports run downwards: a room imports from rooms below its own storey, and from itself.
 STOREYS = (
     ("errors", "profile"),
-    ("options", "identity", "files", "images", "progress", "sources", "lock", "verb", "model_files", "proof"),
+    ("sources",),
+    ("options", "identity", "files", "images", "progress", "lock", "verb", "model_files", "proof"),
     ("presets", "remote"),
     ("hub",),
     ("weights", "precision", "pooling", "show"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,29 @@ def test_what_a_file_is_instead(tmp_path: Path, head: bytes, says: str) -> None:
     with pytest.raises(InputError) as caught:
         read_image(tmp_path / "x.jpg")
     assert says in str(caught.value)
+
+
+def test_heic_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read where the package for it is there; else the line says how to have it."""
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    path = tmp_path / "phone.heic"
+    Image.fromarray(np.full((32, 48, 3), (200, 60, 20), np.uint8)).save(path, quality=90)
+    assert np.abs(read_image(path).astype(int) - (200, 60, 20)).max() < 6
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for known in (Image.OPEN, Image.EXTENSION, Image.MIME):
+        for name in [n for n, what in known.items() if "HEIF" in (n, what)]:
+            monkeypatch.delitem(known, name)
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
+    with pytest.raises(InputError, match=r"phone\.heic: this is a HEIC .*'\.\[heif\]'"):
+        read_image(path)
+
+
+def test_a_raw_file_s_thumbnail_is_not_the_photograph(tmp_path: Path) -> None:
+    """A camera's raw file is a TIFF whose first page is a thumbnail, which Pillow would read."""
+    Image.fromarray(RAMP).save(tmp_path / "DSC1.NEF", "TIFF")
+    with pytest.raises(InputError, match=r"DSC1\.NEF: this is a camera's raw file: develop it"):
+        read_image(tmp_path / "DSC1.NEF")
 
 
 def test_postscript_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

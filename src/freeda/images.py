@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from .errors import InputError, one_line
+from .errors import InputError, extra, one_line
+from .sources import RAW
 
 RGB = NDArray[np.uint8]
 """A picture: uint8 (H, W, 3), values 0 to 255, red first."""
@@ -52,6 +53,8 @@ def read_image(path: str | Path) -> RGB:
             raise InputError(f"{name}: this is a folder, expected an image file")
         if not stat.S_ISREG(kind):  # reading a pipe or a device could wait for ever
             raise InputError(f"{name}: this is a pipe or a device, expected an image file")
+        if Path(path).suffix.lower() in RAW:
+            raise InputError(f"{name}: this is a camera's raw file: develop it to JPEG, PNG or TIFF first")
         with open(path, "rb") as file:
             head = file.read(512)
             if not head:
@@ -122,6 +125,8 @@ def reading_mask(path: str | Path) -> Iterator[None]:
 def _decode(file: Any, head: bytes, name: str) -> RGB:
     with silence():
         try:
+            if _is_heif(head):
+                _read_heif_too()
             image: Image.Image = Image.open(file)
         except UnidentifiedImageError as error:
             raise InputError(f"{name}: {_foreign(head)}") from error
@@ -148,11 +153,24 @@ def _loaded(image: Image.Image, name: str) -> Image.Image:
         raise InputError(f"{name}: this image is truncated or damaged ({one_line(error)})") from error
 
 
+def _is_heif(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF
+
+
+def _read_heif_too() -> None:
+    """Have Pillow read HEIC photographs, where the package for it is there."""
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+
+
 def _foreign(head: bytes) -> str:
     """What a file that Pillow does not read is, as far as its first bytes tell."""
+    if _is_heif(head):
+        return f"this is a HEIC or AVIF photograph: {extra('heif')}, or export it as PNG or JPEG"
     text = head.lower()
     for what, found in (
-        ("a HEIC or AVIF photograph", head[4:8] == b"ftyp" and head[8:12] in _HEIF),
         ("a video", head[4:8] == b"ftyp" or head.startswith(b"\x1aE\xdf\xa3")),
         ("a PDF document", head.startswith(b"%PDF")),
         ("a PostScript drawing", head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6"))),

@@ -9,12 +9,19 @@ from pathlib import Path
 
 from .errors import InputError
 
+RAW = frozenset(
+    {".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f"}
+)
+"""A camera's own formats: of some of them Pillow would read the thumbnail."""
 Images = str | Path | Iterable[str | Path]
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".dib", ".apng", ".mpo"}
+    | {".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".heic", ".heif", ".hif"}
+    | RAW
 )
-"""What counts as an image in a folder; a file named by itself may have any suffix."""
+"""What counts as an image in a folder, also where reading it fails, which is then told; a file that is named
+may have any suffix."""
 _OWN = (".labels.png", ".overlay.jpg")
 
 

@@ -72,6 +72,17 @@ def test_many_files_none_good(segment: Any, folder: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
+def test_what_cannot_be_read_in_a_folder_is_named(segment: Any, folder: Path, tmp_path: Path) -> None:
+    """A raw file beside its JPEG, which keeps its name; formats that Pillow reads need no word."""
+    (folder / "b.CR2").write_bytes((folder / "b.jpg").read_bytes())
+    Image.new("RGB", (16, 16), (9, 99, 0)).save(folder / "d.mpo", "JPEG")
+    done = segment(folder)
+    assert done.exit_code == 1, done.output
+    assert "b.CR2: this is a camera's raw file" in done.stderr and "1 of 4" in done.stderr
+    assert stems(tmp_path / "out") == ["a", "b", "d"]
+    assert json.loads((tmp_path / "out" / "b.json").read_text())["image"].endswith("b.jpg")
+
+
 def test_many_photographs_get_no_row_each(segment: Any, tmp_path: Path) -> None:
     many = tmp_path / "many"
     many.mkdir()

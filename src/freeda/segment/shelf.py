@@ -78,6 +78,10 @@ class Shelf:
             except OSError as error:
                 raise InputError(f"{card}: an outdated card cannot be removed ({error.strerror})") from error
 
+    def give_back(self, stem: str) -> None:
+        """The photograph could not be read: another of its name may have the stem."""
+        self._taken.discard(stem.casefold())
+
     def _take(self, stem: str) -> str:
         self._taken.add(stem.casefold())
         return stem

@@ -82,6 +82,8 @@ class Stream:
                 raise
             if self.strict:
                 raise told from error
+            if shelf is not None:
+                shelf.give_back(stem)
             return Outcome(path, error=told)
         result = scene.segment(self.vocabulary)
         if shelf is None:
