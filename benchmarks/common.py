@@ -205,16 +205,7 @@ def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def report(name: str, given: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     """Print rows of figures, and write them with what they were taken on to the file asked for."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    where = {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "load": load,
-        "quick": given.quick,
-        "repeats": given.repeats,
-    }
+    where = {**surroundings(), "quick": given.quick, "repeats": given.repeats}
     print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in where.items()))
     for row in rows:
         print("  " + ", ".join(f"{k} {_shown(v)}" for k, v in row.items()))
@@ -222,6 +213,17 @@ def report(name: str, given: argparse.Namespace, rows: list[dict[str, Any]]) -> 
         text = json.dumps({"benchmark": name, "where": where, "rows": rows}, indent=1)
         with atomic_path(given.json) as temp:
             temp.write_text(text + "\n")
+
+
+def surroundings() -> dict[str, Any]:
+    """What figures are taken on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
 
 
 def _shown(value: Any) -> str:

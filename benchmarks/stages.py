@@ -39,6 +39,16 @@ from freeda.precision import choose_device, choose_dtype
 from freeda.presets import PRESETS
 from freeda.weights import quiet
 
+TEXT: dict[str, Any] = {
+    "vocab_size": 49408,
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "max_position_embeddings": 77,
+}
+"""Arguments of Stable Diffusion 1.5's `CLIPTextConfig`."""
+
 
 def random_sd15(device: torch.device, dtype: torch.dtype) -> Generator:
     """Stable Diffusion 1.5 of its true shapes with random weights; the miniature's tokenizer."""
@@ -48,15 +58,7 @@ def random_sd15(device: torch.device, dtype: torch.dtype) -> Generator:
     torch.manual_seed(0)
     tokenizer = load_generator(PRESETS["miniature"].generator, "cpu").tokenizer
     tokenizer.model_max_length = 77
-    text = CLIPTextConfig(
-        vocab_size=49408,
-        hidden_size=768,
-        intermediate_size=3072,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        max_position_embeddings=77,
-        eos_token_id=tokenizer.eos_token_id,
-    )
+    text = CLIPTextConfig(**TEXT, eos_token_id=tokenizer.eos_token_id)
     unet = UNet2DConditionModel(sample_size=64, **FAMILIES["SD 1.5"])
     vae = AutoencoderKL(**VAE)
     scheduler = DDIMScheduler(
@@ -135,10 +137,12 @@ def measure(
     for _ in range(repeats):  # in turn, so that what changes with time changes both
         plain: Seconds = {}
         with timed(plain, models):  # the same pictures, nobody watching
-            draw(models, few, found)
+            draw(models.generator, few, found)
         watched: Seconds = {}
         with timed(watched, models):
             made = make_shard(found, models, few)
+        if made.error is not None:  # fewer pictures were drawn than are divided by
+            raise made.error
         writing, size = write(made.pairs, n)
         whole, unet = watched.pop("all"), watched.pop("UNet")
         rest = whole - unet - sum(watched.values())
@@ -156,11 +160,14 @@ def measure(
     return stages, len(made.pairs) / n, size / n
 
 
-def draw(models: CollectModels, options: CollectOptions, found: Sequence[Caption]) -> None:
-    """The captions' pictures and no more."""
+def draw(
+    generator: Generator, options: CollectOptions, found: Sequence[Caption]
+) -> list[npt.NDArray[np.float32]]:
+    """The captions' pictures, batch by batch, and no more."""
+    pictures = []
     for i in range(0, len(found), options.batch_size):
         batch = found[i : i + options.batch_size]
-        models.generator.pipe(
+        drawn = generator.pipe(
             [c.text for c in batch],
             height=options.size,
             width=options.size,
@@ -169,6 +176,8 @@ def draw(models: CollectModels, options: CollectOptions, found: Sequence[Caption
             generator=[torch.Generator("cpu").manual_seed(picture_seed(c.id)) for c in batch],
             output_type="np",
         )
+        pictures.append(drawn.images)
+    return pictures
 
 
 def write(pairs: Sequence[Pair], n: int) -> tuple[npt.NDArray[np.float64], int]:
@@ -208,7 +217,13 @@ def main() -> None:
         models = load_models(preset, options, device, dtype)
     n = given.captions or (1 if sd15 else 2 if given.quick else 32)
     steps = given.steps or (2 if sd15 else 4 if given.quick else options.steps)
-    found, pairs, size = measure(models, options, n, steps, given.repeats)
+    rows = rows_of(*measure(models, options, n, steps, given.repeats))
+    about = f"{n} captions, batches of {options.batch_size}, {steps} of {options.steps} steps measured"
+    report(f"stages of {given.shape} on {device} in {given.dtype}: {about}", given, rows)
+
+
+def rows_of(found: Seconds, pairs: float, size: float) -> list[dict[str, Any]]:
+    """What `measure` found, a stage a row, then the whole."""
     wall, cpu = sum(found.values())
     rows: list[dict[str, Any]] = [
         {
@@ -221,8 +236,7 @@ def main() -> None:
         for stage, seconds in found.items()
     ]
     rows.append({"stage": "all", "s/picture": float(wall), "pairs/caption": pairs, "bytes/caption": size})
-    about = f"{n} captions, batches of {options.batch_size}, {steps} of {options.steps} steps measured"
-    report(f"stages of {given.shape} on {device} in {given.dtype}: {about}", given, rows)
+    return rows
 
 
 if __name__ == "__main__":
