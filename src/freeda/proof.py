@@ -8,7 +8,7 @@ import torch
 
 from .errors import ModelError
 
-_WORDS = ("cat", "sofa")
+_WORDS = ("cat", "sofa", "dog", "tree", "house", "sky", "water", "photo", "large", "a")
 _SAME = 1e-6
 """Outputs of unit size that differ by no more are the same: rounding alone moves them as far."""
 
@@ -16,8 +16,9 @@ _SAME = 1e-6
 def check_tokenizer(tokenizer: Any, config: Any) -> None:
     """Raise ModelError unless a tokenizer fits the CLIP text model of that configuration.
 
-    Its size, the token that the model pools at, and two words that must come out different: a tokenizer whose
-    files are missing may come up empty, and every text then is the same to the model.
+    Its size, the token that the model pools at, and common words of which two at least must come out as
+    something, and different: a tokenizer whose files are missing may come up empty, and every text then is
+    the same to the model.
     """
     reads, makes = int(config.vocab_size), len(tokenizer)
     if makes > reads or 2 * makes < reads:
@@ -26,17 +27,17 @@ def check_tokenizer(tokenizer: Any, config: Any) -> None:
             "are missing, or are another model's"
         )
     known = set(range(reads))
-    cat, sofa = tokenizer(list(_WORDS))["input_ids"]
+    words = [tuple(ids) for ids in tokenizer(list(_WORDS))["input_ids"]]
     end = tokenizer.eos_token_id
-    ids = {*cat, *sofa, end, tokenizer.bos_token_id, tokenizer.pad_token_id} - {None}
+    ids = {*(i for word in words for i in word), end, tokenizer.bos_token_id, tokenizer.pad_token_id} - {None}
     if not ids <= known:
         raise ModelError(f"its tokenizer makes token {max(ids - known)}, the model reads {reads:,}")
     # Old configurations say 2, whatever the end token is: the model then pools at the largest id of a text.
-    pooled = max(cat) if config.eos_token_id == 2 else config.eos_token_id
-    if end is None or pooled != end or cat[-1] != end:
+    pooled = max(words[0]) if config.eos_token_id == 2 else config.eos_token_id
+    if end is None or pooled != end or words[0][-1] != end:
         raise ModelError(f"the model reads a text at token {pooled}, but its tokenizer ends one with {end}")
-    if cat == sofa or {*cat} <= {*tokenizer.all_special_ids}:
-        raise ModelError(f"its tokenizer cannot tell {' from '.join(map(repr, _WORDS))}")
+    if len({word for word in words if not {*word} <= {*tokenizer.all_special_ids}}) < 2:
+        raise ModelError(f"its tokenizer cannot tell {', '.join(_WORDS)} from each other")
 
 
 def check_heeds(outputs: torch.Tensor, what: str) -> None:
