@@ -66,6 +66,8 @@ class Preset:
 
 
 _SD = ModelSource("stable-diffusion-v1-5/stable-diffusion-v1-5", licence="CreativeML OpenRAIL-M")
+DRAWN = "drawn scenes, not photographs"
+"""The miniature's world; its pictures carry it as their record (`images.of_world`)."""
 _MINI = str(resources.files("freeda").joinpath("miniature", "weights"))
 
 PRESETS: dict[str, Preset] = {
@@ -93,7 +95,7 @@ PRESETS: dict[str, Preset] = {
             dense=ModelSource(f"{_MINI}/dense", licence="Apache-2.0"),
             generator=ModelSource(f"{_MINI}/generator", licence="Apache-2.0"),
             bank=f"{_MINI}/bank",
-            world="drawn scenes, not photographs",
+            world=DRAWN,
             clip_size=128,
             dense_size=128,
             segment=SegmentOptions(
