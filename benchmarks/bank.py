@@ -113,7 +113,7 @@ def _search(given: argparse.Namespace, kind: Any) -> dict[str, Any]:
     bank, options = Bank.open(given.folder, index=kind), SegmentOptions()
 
     class NoCache:
-        search, prototypes = bank.search, bank.prototypes
+        search, prototypes, nouns = bank.search, bank.prototypes, bank.nouns
 
         def __len__(self) -> int:
             return len(bank)

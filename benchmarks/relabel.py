@@ -24,6 +24,7 @@ from common import (
 )
 
 from freeda.bank.index import FlatIndex
+from freeda.bank.nouns import Nouns
 from freeda.options import SegmentOptions
 from freeda.segment.prototypes import class_prototypes
 from freeda.segment.scene import encode_scene
@@ -58,6 +59,18 @@ class DiskBank:
         return self._index.search(queries, k)
 
 
+class NamedBank:
+    """The same rows with a noun each, so that who answered for a class is counted as well."""
+
+    def __init__(self, bank: DiskBank) -> None:
+        self.search, self.prototypes, self._rows = bank.search, bank.prototypes, len(bank)
+        nouns = [f"noun {i}" for i in range(20_000)]
+        self.nouns = Nouns([(nouns, np.random.default_rng(0).integers(0, len(nouns), len(bank)))])
+
+    def __len__(self) -> int:
+        return self._rows
+
+
 def main() -> None:
     given = begin(arguments(__doc__ or ""))
     rows: list[dict[str, Any]] = []
@@ -82,6 +95,9 @@ def main() -> None:
                 "search": partial(bank.search, text, SegmentOptions().k),
                 "search and prototypes": partial(
                     class_prototypes, bank, text, class_names(171), SegmentOptions()
+                ),
+                "search, prototypes and nouns": partial(
+                    class_prototypes, NamedBank(bank), text, class_names(171), SegmentOptions()
                 ),
                 "the products alone": partial(_products, bank, torch.from_numpy(text)),
             }

@@ -7,6 +7,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from .sources import RAW
 RGB = NDArray[np.uint8]
 """A picture: uint8 (H, W, 3), values 0 to 255, red first."""
 
+WORLD = "freeda-world"
+"""Keyword of the PNG text chunk, and key in `Image.info`, that says which world a drawn picture is of."""
 _SHAPES = "expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
 _SLACK = 1e-5  # how far beyond [0, 1] resized or normalised floats may lie by rounding
 _TURNS = {  # EXIF 2.3, tag Orientation: what lays the stored rows and columns upright
@@ -98,6 +101,30 @@ def to_image(source: Any) -> RGB:
     return _from_array(array)
 
 
+def of_world(pixels: RGB, world: str) -> Image.Image:
+    """A drawn picture with a record of the world that it is of, which PNG files keep (`show.write_image`)."""
+    image = Image.fromarray(pixels)
+    image.info[WORLD] = f"{_digest(pixels, world)} {world}"
+    return image
+
+
+def world_of(source: Any, pixels: RGB | None = None) -> str:
+    """The world that a picture is of by its record; "" where it has none, or one of other pixels.
+
+    `source` is a path, a PIL picture or anything else, which has no record; `pixels` are those of the
+    picture where they are at hand. A name tells nothing, and whoever changes the picture ends the record.
+    """
+    info: Any = getattr(source, "info", None)
+    if isinstance(source, (str, Path)):
+        with silence(), suppress(Exception), Image.open(source) as header:  # of what is none, others tell
+            info = header.info
+    told = info.get(WORLD) if isinstance(info, dict) else None
+    if not isinstance(told, str):
+        return ""
+    digest, _, world = told.partition(" ")
+    return world if digest == _digest(to_image(source) if pixels is None else pixels, world) else ""
+
+
 @contextmanager
 def silence() -> Iterator[None]:
     """Pillow warns of large pictures and of untidy metadata; neither spoils the pixels."""
@@ -120,6 +147,10 @@ def reading_mask(path: str | Path) -> Iterator[None]:
             raise too_large(path, error) from error
         except Exception as error:  # decoders meet damaged bytes in many ways
             raise InputError(f"{path}: this mask cannot be read ({one_line(error)})") from error
+
+
+def _digest(pixels: RGB, world: str) -> str:
+    return sha256(f"{world}\n{pixels.shape}\n".encode() + pixels.tobytes()).hexdigest()
 
 
 def _decode(file: Any, head: bytes, name: str) -> RGB:

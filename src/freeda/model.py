@@ -14,7 +14,7 @@ from .bank import Bank
 from .encoders import Encoders, load_encoders
 from .errors import InputError
 from .identity import difference
-from .images import to_image
+from .images import RGB, to_image, world_of
 from .options import SegmentOptions, export_kinds
 from .presets import DEFAULT, ModelSource, Preset, find_preset
 from .profile import OFF, Clock
@@ -109,6 +109,7 @@ class FreeDA:
         options = self.options.with_changes(**changes)
         with self.clock("read"):
             pixels = to_image(image)
+            outside = self.outside(image, pixels)
         return encode_scene(
             self.encoders,
             pixels,
@@ -119,7 +120,16 @@ class FreeDA:
             on_done,
             self.clock,
             self.bank,
+            outside,
         )
+
+    def outside(self, image: Any, pixels: RGB | None = None) -> str:
+        """What the models know, where that is not photographs and nothing says that an image is such; or "".
+
+        `pixels` are those of the image, where they are at hand.
+        """
+        world = self.preset.world
+        return world if world and world_of(image, pixels) != world else ""
 
     def segment(self, image: Any, classes: Vocabulary | Names, **changes: Any) -> Segmentation:
         """Label an image with class names or a vocabulary; `changes` are fields of SegmentOptions.

@@ -73,6 +73,8 @@ _SD = ModelSource(
     licence="CreativeML OpenRAIL-M",
     known="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
 )
+DRAWN = "drawn scenes, not photographs"
+"""The miniature's world; its pictures carry it as their record (`images.of_world`)."""
 _MINI = str(resources.files("freeda").joinpath("miniature", "weights"))
 
 PRESETS: dict[str, Preset] = {
@@ -114,7 +116,7 @@ PRESETS: dict[str, Preset] = {
             dense=ModelSource(f"{_MINI}/dense", licence="Apache-2.0"),
             generator=ModelSource(f"{_MINI}/generator", licence="Apache-2.0"),
             bank=f"{_MINI}/bank",
-            world="drawn scenes, not photographs",
+            world=DRAWN,
             clip_size=128,
             dense_size=128,
             segment=SegmentOptions(

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from freeda.app import exports
 from freeda.app.engine import Engine, Knobs, safe_stem
 from freeda.app.limits import Limits
 from freeda.app.samples import samples
+from freeda.app.view import labels_view
 from freeda.errors import InputError
 from freeda.images import read_image
 from freeda.segment import vocabulary
 from freeda.segment.vocabulary import WordEmbedder
+from freeda.show import overlay, write_image
 
 
 @pytest.fixture
@@ -49,6 +52,26 @@ def test_labels_are_the_librarys(engine: Engine, model: Any, photo: Path) -> Non
         expected = model.segment(photo, names, **changes)
         np.testing.assert_array_equal(found.labels, expected.labels)
         assert found.names == expected.names
+
+
+def test_what_must_be_known_of_picture_and_words(engine: Engine, photo: Path, tmp_path: Path) -> None:
+    """Also after the photograph was cut anew, and in the file to download."""
+    first, bear = samples()[0], "not in this bank; answered by mushroom"
+    own = write_image(tmp_path / "own.png", first.picture)
+    for image, drawn in ((first.picture, True), (photo, False), (own, True), (first.image, False)):
+        opened = engine.open("me", image, "x.png")
+        for knobs in (Knobs(), Knobs(scale=30.0)):
+            view = labels_view(engine.label("me", "sunset, bear", knobs))
+            assert ("drawn scenes" in view["caveat"]) is not drawn and bool(view["caveat"]) is not drawn
+            assert [one["caveat"] for one in view["classes"]] == ["", bear]
+        result, strengths = opened.result, np.full(2, 0.5, np.float32)
+        assert result is not None
+        file = exports.write(opened, result, "overlay", tmp_path, result.palette, strengths)
+        legend = overlay(result.image, result.labels, result.names, caveats=result.caveats)
+        assert read_image(file).shape == legend.shape
+        assert legend.shape != overlay(result.image, result.labels, result.names).shape
+    told = engine.segment(photo, "sunset, bear", Knobs()).caveats
+    assert len(told.lines()) == 2 and engine.segment(own, "sunset", Knobs()).caveats.lines() == []
 
 
 def test_a_photograph_is_encoded_once(engine: Engine, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

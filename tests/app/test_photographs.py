@@ -40,6 +40,21 @@ def test_a_photograph_of_ones_own(page: Any, tmp_path: Path) -> None:
     assert "broken.png" in page.page.locator(".note").inner_text()  # until something else is asked for
 
 
+def test_what_the_miniature_does_not_know_is_told(page: Any, tmp_path: Path) -> None:
+    caveat, about = page.page.locator(".key > .caveat"), page.page.locator(".about")
+    assert caveat.inner_text() == "" and "drawn scenes, not photographs" in about.inner_text()
+    page.type("sunset, bear")
+    of_words = page.page.locator(".legend .caveat").all_inner_texts()
+    assert sorted(of_words) == ["", "not in this bank; answered by mushroom"]
+    Image.fromarray(samples()[1].image).save(tmp_path / "mine.png")
+    page.page.set_input_files(".file", tmp_path / "mine.png")
+    page.shows_photo("mine.png")
+    assert "drawn scenes, not photographs" in caveat.inner_text() and about.inner_text() == ""  # said once
+    page.page.locator(".sample").nth(2).click()
+    page.page.wait_for_function("document.querySelector('.about').textContent !== ''")
+    assert caveat.inner_text() == ""
+
+
 def test_without_words(page: Any, tmp_path: Path) -> None:
     page.type("")
     Image.fromarray(samples()[1].image).save(tmp_path / "mine.png")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from freeda.bank.cache import Cache
+from freeda.bank.cache import Answer, Cache
 from freeda.errors import BankError
 from freeda.files import cache_folder
 from freeda.options import SegmentOptions
@@ -104,10 +104,11 @@ def test_damaged_files_count_as_missing(tmp_path: Path) -> None:
     cache = Cache(tmp_path, "bank")
     key, value = cache.key(embeddings(1)[0], ""), np.arange(12, dtype=np.float32).reshape(2, 6)
     assert cache.get(key) is None
-    cache.put(key, value)
+    cache.put(key, Answer(value, ("café", "dog")))
     (file,) = tmp_path.glob("*/*.proto")
     whole = file.read_bytes()
-    np.testing.assert_array_equal(cache.get(key), value)
+    np.testing.assert_array_equal(cache.get(key).prototypes, value)  # type: ignore[union-attr]
+    assert cache.get(key).nouns == ("café", "dog")  # type: ignore[union-attr]
     for data in (b"", b"x", whole[:-1], whole[:40], whole + b"x", whole[:-1] + bytes([whole[-1] ^ 1])):
         file.write_bytes(data)
         assert cache.get(key) is None
@@ -115,15 +116,16 @@ def test_damaged_files_count_as_missing(tmp_path: Path) -> None:
     file.mkdir()
     assert cache.get(key) is None
     file.rmdir()
-    cache.put(key, value)
-    np.testing.assert_array_equal(cache.get(key), value)
+    cache.put(key, Answer(value))
+    np.testing.assert_array_equal(cache.get(key).prototypes, value)  # type: ignore[union-attr]
+    assert cache.get(key).nouns is None  # type: ignore[union-attr]
     for odd in (value.astype(np.float64), value[0]):
-        cache.put(key, odd)
+        cache.put(key, Answer(odd))
         assert cache.get(key) is None
 
 
 def test_the_folder_stays_small_and_what_is_used_stays(tmp_path: Path) -> None:
-    value = np.zeros((1, 250), np.float32)  # 1160 bytes a file
+    value = Answer(np.zeros((1, 250), np.float32))  # 1164 bytes a file
     cache = Cache(tmp_path, "bank", limit=12_000)
     keys = [cache.key(row, "") for row in embeddings(30)]
     for age, key in enumerate(keys[:10]):

@@ -89,14 +89,15 @@ def test_grow_beside_a_bank(photo: Path, lenient: Path, bank: Path, cache: Path,
     shutil.copytree(bank, mine)
     before = {p: p.read_bytes() for p in mine.rglob("*") if p.is_file()}
     plain = segment(photo, lenient, "zamboni, cat", "--bank", mine)
-    assert plain.exit_code == 0 and "poorly covered by the bank: " in plain.output, plain.output
-    assert "zamboni" in plain.output and not (tmp_path / "mine.grown").exists()
+    assert plain.exit_code == 0 and "zamboni: not in this bank; answered by " in plain.output, plain.output
+    assert "(--grow draws" in plain.output and not (tmp_path / "mine.grown").exists()
     grown = segment(photo, lenient, "zamboni, cat", "--bank", mine, "--grow")
     assert grown.exit_code == 0 and "zamboni 2" in grown.output, grown.output
     assert "with references grown for" in grown.output and (tmp_path / "mine.grown" / "bank.json").is_file()
     # From now on it is used unasked, and nothing is drawn any more.
     again = segment(photo, lenient, "zamboni, cat", "--bank", mine)
     assert "was there already" in again.output and "with references grown for" in again.output
+    assert "not in this bank" not in again.output
     third = segment(photo, lenient, "zamboni, cat", "--bank", mine, "--grow")
     assert "drawing" not in third.output
     assert {p: p.read_bytes() for p in mine.rglob("*") if p.is_file()} == before
@@ -166,8 +167,15 @@ def test_coverage_without_any_bank(lenient: Path) -> None:
 
 
 def test_the_miniature_is_not_for_photographs(photo: Path, tmp_path: Path) -> None:
-    told = run("segment", photo, "--classes", "zamboni, tree", "--out", tmp_path)
-    assert told.exit_code == 0 and "miniature knows drawn scenes, not photographs (--model)" in told.output, (
-        told.output
-    )
-    assert "zamboni" in told.output and "--grow" not in told.output
+    scene = Path(__file__).resolve().parents[2] / "docs" / "scene.png"
+    words = ("--classes", "zamboni, tree", "--save-vocabulary", tmp_path / "words.npz")
+    told = run("segment", photo, *words, "--out", tmp_path)
+    knows = "This model knows drawn scenes, not photographs: its labels of anything else mean little"
+    assert told.exit_code == 0 and f"{knows} (--model)" in told.output, told.output
+    assert told.output.count("zamboni: not in this bank; answered by ") == 1 and "--grow" not in told.output
+    kept = ("--vocabulary", tmp_path / "words.npz")
+    both = run("segment", photo, scene, *kept, "--out", tmp_path / "both")
+    assert f"{knows} (1 of 2 photographs; --model)" in both.output, both.output
+    assert both.output.count("zamboni: not in this bank; answered by ") == 1
+    own = run("segment", scene, "--classes", "sunset, tree", "--out", tmp_path / "own")
+    assert own.exit_code == 0 and "knows" not in own.output and "bank" not in own.output, own.output

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from freeda.evaluate.report.bars import draw_bars
 from freeda.evaluate.report.figures import best_first, ends, ranked
 from freeda.evaluate.report.markdown import escape
 from freeda.evaluate.report.matrix import draw_matrix
+from freeda.show.caveats import Caveats
 
 
 @pytest.fixture
@@ -72,6 +74,22 @@ def test_the_page(small: Small, tmp_path: Path) -> None:
     assert r"a\|b \*c\*" in page and r"sofa\\nbed" in page and r"\<i\>" in page and "<i>" not in page
     assert f"| {result.counts.per_class_iou()[0]:.3f} |" in page
     assert "| options.k | 350 |" in page and r"| bank | x\|y |" in page and "| limit | null |" in page
+
+
+def test_what_must_be_known_comes_first(small: Small, tmp_path: Path) -> None:
+    caveats = Caveats("woodcuts", {"cat": ("dog",), "<i>": ("cow", "pig")})
+    result = replace(evaluated(small), caveats=caveats)
+    paths = write_report(tmp_path, result, small, None)
+    told = json.loads(paths["json"].read_text())
+    assert told["warnings"] == caveats.lines() and len(caveats.lines()) == 3
+    assert [c.get("answered_by") for c in told["classes"]] == [["dog"], None, None, ["cow", "pig"], None]
+    page = paths["markdown"].read_text().split("| mIoU")[0].split("| **mIoU**")[0]
+    assert "> This model knows woodcuts: its labels of anything else mean little\n" in page
+    assert r"> 2 words not in this bank: cat (answered by dog), \<i\> (answered by cow, pig)" in page
+    screen = io.StringIO()
+    print_report(result, Console(file=screen, width=200))
+    assert all(line in screen.getvalue() for line in caveats.brief())
+    assert figures(evaluated(small))["warnings"] == []
 
 
 def test_many_classes_are_folded(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from freeda.errors import InputError
 from freeda.model import FreeDA
-from freeda.segment.coverage import ENOUGH, Coverage, coverage
+from freeda.segment.coverage import ENOUGH, Coverage, coverage, not_in_bank
 
 
 class NamedRows:
@@ -87,6 +87,18 @@ def test_an_empty_bank_covers_nothing() -> None:
     bank = NamedRows(np.zeros((0, 3), np.float32), np.zeros((0, 5), np.float16), [])
     (found,) = coverage(bank, unit(np.ones((1, 3))).astype(np.float32), ["w"], 5)
     assert found.poor and found.retrieved == 0 and math.isnan(found.nearest)
+
+
+def test_which_words_are_not_in_a_bank() -> None:
+    """By the nouns of all rows, not only of those retrieved; told with those that answered."""
+    nouns = ["Cat", "dog", "brick wall", "", "sofa", "pony"]
+    bank = NamedRows(np.zeros((6, 3), np.float32), np.zeros((6, 5), np.float16), nouns)
+    classes = {"cat": ("cat",), "couch": ("couch", "Sofa"), "okapi": ("okapi",), "brick": ("brick",)}
+    behind = [("dog",), ("dog", "sofa"), ("", "pony", "dog", "cat", "sofa"), ("brick wall",)]
+    found = not_in_bank(bank, classes, behind)
+    assert found == {"okapi": ("pony", "dog", "cat"), "brick": ("brick wall",)}
+    assert not_in_bank(bank, {"okapi": ("okapi",)}, [("",)]) == {}  # rows whose noun is blank say nothing
+    assert not_in_bank(bank, classes, [*behind[:3], None]) is None
 
 
 def test_a_model_tells_of_every_class_and_other_word(tiny_model: Any) -> None:

@@ -19,13 +19,15 @@ def endpoint(engine: Engine, folder: OwnFolder) -> None:
         """Label a photograph with words.
 
         `photograph` is the path that /gradio_api/upload answered, `words` a list with commas, `local_weight`
-        0 to 1 or null. Returns {"width", "height", "classes": [{"name", "number", "colour", "ink", "share"}],
-        "labels": a palette PNG as data URL; pixel value = number - 1}.
+        0 to 1 or null. Returns {"width", "height", "classes": [{"name", "number", "colour", "ink", "share",
+        "caveat"}], "warnings": what must be known of picture and words, "labels": a palette PNG as data URL;
+        pixel value = number - 1}.
         """
         path = folder.upload(photograph or "")  # not removed: others may have sent the same, to the same path
         result = engine.segment(path, words, Knobs(local_weight=local_weight))
         height, width = result.size
-        return {"width": width, "height": height, "classes": classes(result), "labels": to_png(result)}
+        told = {"classes": classes(result), "warnings": result.caveats.lines()}
+        return {"width": width, "height": height, **told, "labels": to_png(result)}
 
     # Plain text, not Gradio's file, which may also be an address that Gradio would fetch.
     photograph = gr.Textbox(visible=False, label="photograph")

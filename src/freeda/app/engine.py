@@ -21,6 +21,7 @@ from ..segment.vocabulary import Names, Vocabulary, parse_names
 from .limits import Limits
 from .sessions import Shelf
 
+Picture = str | Path | RGB | Image.Image
 _VOCABULARIES = 64
 """Lists of words whose vectors are kept: going back to one costs nothing."""
 
@@ -77,7 +78,7 @@ class Engine:
         """Held while the models work."""
         self._opened = 0
 
-    def open(self, session: str, image: str | Path | RGB, name: str, scale: float | None = None) -> Open:
+    def open(self, session: str, image: Picture, name: str, scale: float | None = None) -> Open:
         """Encode a photograph for a visitor; the one that was open is put away.
 
         Raises InputError for what is no image, and for one that is too large.
@@ -114,12 +115,12 @@ class Engine:
             if here.asked == (words, knobs):
                 return here
             if scale != here.scene.options.superpixels.scale:
-                here.scene = self._encode(here.scene.image, here.name, scale)
+                here.scene = self._encode(here.scene.image, here.name, scale, here.scene.outside)
             here.result = self._labelled(here.scene, names, knobs)
             here.asked, here.turn = (words, knobs), here.turn + 1
         return here
 
-    def segment(self, image: str | Path | RGB, words: str, knobs: Knobs) -> Segmentation:
+    def segment(self, image: Picture, words: str, knobs: Knobs) -> Segmentation:
         """Label a photograph of nobody's: nothing is kept."""
         names = self.names(words)  # first: a wrong list should not cost an encoded image
         return self._labelled(self._encode(image, "image", knobs.scale), names, knobs)
@@ -144,11 +145,18 @@ class Engine:
             raise InputError(f"{rows} words: at most {self.limits.words} at a time")
         return names
 
-    def _encode(self, image: str | Path | RGB, name: str, scale: float | None) -> Scene:
-        pixels = self._read(image, name) if isinstance(image, (str, Path)) else image
+    def _encode(self, image: Picture, name: str, scale: float | None, outside: str | None = None) -> Scene:
+        """`outside` is the picture's own, where it was encoded before."""
         superpixels = replace(self.model.options.superpixels, scale=self._scale(scale))
+        pixels: RGB | Image.Image
+        if isinstance(image, (str, Path)):
+            pixels = self._read(image, name)
+            outside = self.model.outside(image, pixels)
+        else:
+            pixels = image
         with self.busy:
-            return self.model.encode(pixels, superpixels=superpixels)
+            scene = self.model.encode(pixels, superpixels=superpixels)
+        return scene if outside is None else replace(scene, outside=outside)
 
     def _read(self, path: str | Path, name: str) -> RGB:
         millions = 0.0
@@ -186,7 +194,7 @@ class Engine:
             return scene.segment(vocabulary, **changes)
 
 
-def _tiff(image: str | Path | RGB) -> Path | None:
+def _tiff(image: Picture) -> Path | None:
     # By its first bytes, not by its name: GDAL, which is to read it, takes a text for a list of other files,
     # and these bytes begin none.
     if isinstance(image, (str, Path)):

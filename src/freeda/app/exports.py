@@ -51,7 +51,9 @@ def write(
     if kind not in KINDS:
         raise InputError(f"there is no file of kind {kind!r}: choose one of {', '.join(KINDS)}")
     if kind == "overlay":
-        picture = overlay(result.image, result.labels, result.names, colours, opacities)
+        picture = overlay(
+            result.image, result.labels, result.names, colours, opacities, caveats=result.caveats
+        )
         return write_image(folder / f"{stem}.overlay.jpg", picture)
     if kind == "npz":
         return result.save_npz(folder / f"{stem}.npz")

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..images import RGB
+from PIL import Image
+
+from ..images import RGB, of_world
 from ..miniature.scenes import HELD_OUT, render
+from ..presets import DRAWN
 from ..show.tiles import enlarge
 
 _CHOSEN = (25, 11, 38, 28, 22, 16)  # of both kinds: in the last two, something small is missed
@@ -20,6 +23,11 @@ class Sample:
     name: str
     image: RGB
     words: str
+
+    @property
+    def picture(self) -> Image.Image:
+        """The image with the record of the world that it is of."""
+        return of_world(self.image, DRAWN)
 
 
 @lru_cache(maxsize=1)

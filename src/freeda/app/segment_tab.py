@@ -34,7 +34,7 @@ class SegmentTab:
     def start(self, words: str, weight: float, k: float, scale: float, request: gr.Request) -> dict[str, Any]:
         """The first bundled scene, when the page is opened."""
         first = samples()[0]
-        return self._open(request, first.image, first.name, words, Knobs(weight, int(k), scale))
+        return self._open(request, first.picture, first.name, words, Knobs(weight, int(k), scale))
 
     def sample(self, weight: float, k: float, scale: float, event: gr.EventData, request: gr.Request) -> Any:
         """Another bundled scene, with words for it: the page takes them if no others were typed."""
@@ -42,7 +42,7 @@ class SegmentTab:
         if self._late(request, wish := int(event.wish)):
             return gr.skip()
         knobs = Knobs(weight, int(k), scale)
-        view = self._open(request, chosen.image, chosen.name, chosen.words, knobs, wish)
+        view = self._open(request, chosen.picture, chosen.name, chosen.words, knobs, wish)
         return {**view, "words": chosen.words}
 
     def upload(

@@ -41,9 +41,9 @@ def labels_view(opened: Open) -> dict[str, Any]:
     """How it is labelled, for the browser.
 
     "labels" is a data URL of a grey PNG whose values are the labels, reduced to `SIDE`; "classes" has one
-    entry a label: name, number (from 1), colour (#rrggbb), ink (of letters on it), share (0 to 1); "badges"
-    says where numbers stand: (x, y, label), x and y as shares of width and height; "number" and "turn" say
-    what of: the photograph and its result.
+    entry a label: name, number (from 1), colour (#rrggbb), ink (of letters on it), share (0 to 1), caveat
+    (""); "caveat" is the picture's own; "badges" says where numbers stand: (x, y, label), x and y as shares
+    of width and height; "number" and "turn" say what of: the photograph and its result.
     """
     result = opened.result
     assert result is not None
@@ -56,6 +56,7 @@ def labels_view(opened: Open) -> dict[str, Any]:
         "turn": opened.turn,
         "labels": data_url(shown.astype(np.uint8), "PNG"),
         "classes": classes(result),
+        "caveat": result.caveats.of_picture(),
         "badges": badges,
     }
 
@@ -70,6 +71,7 @@ def classes(result: Segmentation) -> list[dict[str, Any]]:
             "colour": to_hex(colour),
             "ink": "#{:02x}{:02x}{:02x}".format(*ink(colour)),
             "share": float(shares[i]),
+            "caveat": result.caveats.of_class(name),
         }
         for i, (name, colour) in enumerate(zip(result.names, result.palette, strict=True))
     ]

@@ -22,6 +22,7 @@ from .arrays import open_array
 from .cache import Cache
 from .index import FlatIndex
 from .manifest import ShardEntry, read_manifest
+from .nouns import Nouns
 
 Kind = Literal["exact", "approximate"]
 OnIndex = Callable[[str, int, int], None]
@@ -89,15 +90,19 @@ class Bank:
         return open_array(self.path, "prototype", self._shards, int(self.meta["dimensions"]["prototype"]))
 
     @cached_property
-    def nouns(self) -> list[str]:
-        """N strings, the noun of every row; equal ones are one string in memory."""
-        found: list[str] = []
-        known: dict[str, str] = {}
-        for shard in self._shards:
-            column = files.read_column(self.path / shard.file, "noun").dictionary_encode()
-            here = [known.setdefault(noun, noun) for noun in column.dictionary.to_pylist()]
-            found.extend(here[i] for i in column.indices.to_pylist())
-        return found
+    def nouns(self) -> Nouns:
+        """N strings, the noun of every row."""
+        return Nouns(files.read_strings(self.path / shard.file, "noun") for shard in self._shards)
+
+    @cached_property
+    def named(self) -> bool:
+        """Whether its rows' nouns are words. A release may have been imported with nothing to tell them but
+        its files' names, one a row."""
+        about = {key: value for key, value in self.meta.items() if key != "shards"}
+        if "imported" not in str(about):  # neither this bank nor one that was merged into it
+            return True
+        shards = (files.read_first(self.path / shard.file, "noun", "caption_id") for shard in self._shards)
+        return not any(rows and all(noun == name for noun, name in rows) for rows in shards)
 
     @cached_property
     def identity(self) -> str:

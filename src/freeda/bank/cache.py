@@ -1,13 +1,14 @@
-"""Class prototypes that a bank gave before, kept in the cache folder under a digest of all they depend on."""
+"""What a bank gave for words before, kept in the cache folder under a digest of all that it depends on."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +20,25 @@ Prototypes = npt.NDArray[np.float32]
 
 LIMIT = 512 * 2**20
 """Bytes that the folder may hold; what was not used for longest goes first."""
-_VERSION = 1  # of how prototypes are made and kept: raised when either changes
+_VERSION = 2  # of how answers are made and kept: raised when either changes
 _DIGEST = 32
+
+
+class Answer(NamedTuple):
+    """What a bank gives for one text embedding."""
+
+    prototypes: Prototypes
+    """(P, D) float32."""
+    nouns: tuple[str, ...] | None = None
+    """The different nouns of the rows that they are made of, most frequent first; None: rows have none."""
 
 
 class Cache:
     """A folder of small files, one a text embedding: a new list of names pays only for what is new in it.
 
-    A file is the SHA-256 of an .npy file, then that file; one that does not fit its digest counts as missing.
-    Many processes may share the folder. Where it cannot be written to, nothing is kept.
+    A file is the SHA-256 of all that follows: an .npy file of the prototypes, the nouns as JSON; one that
+    does not fit its digest counts as missing. Many processes may share the folder. Where it cannot be
+    written to, nothing is kept.
     """
 
     def __init__(self, folder: Path, source: str, limit: int = LIMIT) -> None:
@@ -41,26 +52,29 @@ class Cache:
         head = f"{_VERSION}\n{self._source}\n{recipe}\n{row.shape}\n"
         return hashlib.sha256(head.encode() + row.tobytes()).hexdigest()
 
-    def get(self, key: str) -> Prototypes | None:
-        """(P, D) float32 as it was put there, or None."""
+    def get(self, key: str) -> Answer | None:
+        """An answer as it was put there, or None."""
         path = self._path(key)
         try:
             data = path.read_bytes()
             if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
                 return None
-            found: Prototypes = np.load(io.BytesIO(data[_DIGEST:]), allow_pickle=False)
+            content = io.BytesIO(data[_DIGEST:])
+            found: Prototypes = np.load(content, allow_pickle=False)
+            nouns = json.loads(content.read())
         except (OSError, ValueError, EOFError):
             return None
         if found.dtype != np.float32 or found.ndim != 2:
             return None
         with suppress(OSError):
             os.utime(path)  # used just now
-        return found
+        return Answer(found, None if nouns is None else tuple(nouns))
 
-    def put(self, key: str, prototypes: Prototypes) -> None:
-        """Keep (P, D) float32 under a key, where that is possible."""
+    def put(self, key: str, answer: Answer) -> None:
+        """Keep an answer under a key, where that is possible."""
         buffer = io.BytesIO()
-        np.save(buffer, prototypes, allow_pickle=False)
+        np.save(buffer, answer.prototypes, allow_pickle=False)
+        buffer.write(json.dumps(answer.nouns).encode())
         content = buffer.getvalue()
         data = hashlib.sha256(content).digest() + content
         if self._size is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -129,7 +129,7 @@ def clean(
     return Cleaned(Bank.open(out), len(opened), dropped, table, lost)
 
 
-def _numbered(nouns: list[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
+def _numbered(nouns: Sequence[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
     """The different nouns, sorted, and of every row the place of its noun among them (N,)."""
     names = sorted(set(nouns))
     place = {name: i for i, name in enumerate(names)}

@@ -195,6 +195,19 @@ def read_column(path: Path, name: str) -> Any:
         raise BankError(f"{path}: damaged shard: its column '{name}' cannot be read") from error
 
 
+def read_strings(path: Path, name: str) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """A column of strings as its different values, and which of them each row has, (n,).
+
+    Raises BankError when it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path, read_dictionary=[name]) as file:
+            column = file.read(columns=[name]).column(name).unify_dictionaries().combine_chunks()
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise BankError(f"{path}: damaged shard: its column '{name}' cannot be read") from error
+    return column.dictionary.to_pylist(), column.indices.to_numpy(zero_copy_only=False)
+
+
 def read_vectors(path: Path, name: str, dim: int) -> npt.NDArray[np.float16]:
     """A "key" or "prototype" column as (n, dim) float16. Raises BankError for another width."""
     column = read_column(path, name)
@@ -204,6 +217,17 @@ def read_vectors(path: Path, name: str, dim: int) -> npt.NDArray[np.float16]:
     ):
         raise BankError(f"{path}: damaged shard: its column '{name}' is not {dim} wide throughout")
     return flat.astype(np.float16, copy=False).reshape(len(column), dim)
+
+
+def read_first(path: Path, *names: str) -> list[tuple[Any, ...]]:
+    """These columns of a shard's first rows, a few of them. Raises BankError when they cannot be read."""
+    try:
+        with pq.ParquetFile(path) as file:
+            batch = next(file.iter_batches(64, columns=list(names)), None)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise BankError(f"{path}: damaged shard: its columns {names} cannot be read") from error
+    columns = [] if batch is None else [batch.column(name).to_pylist() for name in names]
+    return list(zip(*columns, strict=True))
 
 
 def read_row(path: Path, row: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from .arrays import take
 from .bank import Bank
 from .cache import Cache
 from .index import Rows, Scores, best_first
+from .nouns import Nouns
 
 SAME = 0.01
 """Keys whose similarity to a query is within this of the best one's are of the same word. Embeddings of one
@@ -56,9 +57,14 @@ class LayeredBank:
         return StackedRows([bank.prototypes for bank in self.banks])
 
     @cached_property
-    def nouns(self) -> list[str]:
+    def nouns(self) -> Nouns:
         """The noun of every row."""
-        return [noun for bank in self.banks for noun in bank.nouns]
+        return Nouns(bank.nouns.part for bank in self.banks)
+
+    @property
+    def named(self) -> bool:
+        """Whether all these are words, see `Bank.named`."""
+        return all(bank.named for bank in self.banks)
 
     @property
     def cache(self) -> Cache | None:

@@ -34,8 +34,6 @@ Prompts = Annotated[
     Path | None,
     typer.Option("--prompts", help="Caption file: captions that contain a word are drawn for it first."),
 ]
-QUICK = 50_000
-"""Pairs up to which poorly covered words are looked for unasked: that takes no time worth a mention."""
 _NAMED = 8
 
 
@@ -81,13 +79,7 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
         wanted: Sequence[str] = words
     else:
         model = _with(model, base, open_layer(how.layer), words)
-        look = how.grow or (how.grow is None and len(base) <= QUICK)
-        wanted = [c.word for c in model.coverage(names) if c.poor] if look else []
-        if wanted and not how.grow:
-            world, name = how.preset.world, how.preset.name
-            hint = f"{name} knows {world} (--model)" if world else "--grow draws references for them"
-            say(f"poorly covered by the bank: {_listed(wanted)}; {hint}", "yellow")
-            return model
+        wanted = [c.word for c in model.coverage(names) if c.poor] if how.grow else []
         if not wanted:
             return model
     plan = plan_growth(wanted, how.layer, _options(how.preset), how.images, how.prompts)

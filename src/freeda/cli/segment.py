@@ -126,6 +126,7 @@ def segment(
         known = _words(names, vocabulary, preset.segment, options)
         from ..model import load
         from ..segment.vocabulary import Vocabulary
+        from ..show.caveats import Caveats
 
         growing = Growing(replace(preset, segment=options), bank, grow, yes, images_per_word, prompts, index)
         base = growing.open_base()
@@ -136,6 +137,10 @@ def segment(
     if save_vocabulary is not None:
         kept = ready.save(save_vocabulary)
         say(f"{len(ready)} classes kept in {kept}")
+    may_grow = grow is None and vocabulary is None and not preset.world
+    hint = " (--grow draws what the bank hardly knows)" if may_grow else ""
+    for line in Caveats(answered=ready.answered or {}).brief():
+        say(f"{line}{hint}", "yellow")
     failed = bool(paths) and _segment_all(
         loaded, paths, ready, out, strict, again, exports, batch_size, explainer
     )
@@ -178,7 +183,7 @@ def _segment_all(
 
     Raises the error of a photograph where there is only that one, and InputError where none could be read.
     """
-    failed, counts, rows = [], Counter[str](), []
+    failed, counts, rows, strange = [], Counter[str](), [], Counter[str]()
     with Bars(len(paths)) as bars:
         for outcome in model.segment_many(
             paths,
@@ -196,11 +201,15 @@ def _segment_all(
                 failed.append(outcome)
                 say_error(outcome.error, bars.console)
             explainer.add(outcome, bars.console, strict or len(paths) == 1)
+            if outcome.result is not None and (why := outcome.result.caveats.of_picture()):
+                strange[why] += 1
             counts["already there" if outcome.kept else "failed" if outcome.error else "labelled"] += 1
             if len(paths) <= ROWS:  # no result is kept, only what is said of it
                 rows.append((replace(outcome, result=None), found(outcome)))
     if rows:
         Console().print(table_of([row for row, _ in rows], [said for _, said in rows]))
+    for why, n in strange.items():
+        say(f"{why} ({f'{n:,} of {len(paths):,} photographs; ' if len(paths) > 1 else ''}--model)", "yellow")
     explainer.print()
     if len(paths) > 1:
         said = ", ".join(f"{n:,} {what}" for what, n in counts.items())

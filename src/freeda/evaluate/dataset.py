@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..images import read_image
+from ..images import read_image, world_of
 from .layouts.files import Found, Sample, complain
 from .layouts.remap import IGNORE as IGNORE
 from .table import BACKGROUND, DATASETS, canonical
@@ -72,6 +72,12 @@ class FileDataSet:
 
     def __len__(self) -> int:
         return len(self.found.samples)
+
+    @property
+    def world(self) -> str:
+        """The world that all its images are of by their records (`images.world_of`), "" for any others."""
+        found = world_of(self.sample(0).image) if len(self) else ""
+        return found if found and all(world_of(s.image) == found for s in self.found.samples) else ""
 
     def sample(self, i: int) -> Sample:
         """The i-th image's name and files."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..show.caveats import NONE, Caveats
 from .counts import Counts
 
 
@@ -44,6 +45,8 @@ class Evaluation:
     """The images' seconds added up, over all runs and workers."""
     peak_memory: int
     """Bytes: the most that a process of any run held in main memory; 0 where the system does not tell."""
+    caveats: Caveats = field(default=NONE, repr=False)
+    """Why labels may not mean what they say."""
 
     @property
     def miou(self) -> float:

@@ -18,6 +18,7 @@ from ..model import FreeDA
 from ..options import SegmentOptions
 from ..presets import DEFAULT, Preset
 from ..segment.prototypes import ReferenceBank
+from ..show.caveats import Caveats
 from .counts import Counts
 from .dataset import DataSet, check_dataset, contents
 from .evaluation import Evaluation, ImageRow
@@ -128,7 +129,7 @@ def evaluate(
                 subject.prepare(folder)
                 _make(subject, found, origin, folder, crew, missing, total)
             about = {"split": split, "limit": limit, **crew.about}
-            result = total.evaluation({**subject.about, **settings, **about})
+            result = total.evaluation({**subject.about, **settings, **about}, subject.caveats(folder))
             if report:
                 bar.stage("writing the report")
                 subject.prepare(folder)  # where nothing was missing, nothing is ready
@@ -175,7 +176,7 @@ class _Total:
         """One more image is labelled, its part not yet done."""
         self._bar.image(seconds)
 
-    def evaluation(self, settings: dict[str, Any]) -> Evaluation:
+    def evaluation(self, settings: dict[str, Any], caveats: Caveats) -> Evaluation:
         """All of it."""
         rows = tuple(sorted(self._rows, key=lambda row: row.index))
         return Evaluation(
@@ -186,6 +187,7 @@ class _Total:
             {**settings, "images": len(rows)},
             sum(row.seconds for row in rows),
             self._peak,
+            caveats,
         )
 
 

@@ -17,6 +17,7 @@ from ..model import FreeDA, load
 from ..options import SegmentOptions, to_dict
 from ..presets import Preset, find_preset
 from ..segment.prototypes import ReferenceBank
+from ..show.caveats import NONE, Caveats
 from .folder import WORDS
 from .protocol import Labeller, Method, check_options, label_names, protocol_changes, protocol_options
 
@@ -37,6 +38,9 @@ class Subject(Protocol):
 
     def prepare(self, folder: RunFolder) -> None:
         """Make ready what all processes share; nothing has been labelled yet."""
+
+    def caveats(self, folder: RunFolder) -> Caveats:
+        """Why its labels may not mean what they say, once it is prepared."""
 
     @property
     def labeller(self) -> Labeller:
@@ -60,6 +64,10 @@ class Callables:
 
     def prepare(self, folder: RunFolder) -> None:
         """Nothing is shared."""
+
+    def caveats(self, folder: RunFolder) -> Caveats:
+        """None are known."""
+        return NONE
 
     def check_workers(self, origin: Origin | None) -> NoReturn:
         """Raises InputError: it cannot be sent anywhere."""
@@ -126,6 +134,12 @@ class Preparation:
         self._folder = folder
         if folder.vocabulary() is None:
             self._model.vocabulary(list(self._dataset.classes)).save(folder.words)
+
+    def caveats(self, folder: RunFolder) -> Caveats:
+        """Images of another kind than the models know, classes that the bank does not know."""
+        world, words = self._preset.world, folder.vocabulary()
+        outside = world if world and getattr(self._dataset, "world", "") != world else ""
+        return Caveats(outside, (words.answered if words is not None else None) or {})
 
     @cached_property
     def labeller(self) -> Labeller:

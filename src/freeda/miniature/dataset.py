@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..evaluate.origin import MINIATURE, Origin
+from ..presets import DRAWN
 from .scenes import CLASSES, HELD_OUT, SIZE, Scene, render
 from .trial import SPAN
 
@@ -26,6 +27,7 @@ class Scenes:
     classes: tuple[str, ...] = CLASSES
     background = False
     changes: Mapping[str, Any] = {}
+    world = DRAWN
 
     def __init__(self, seed: int = 0, n: int = SCENES) -> None:
         """`n` scenes, at least 1, of a seed, 0 or more. Raises InputError."""

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from ..images import of_world
+from ..presets import DRAWN
+from ..show.tiles import enlarge
 from .pen import sprite
 from .stuff import BACKDROPS, GROUNDS, STUFF, texture
 from .things import DRAW, THINGS
@@ -42,6 +46,10 @@ class Scene:
     """(128, 128) indices into CLASSES, from the renderer itself."""
     near: bool = False
     """Seen from near by: fewer and larger things."""
+
+    def picture(self, factor: int = 1, smooth: bool = True) -> Image.Image:
+        """`image`, `factor` times as large, with the record that it is of this world, which a PNG keeps."""
+        return of_world(enlarge(self.image, factor, smooth), DRAWN)
 
 
 def _horizon(rng: np.random.Generator, flat: bool) -> NDArray[np.float64]:

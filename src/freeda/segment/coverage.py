@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from ..bank.layers import NEAR
 from .pieces import Floats
-from .prototypes import ReferenceBank
+from .prototypes import ReferenceBank, by_frequency, nouns_of
 
 ENOUGH = 8
 """Near keys below which a word is poorly covered, where so many are retrieved at all. Our choice."""
@@ -65,12 +64,37 @@ def coverage(bank: NamedBank, text: Floats, words: Sequence[str], k: int) -> lis
     return [_one(bank, word, s, r) for word, s, r in zip(words, scores, rows, strict=True)]
 
 
+def not_in_bank(
+    bank: ReferenceBank, classes: Mapping[str, Sequence[str]], behind: Sequence[Sequence[str] | None]
+) -> dict[str, tuple[str, ...]] | None:
+    """The classes none of whose words is a noun of the bank, each with the nouns that answered for it.
+
+    `behind` has per class the nouns of the rows that were retrieved, most frequent first, of which the first
+    few are told. None where the bank's rows have no nouns, so that nothing can be said.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    every: set[str] | None = None
+    for (name, words), nouns in zip(classes.items(), behind, strict=True):
+        if nouns is None:
+            return None
+        told = tuple(noun for noun in nouns if noun.strip())[:_NAMED]
+        own = {word.casefold() for word in words}
+        if not own.isdisjoint(noun.casefold() for noun in nouns):
+            continue
+        if every is None:  # retrieval may have missed a word's own rows; to read all nouns takes a while
+            there = nouns_of(bank) or ()
+            every = {noun.casefold() for noun in getattr(there, "different", there)}
+        if told and own.isdisjoint(every):
+            found[name] = told
+    return found
+
+
 def _one(bank: NamedBank, word: str, scores: Floats, rows: npt.NDArray[np.int64]) -> Coverage:
     there = (rows >= 0) & np.isfinite(scores)
     scores, rows = scores[there], rows[there]
     if len(rows) == 0:
         return Coverage(word, float("nan"), float("nan"), 0, 0, 0, (), float("nan"))
-    nouns = Counter(bank.nouns[row] for row in rows)
+    nouns = by_frequency(bank.nouns, rows)
     return Coverage(
         word,
         float(scores[0]),
@@ -78,7 +102,7 @@ def _one(bank: NamedBank, word: str, scores: Floats, rows: npt.NDArray[np.int64]
         len(rows),
         int((scores >= NEAR).sum()),
         len(nouns),
-        tuple(sorted(nouns.items(), key=lambda pair: (-pair[1], pair[0]))[:_NAMED]),
+        tuple(nouns.items())[:_NAMED],
         _agreement(np.asarray(bank.prototypes[rows], np.float64)),
     )
 

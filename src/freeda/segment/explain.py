@@ -92,6 +92,7 @@ def explain_pixel(
         feature=feature,
         photo=result.image,
         colours=result.palette,
+        warnings=tuple(result.caveats.lines(one.name for one in scores[:classes])),
     )
 
 

@@ -83,6 +83,14 @@ def tuples(value: Any) -> Any:
     return tuple(map(tuples, value)) if isinstance(value, list) else value
 
 
+def lists_of_words(value: Any) -> dict[str, tuple[str, ...]]:
+    """JSON's object of lists of strings, as tuples; ValueError for anything else."""
+    check(isinstance(value, dict), "it holds no lists of words where it should")
+    for words in value.values():
+        check(isinstance(words, list) and words != [] and all(isinstance(w, str) for w in words), "no words")
+    return {name: tuple(words) for name, words in value.items()}
+
+
 def check(good: bool | np.bool_, message: str) -> None:
     """ValueError with the message where a file does not hold what it should."""
     if not good:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from ..bank.arrays import take
+from ..bank.cache import Answer
 from ..errors import BankError
 from ..options import SegmentOptions
 from .pieces import Floats
@@ -39,10 +41,23 @@ def class_prototypes(
 ) -> tuple[Floats, npt.NDArray[np.int64] | None]:
     """Prototypes (P, D) float32 of text embeddings (T, K), and the row (P,) that each belongs to.
 
+    The owners are None where every row has exactly one prototype. Arguments and errors as `answers`.
+    """
+    return stacked(answers(bank, text, words, options))
+
+
+def stacked(found: Sequence[Answer]) -> tuple[Floats, npt.NDArray[np.int64] | None]:
+    """What `class_prototypes` makes of the answers."""
+    owner = np.repeat(np.arange(len(found)), [len(one.prototypes) for one in found])
+    return np.concatenate([one.prototypes for one in found]), owner if len(owner) > len(found) else None
+
+
+def answers(bank: ReferenceBank, text: Floats, words: Sequence[str], options: SegmentOptions) -> list[Answer]:
+    """What a bank gives for each text embedding of (T, K): prototypes, and the nouns behind them.
+
     The `k` nearest keys of a row are looked up; rows of the bank that are not finite are dropped, then those
     whose key is less similar than `min_similarity`, except the nearest. What remains, un-normalised, is
     averaged ("mean": the published way), clustered ("k-means") or kept ("all", "knn-vote"), nearest first.
-    The owners are None where every row has exactly one prototype.
 
     `words` names the rows in errors: BankError for an empty bank and a row without any finite prototype.
 
@@ -52,42 +67,52 @@ def class_prototypes(
         raise BankError("the bank holds no pairs: collect some captions first")
     cache = getattr(bank, "cache", None)
     if cache is None:
-        kept = _retrieved(bank, text, words, options)
-    else:
-        recipe = " ".join(f"{name}={getattr(options, name)!r}" for name in _DECISIVE)
-        keys = [cache.key(row, recipe) for row in text]
-        known = {key: found for key in keys if (found := cache.get(key)) is not None}
-        new = [i for i, key in enumerate(keys) if key not in known]
-        if new:
-            made = _retrieved(bank, text[new], [words[i] for i in new], options)
-            for i, prototypes in zip(new, made, strict=True):
-                known[keys[i]] = prototypes
-                cache.put(keys[i], prototypes)
-        kept = [known[key] for key in keys]
-    owner = np.repeat(np.arange(len(kept)), [len(rows) for rows in kept])
-    return np.concatenate(kept), owner if len(owner) > len(kept) else None
+        return _retrieved(bank, text, words, options)
+    recipe = " ".join(f"{name}={getattr(options, name)!r}" for name in _DECISIVE)
+    keys = [cache.key(row, recipe) for row in text]
+    known = {key: found for key in keys if (found := cache.get(key)) is not None}
+    new = [i for i, key in enumerate(keys) if key not in known]
+    if new:
+        made = _retrieved(bank, text[new], [words[i] for i in new], options)
+        for i, answer in zip(new, made, strict=True):
+            known[keys[i]] = answer
+            cache.put(keys[i], answer)
+    return [known[key] for key in keys]
+
+
+def nouns_of(bank: Any) -> Sequence[str] | None:
+    """The noun of every row of a bank; None where rows have none, or none that is a word."""
+    return bank.nouns if getattr(bank, "named", hasattr(bank, "nouns")) else None
+
+
+def by_frequency(nouns: Sequence[str], rows: npt.NDArray[np.int64]) -> dict[str, int]:
+    """The nouns of these rows with how many have each: most frequent first, of equal ones the earlier."""
+    return dict(Counter(nouns[row] for row in rows.tolist()).most_common())
 
 
 def _retrieved(
     bank: ReferenceBank, text: Floats, words: Sequence[str], options: SegmentOptions
-) -> list[Floats]:
-    """Per row of text its prototypes, each (p, D) float32."""
+) -> list[Answer]:
+    """Per row of text what the bank gives."""
     similarity, found = bank.search(text, min(options.k, len(bank)))
+    nouns = nouns_of(bank)
 
-    def group(word: str, near: Floats, stored: npt.NDArray[np.float16]) -> Floats:
+    def group(word: str, near: Floats, rows: Any, stored: npt.NDArray[np.float16]) -> Answer:
         raw: Floats = torch.from_numpy(stored).float().numpy()  # numpy widens float16 slowly
         good = _usable(raw, near, options)
         if not good.any():
             raise BankError(
                 f"class {word[:60]!r}: none of the {found.shape[1]} retrieved prototypes is finite"
             )
-        return condense(raw if good.all() else raw[good], options)
+        made = condense(raw if good.all() else raw[good], options)
+        return Answer(made, None if nouns is None else tuple(by_frequency(nouns, rows[good])))
 
     there = (found >= 0) & np.isfinite(similarity)
-    near = (scores[here] for scores, here in zip(similarity, there, strict=True))
-    stored = (_looked_up(bank.prototypes, rows[here]) for rows, here in zip(found, there, strict=True))
+    near = [scores[here] for scores, here in zip(similarity, there, strict=True)]
+    rows = [numbers[here] for numbers, here in zip(found, there, strict=True)]
+    stored = (_looked_up(bank.prototypes, numbers) for numbers in rows)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # this thread reads, the others compute
-        return list(pool.map(group, words, near, stored))
+        return list(pool.map(group, words, near, rows, stored))
 
 
 class Retrieved(NamedTuple):

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..identity import difference
 from ..options import VOCABULARY, SegmentOptions, export_kinds, to_dict
 from ..options.exports import export_names
+from ..show.caveats import NONE, Caveats
 from ..show.explanation import CLASSES, REFERENCES, Explanation
 from ..show.export import write_result
 from ..show.exports import Labelled, write_exports
@@ -59,6 +60,9 @@ class Segmentation:
     """(H, W, 3) uint8 RGB, None where saved without; `image` is the same with a clear error."""
     cut: npt.NDArray[np.int64] | None = None
     """(h, w) the region map at the working size, where it was saved; otherwise cut when asked for."""
+    caveats: Caveats = NONE
+    """Why labels may not mean what they say: another kind of picture than the models know, words that the
+    bank does not know."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -189,10 +193,9 @@ class Segmentation:
         georeference that cannot be kept, and where writing fails.
         """
         kinds, folder, stem = export_kinds(kinds), Path(out_dir), stem or self.stem
-        done = write_exports(
-            Labelled(self.labels, self.names, self.palette, self.photo, self.source, folder, stem, tolerance),
-            [kind for kind in kinds if kind != "npz"],
-        )
+        kept = (self.labels, self.names, self.palette, self.photo, self.source)
+        labelled = Labelled(*kept, folder, stem, tolerance, self.caveats)
+        done = write_exports(labelled, [kind for kind in kinds if kind != "npz"])
         if "npz" in kinds:  # with whatever there is
             keep = "labels" if self.photo is None else "image" if self.scene is None else "scene"
             done["npz"] = self.save_npz(folder / export_names(stem, ["npz"])["npz"], keep)
@@ -214,6 +217,7 @@ class Segmentation:
             source=self.source,
             options=options,
             about={"models": self.models, **about},
+            caveats=self.caveats,
         )
 
     def save_npz(self, path: str | Path, keep: str = "scene") -> Path:
@@ -242,7 +246,7 @@ class Segmentation:
 
     def _repr_html_(self) -> str:
         """The overlay and the shares of the classes found, for notebooks."""
-        return result_html(self.photo, self.labels, self.names, self.palette, self.source)
+        return result_html(self.photo, self.labels, self.names, self.palette, self.source, self.caveats)
 
     def _listed(self, names: Sequence[str] | None) -> list[str]:
         if isinstance(names, str):
@@ -278,6 +282,8 @@ def segment_scene(scene: Scene, vocabulary: Vocabulary, options: SegmentOptions)
     with scene.clock("labels"):
         scores = place_scores(scene.mosaic, scene.working_image, vocabulary, options)
         labels = label_map(scores, scene.size)
+    caveats = Caveats(scene.outside, vocabulary.answered or {})
+    models, photo = dict(scene.models), scene.image
     return Segmentation(
-        labels, names, options, scene.source, dict(scene.models), scene, vocabulary, photo=scene.image
+        labels, names, options, scene.source, models, scene, vocabulary, photo, caveats=caveats
     )

@@ -42,6 +42,8 @@ class Scene:
     """The file it came from."""
     models: Mapping[str, Any] = field(default_factory=dict)
     """Which models encoded it (`Encoders.identity`)."""
+    outside: str = ""
+    """What the models know (`Preset.world`), where nothing says that the photograph is such."""
     make_vocabulary: VocabularyMaker | None = field(default=None, compare=False)
     bank: ReferenceBank | None = field(default=None, compare=False)
     """The bank that words are looked up in, for `Segmentation.explain`; not kept in files."""
@@ -102,6 +104,7 @@ def encode_scene(
     on_done: Callable[[int, int], None] | None = None,
     clock: Clock = OFF,
     bank: ReferenceBank | None = None,
+    outside: str = "",
 ) -> Scene:
     """Encode an image (H, W, 3) uint8; `on_done(windows_done, windows_in_all)` reports progress."""
     height, width = working_size(image.shape[0], image.shape[1], options)
@@ -111,4 +114,4 @@ def encode_scene(
     pieces = list(encode_pieces(encoders, working, boxes, options.superpixels, batch_size, on_done, clock))
     with clock("join"):
         mosaic = join(pieces, height, width)
-    return Scene(image, mosaic, options, source, encoders.identity, make_vocabulary, bank, clock)
+    return Scene(image, mosaic, options, source, encoders.identity, outside, make_vocabulary, bank, clock)

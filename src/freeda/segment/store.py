@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..options import SegmentOptions, from_dict, to_dict
+from ..show.caveats import Caveats
 from .mosaic import Mosaic
-from .npz import RESULT, Arrays, check, checked, narrow, read_npz, write_npz
+from .npz import RESULT, Arrays, check, checked, lists_of_words, narrow, read_npz, write_npz
 from .scene import Scene
 from .vocabulary import Vocabulary
 
@@ -31,6 +32,8 @@ def save_segmentation(result: Segmentation, path: str | Path, keep: str = "scene
         "options": to_dict(result.options),
         "source": result.source,
         "models": result.models,
+        "outside": result.caveats.outside,
+        "answered": dict(result.caveats.answered),
         "vocabulary": None,
         "scene": None,
     }
@@ -78,6 +81,7 @@ def _fields(header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
         "vocabulary": vocabulary,
         "photo": image,
         "cut": regions,
+        "caveats": Caveats(_outside(header), lists_of_words(header.get("answered", {}))),
     }
 
 
@@ -88,7 +92,14 @@ def _scene(header: dict[str, Any], arrays: Arrays) -> Scene:
         options=from_dict(SegmentOptions, header["scene"]["options"]),
         source=header["source"],
         models=dict(header["models"]),
+        outside=_outside(header),
     )
+
+
+def _outside(header: dict[str, Any]) -> str:
+    told = header.get("outside", "")
+    check(isinstance(told, str), "what its models know is no text")
+    return told
 
 
 def _mosaic_parts(mosaic: Mosaic) -> dict[str, npt.NDArray[Any]]:

@@ -19,10 +19,11 @@ from ..errors import InputError, shortened
 from ..options import SegmentOptions, from_dict, to_dict
 from ..options.words import without_kin
 from ..profile import OFF, Clock
-from .npz import WORDS, Arrays, check, checked, read_npz, tuples, write_npz
+from .coverage import not_in_bank
+from .npz import WORDS, Arrays, check, checked, lists_of_words, read_npz, tuples, write_npz
 from .pieces import Floats
 from .prototypes import ReferenceBank as ReferenceBank
-from .prototypes import class_prototypes
+from .prototypes import answers, stacked
 
 Names = Sequence[str] | Mapping[str, Sequence[str]]
 # Marks without ink or width that come along with pasted text: soft hyphen, zero-width space, direction marks.
@@ -54,6 +55,9 @@ class Vocabulary:
     """(P,) ascending: the text row a prototype belongs to. None: one prototype a row, in order."""
     label: npt.NDArray[np.int64] | None = None
     """(T,) ascending: the label a text row speaks for. None: one row a label, in order."""
+    answered: Mapping[str, tuple[str, ...]] | None = None
+    """The classes that are in the bank by none of their words, each with the nouns of the references that
+    answered for it, most frequent first. None: not known, as where the bank's rows have no nouns."""
 
     def __post_init__(self) -> None:
         rows, labels = len(self.text_embeddings), len(self.names)
@@ -121,6 +125,8 @@ class Vocabulary:
         values: dict[str, Any] = {**{name: tuples(value) for name, value in header.items()}, **arrays}
         if values.get("options") is not None:
             values["options"] = from_dict(SegmentOptions, header["options"])
+        if values.get("answered") is not None:
+            values["answered"] = lists_of_words(values["answered"])
         found = cls(**values)
         check(
             len(found.names) > 0 and all(isinstance(n, str) for n in found.names), "its names are no strings"
@@ -178,13 +184,16 @@ def build_vocabulary(
     with clock("text"):
         text = embed_rows(embed, rows, options.templates)
     with clock("retrieval"):
-        prototypes, owner = class_prototypes(bank, text, [words[0] for words in rows], options)
+        found = answers(bank, text, [words[0] for words in rows], options)
+        prototypes, owner = stacked(found)
+        # Of the words behind the others nobody typed any.
+        answered = not_in_bank(bank, classes, [one.nouns for one in found[: len(classes)]])
     labels, words, label = tuple(classes), tuple(classes.values()), None
     if spare:
         assert options.others is not None
         labels, words = (*labels, _tidy(options.others)), (*words, spare)
         label = np.minimum(np.arange(len(rows)), len(classes))
-    return Vocabulary(labels, text, prototypes, words, options, models, owner, label)
+    return Vocabulary(labels, text, prototypes, words, options, models, owner, label, answered)
 
 
 def embed_rows(embed: WordEmbedder, rows: Sequence[Sequence[str]], templates: tuple[str, ...]) -> Floats:

@@ -108,6 +108,8 @@ class Explanation:
     """(H, W, 3) uint8 RGB."""
     colours: npt.NDArray[np.uint8]
     """(labels, 3) uint8 RGB, as `Segmentation.palette`."""
+    warnings: tuple[str, ...] = ()
+    """Why the picture or the best classes may not be what they seem (`Caveats`), one line each."""
 
     @property
     def margin(self) -> float:
@@ -127,6 +129,7 @@ class Explanation:
                 for one in self.references
             ],
             "notes": list(self.notes),
+            "warnings": list(self.warnings),
         }
 
     def draw(self) -> npt.NDArray[np.uint8]:
@@ -151,13 +154,14 @@ class Explanation:
         return write_image(path, self.draw())
 
     def sentences(self) -> list[str]:
-        """What the numbers come to, a sentence each, the notes last."""
+        """What the numbers come to, a sentence each, notes and warnings last."""
         lead = f"{self.margin:.3f} ahead of {self.scores[1].name}, " if len(self.scores) > 1 else ""
         return [
             f"score = {self.local_weight:g} x local + {1 - self.local_weight:g} x global; {lead}"
             f"averaged over {self.windows} window{'s' if self.windows > 1 else ''}.",
             f"Without the global term: {self.without_global}; by it alone: {self.only_global}.",
             *self.notes,
+            *(f"{line}." for line in self.warnings),
         ]
 
     @property

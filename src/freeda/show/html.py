@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import printable
+from .caveats import NONE, Caveats
 from .export import JPEG, area_shares
 from .overlay import overlay
 from .palette import ink, to_hex
@@ -23,7 +24,12 @@ _ROWS = 20
 
 
 def result_html(
-    photo: RGB | None, labels: NDArray[Any], names: Sequence[str], colours: RGB, source: str | None
+    photo: RGB | None,
+    labels: NDArray[Any],
+    names: Sequence[str],
+    colours: RGB,
+    source: str | None,
+    caveats: Caveats = NONE,
 ) -> str:
     """The overlay (without a photograph: the colours alone) beside the classes found, largest first.
 
@@ -42,7 +48,7 @@ def result_html(
         '<div style="display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start">'
         f"{picture_html(drawn, f'{title}labelled by words', 'max-width:60%;min-width:240px')}"
         f"<div><div>{_text(title)}{width} × {height}</div>"
-        f"<table>{_rows(labels, names, colours)}</table></div></div>"
+        f"<table>{_rows(labels, names, colours, caveats)}</table>{_told(caveats.of_picture())}</div></div>"
     )
 
 
@@ -54,17 +60,22 @@ def picture_html(picture: RGB, said: str, style: str = "max-width:100%") -> str:
     return f'<img alt="{_text(said)}" style="{style}" src="data:image/jpeg;base64,{data}">'
 
 
-def _rows(labels: NDArray[Any], names: Sequence[str], colours: RGB) -> str:
+def _rows(labels: NDArray[Any], names: Sequence[str], colours: RGB, caveats: Caveats) -> str:
     shares = area_shares(labels, len(names))
     found = [i for i in np.argsort(-shares, kind="stable").tolist() if shares[i] > 0]
     lines = [
         f'<tr><td style="background:{to_hex(colours[i])};color:rgb{ink(colours[i])};text-align:center">'
-        f'{i + 1}</td><td style="text-align:left">{_text(names[i])}</td><td>{100 * shares[i]:.1f} %</td></tr>'
+        f'{i + 1}</td><td style="text-align:left">{_text(names[i])}'
+        f"{_told(caveats.of_class(names[i]))}</td><td>{100 * shares[i]:.1f} %</td></tr>"
         for i in found[:_ROWS]
     ]
     if len(found) > _ROWS:
         lines.append(f"<tr><td></td><td>and {len(found) - _ROWS} more</td><td></td></tr>")
     return "".join(lines)
+
+
+def _told(caveat: str) -> str:
+    return f'<div style="font-size:85%;max-width:24em">{_text(caveat)}</div>' if caveat else ""
 
 
 def _text(value: str) -> str:

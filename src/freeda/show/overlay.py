@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from ..errors import InputError
 from . import text
+from .caveats import NONE, Caveats
 from .palette import ink, palette
 from .tiles import RGB, check_sizes, draw_borders, enlarge, label_counts, tint
 
@@ -28,6 +29,7 @@ def overlay(
     alpha: float | NDArray[np.floating] = 0.55,
     legend: bool = True,
     numbers: bool = True,
+    caveats: Caveats = NONE,
 ) -> RGB:
     """`image` tinted by `labels`, with white borders, a number on every sizeable area and a legend on the
     right.
@@ -35,7 +37,7 @@ def overlay(
     `image` uint8 (H, W, 3); `labels` integer (H, W), indices into `names`, anything else stays untinted;
     `colours` uint8 (n, 3), default `palette(len(names))`; `alpha` in [0, 1] is the tint's strength,
     one for all or (n,) one a class. The number of a class is its index plus 1. The legend lists the classes
-    found, largest first, with their share of the area.
+    found, largest first, with their share of the area, and tells the caveats.
 
     Returns uint8 (H', W', 3): pictures under 640 px are enlarged by a whole factor, the legend adds width.
     Raises InputError for sizes that differ.
@@ -51,11 +53,11 @@ def overlay(
     unit = min(max(height, width), 4 * min(height, width)) / 1000  # lines and letters grow with the picture
     picture = tint(image, labels, colours, alpha)
     picture = draw_borders(picture, labels, max(1, round(2.2 * unit)))
-    entries = _entries(labels, names)
+    entries = _entries(labels, names, caveats)
     size = max(11, round(20 * unit))
     if numbers:
         picture = _draw_numbers(picture, labels, len(names), colours, size)
-    return _add_legend(picture, entries, colours, size) if legend else picture
+    return _add_legend(picture, entries, colours, size, caveats.of_picture()) if legend else picture
 
 
 def label_map_image(labels: NDArray[Any], colours: RGB) -> Image.Image:
@@ -81,13 +83,19 @@ class _Entry:
     label: int
     name: str
     share: float
+    caveat: str
 
 
-def _entries(labels: NDArray[Any], names: Sequence[str]) -> list[_Entry]:
+def _entries(labels: NDArray[Any], names: Sequence[str], caveats: Caveats) -> list[_Entry]:
     """The labels found, largest first."""
     counts = label_counts(labels, len(names))
     found = [
-        _Entry(i, text.drawable(names[i]) or f"class {i + 1}", float(counts[i]) / labels.size)
+        _Entry(
+            i,
+            text.drawable(names[i]) or f"class {i + 1}",
+            float(counts[i]) / labels.size,
+            text.drawable(caveats.of_class(names[i])),
+        )
         for i in np.flatnonzero(counts).tolist()
     ]
     return sorted(found, key=lambda e: (-e.share, e.label))
@@ -157,11 +165,16 @@ def _draw_numbers(picture: RGB, labels: NDArray[Any], n: int, colours: RGB, size
     return np.array(base)
 
 
-def _add_legend(picture: RGB, entries: list[_Entry], colours: RGB, size: int) -> RGB:
-    """`picture` on a white sheet with the legend on its right, in as many columns as its height asks for."""
+def _add_legend(picture: RGB, entries: list[_Entry], colours: RGB, size: int, caveat: str) -> RGB:
+    """`picture` on a white sheet with the legend on its right, in as many columns as its height asks for; a
+    caveat about the picture stands above it.
+    """
     height = picture.shape[0]
-    row, pad = round(1.9 * size), round(0.9 * size)
-    per_column = max(8, (height - 2 * pad) // row)
+    pad, note = round(0.9 * size), round(0.85 * size)
+    row = round((2.7 if any(e.caveat for e in entries) else 1.9) * size)
+    above = text.wrap(caveat, note, 16 * size, lines=4)
+    top = pad + round(1.3 * size * len(above)) + (pad if above else 0)
+    per_column = max(8, (height - top - pad) // row)
     shown = entries[: 3 * per_column]
     rest = len(entries) - len(shown)
     columns = [shown[i : i + per_column] for i in range(0, len(shown), per_column)]
@@ -170,18 +183,20 @@ def _add_legend(picture: RGB, entries: list[_Entry], colours: RGB, size: int) ->
         [swatch, *(text.width(str(e.label + 1), round(0.75 * size)) + round(0.6 * size) for e in shown)]
     )
     share_w = text.width("100.0 %", size)
-    limit = 16 * size
-    name_w = [max(text.width(text.shorten(e.name, size, limit), size) for e in c) for c in columns]
+    name_w = [max(text.width(*told) for e in c for told in _lines(e, size)) for c in columns]
     column_w = [swatch_w + round(0.6 * size) + n + size + share_w for n in name_w]
     panel = 2 * pad + sum(column_w) + max(len(columns) - 1, 0) * 2 * size if columns else 0
-    tall = max([len(c) for c in columns], default=0) * row + 2 * pad + (row if rest else 0)
+    panel = max([panel, *(2 * pad + text.width(line, note) for line in above)])
+    tall = max([len(c) for c in columns], default=0) * row + top + pad + (row if rest else 0)
     sheet = Image.new("RGB", (picture.shape[1] + panel, max(height, tall)), text.PAPER)
     sheet.paste(Image.fromarray(picture), (0, 0))
     draw = ImageDraw.Draw(sheet)
     x = picture.shape[1] + pad
+    for i, line in enumerate(above):
+        text.write(draw, (x, pad + 1.3 * size * (i + 0.5)), line, note, text.WARNING)
     for column, names, wide in zip(columns, name_w, column_w, strict=True):
         for i, entry in enumerate(column):
-            y = pad + i * row + row / 2
+            y = top + i * row + row / 2
             colour = colours[entry.label]
             draw.rounded_rectangle(
                 (x, y - swatch / 2, x + swatch_w, y + swatch / 2),
@@ -192,7 +207,10 @@ def _add_legend(picture: RGB, entries: list[_Entry], colours: RGB, size: int) ->
                 draw, (x + swatch_w / 2, y), str(entry.label + 1), round(0.75 * size), ink(colour), "mm"
             )
             left = x + swatch_w + round(0.6 * size)
-            text.write(draw, (left, y), text.shorten(entry.name, size, limit), size)
+            name, *under = _lines(entry, size)
+            text.write(draw, (left, y - (0.6 * size if under else 0)), *name)
+            for told in under:
+                text.write(draw, (left, y + 0.65 * size), *told, text.WARNING)
             text.write(
                 draw, (left + names + size + share_w, y), _percent(entry.share), size, text.FAINT, "rm"
             )
@@ -202,6 +220,13 @@ def _add_legend(picture: RGB, entries: list[_Entry], colours: RGB, size: int) ->
             draw, (picture.shape[1] + pad, sheet.height - pad - row / 2), f"and {rest} more", size, text.FAINT
         )
     return np.array(sheet)
+
+
+def _lines(entry: _Entry, size: int) -> list[tuple[str, int]]:
+    """The name of an entry, and its caveat, no wider than a legend may be; each with its letters' size."""
+    small = round(0.85 * size)
+    under = [(text.shorten(entry.caveat, small, 24 * size), small)] if entry.caveat else []
+    return [(text.shorten(entry.name, size, 16 * size), size), *under]
 
 
 def _percent(share: float) -> str:

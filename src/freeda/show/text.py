@@ -16,6 +16,7 @@ Colour = tuple[int, int, int]
 
 INK: Colour = (28, 31, 38)
 FAINT: Colour = (116, 122, 134)
+WARNING: Colour = (150, 62, 8)
 PAPER: Colour = (255, 255, 255)
 
 

@@ -91,7 +91,7 @@ function row(entry) {
   });
   const bar = make('span', 'bar'); bar.style.width = 100 * entry.share + '%'; bar.style.background = colour;
   const word = make('span', 'word', entry.name); word.title = entry.name;
-  const middle = make('span', 'middle'); middle.append(word, bar);
+  const middle = make('span', 'middle'); middle.append(word, make('span', 'caveat', entry.caveat), bar);
   line.append(chip, middle, make('span', 'share', percent(entry.share)), slide);
   return line;
 }
@@ -131,7 +131,14 @@ function show(value, map) {
   repaint(); number(value.badges);
   const order = [...classes].sort((a, b) => b.share - a.share || a.number - b.number);
   legend.replaceChildren(...order.map(row));
-  say(order.filter((entry) => entry.share).slice(0, 5).map((entry) => `${entry.name} ${percent(entry.share)}`).join(', '));
+  find('caveat').textContent = value.caveat || '';
+  find('about').textContent = value.caveat ? '' : props.about; // which says the same of all pictures
+  const there = order.filter((entry) => entry.share);
+  say([
+    there.slice(0, 5).map((entry) => `${entry.name} ${percent(entry.share)}`).join(', '),
+    ...there.filter((entry) => entry.caveat).map((entry) => `${entry.name}: ${entry.caveat}`),
+    ...(value.caveat ? [value.caveat] : []),
+  ].join('. '));
   explain('', ''); cursor.hidden = true;
 }
 

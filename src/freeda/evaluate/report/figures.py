@@ -31,6 +31,7 @@ def figures(result: Evaluation) -> dict[str, Any]:
         "labels_in_truth": int((matrix.sum(1) > 0).sum()),
         "labels_scored": int((~np.isnan(counts.per_class_iou())).sum()),
         "pixels": int(matrix.sum()),
+        "warnings": result.caveats.lines(),
         "miou": _known(counts.miou()),
         "pixel_accuracy": _known(counts.pixel_accuracy()),
         "mean_accuracy": _known(counts.confusion.mean_accuracy()),
@@ -67,7 +68,7 @@ def figures(result: Evaluation) -> dict[str, Any]:
 
 
 def _classes(result: Evaluation) -> list[dict[str, Any]]:
-    counts, matrix = result.counts, result.counts.confusion.matrix
+    counts, matrix, answered = result.counts, result.counts.confusion.matrix, result.caveats.answered
     columns = zip(
         result.labels,
         counts.per_class_iou().tolist(),
@@ -86,6 +87,7 @@ def _classes(result: Evaluation) -> list[dict[str, Any]]:
             "boundary_iou": _known(boundary),
             "pixels": true,
             "predicted_pixels": predicted,
+            **({"answered_by": list(answered[name])} if name in answered else {}),
         }
         for i, (name, iou, accuracy, boundary, true, predicted) in enumerate(columns)
     ]

@@ -15,9 +15,18 @@ from .screen import MANY, METRICS
 _EACH = 10
 
 
-def page(told: Mapping[str, Any], pictures: Mapping[str, Path], worst: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown of `figures`; `pictures` by kind as `write_report` names them, `worst` images worst first."""
+def page(
+    told: Mapping[str, Any],
+    pictures: Mapping[str, Path],
+    worst: Sequence[Mapping[str, Any]],
+    warnings: Sequence[str] = (),
+) -> str:
+    """Markdown of `figures`; `pictures` by kind as `write_report` names them, `worst` images worst first;
+    `warnings` stand above the figures.
+    """
     parts = [
+        f"# {escape(told['dataset'])}: mIoU {share(told['miou'])}",
+        *(f"> {escape(line)}" for line in warnings),
         _head(told),
         _sizes(told["by_size"]),
         _classes(told["classes"], pictures),
@@ -42,7 +51,7 @@ def _head(told: Mapping[str, Any]) -> str:
         rows += [("seconds an image (median)", f"{told['seconds_an_image']:.3g}")]
     if told["peak_memory"] is not None:
         rows += [("memory at its peak", f"{told['peak_memory'] / 2**30:.2f} GiB")]
-    return f"# {escape(told['dataset'])}: mIoU {share(told['miou'])}\n\n" + _table(("", ""), rows)
+    return _table(("", ""), rows)
 
 
 def _sizes(sizes: Sequence[Mapping[str, Any]]) -> str:

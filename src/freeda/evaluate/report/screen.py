@@ -26,6 +26,8 @@ def print_report(result: Evaluation, console: Console | None = None) -> None:
     images = told["images"]
     title = f"{told['dataset']}: {images:,} image{'' if images == 1 else 's'}, labels: {labels_told(told)}"
     console.print(Text(printable(title), style="bold"), soft_wrap=True)
+    for line in result.caveats.brief():
+        console.print(Text(printable(line), style="yellow"), soft_wrap=True)
     for table in (_whole(told), _sizes(told), _classes(told)):
         console.print(table)
 

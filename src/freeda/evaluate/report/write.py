@@ -67,7 +67,7 @@ def write_report(
                 path.unlink(missing_ok=True)  # of an earlier run, about other figures
     paths["matrix"] = atomic_write_text(folder / "confusion.csv", _csv(matrix, result.labels))
     by_index = {row["index"]: row for row in told["per_image"]}
-    text = page(told, paths, [by_index[row.index] for row in order])
+    text = page(told, paths, [by_index[row.index] for row in order], result.caveats.brief())
     paths["markdown"] = atomic_write_text(folder / "report.md", text)
     paths["json"] = atomic_write_json(folder / "report.json", told)
     return paths

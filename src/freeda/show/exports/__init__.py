@@ -59,7 +59,7 @@ def _overlay(picture: Labelled) -> list[bytes]:
     if picture.photo is None:
         raise InputError("an overlay needs the photograph, which was not kept (keep='labels')")
     file = io.BytesIO()
-    drawn = overlay(picture.photo, picture.labels, picture.names, picture.colours)
+    drawn = overlay(picture.photo, picture.labels, picture.names, picture.colours, caveats=picture.caveats)
     Image.fromarray(drawn).save(file, format="JPEG", **JPEG)
     return [file.getvalue()]
 

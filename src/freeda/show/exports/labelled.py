@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files import to_json
+from ..caveats import NONE, Caveats
 from ..overlay import number_areas
 from ..tiles import label_counts
 from .outline import Area, areas
@@ -36,6 +37,8 @@ class Labelled:
     stem: str = "image"
     tolerance: float = 0.0
     """Pixels by which polygons may leave the true outlines; 0 is exact."""
+    caveats: Caveats = NONE
+    """What a legend has to say besides."""
 
     @property
     def size(self) -> tuple[int, int]:
