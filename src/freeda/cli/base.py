@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from ..errors import FreedaError, printable
+from ..errors import FreedaError, printable, told_by
 from ..options import CollectOptions, SegmentOptions
 from ..presets import PRESETS
 
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 Options = TypeVar("Options", SegmentOptions, CollectOptions)
 Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(PRESETS)}, or a preset .json file.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        help="float32, bfloat16, float16 or auto: what the models compute in; default: float32, but float16 "
+        "for drawing on an accelerator.",
+    ),
+]
 Engine = Annotated[
     str, typer.Option("--engine", help="local: processes of this machine; ray: a Ray cluster's actors.")
 ]
@@ -47,11 +55,16 @@ class OneLineErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except FreedaError as error:
-            say_error(error)
-            raise typer.Exit(2) from error
+        except typer.Exit:
+            raise
         except KeyboardInterrupt as error:
             raise typer.Exit(130) from error  # as a shell tells of a program that Ctrl-C ended
+        except Exception as error:
+            told = told_by(error)
+            if told is None:
+                raise
+            say_error(told)
+            raise typer.Exit(2) from error
 
 
 def _explain_plainly(command: Any) -> None:

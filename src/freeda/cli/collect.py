@@ -13,7 +13,7 @@ from ..errors import counted
 from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
 from ..remote import is_remote
-from .base import Engine, GpusPerWorker, Model, change, say
+from .base import Dtype, Engine, GpusPerWorker, Model, change, say
 
 if TYPE_CHECKING:
     from ..bank import Bank
@@ -50,9 +50,7 @@ def collect(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or mps; several for several workers: cuda:0,cuda:1.")
     ] = "auto",
-    dtype: Annotated[
-        str, typer.Option(help="float32, bfloat16, float16 or auto: what the models compute in.")
-    ] = "float32",
+    dtype: Dtype = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes, each with models of its own; default: one a device.")
     ] = None,
