@@ -2,7 +2,8 @@
 
 Nothing is computed and no weights are needed: shapes alone tell the multiplications. Days follow from
 `--seconds`, measured for one picture on your machine, or from `--rate`, the TFLOP/s that it sustains. The
-latter is an estimate, and leaves out the text encoders, CLIP, DINOv2, masks and writing.
+latter is an estimate, and leaves out the text encoders, CLIP, DINOv2, masks and writing. `--memory` counts
+the weights, of generators and of the presets' encoders.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from common import arguments, begin, report
+from common import CLIP_SHAPES, arguments, begin, random_encoders, report
 from torch.utils.flop_counter import FlopCounterMode
 
 from freeda.collect.attention import AttentionCapture
@@ -44,6 +45,12 @@ VAE: dict[str, Any] = {
     "latent_channels": 4,
 }
 """Arguments of `AutoencoderKL`, the same for all of them."""
+TEXT: dict[str, list[tuple[int, int]]] = {
+    "SD 1.5": [(768, 12)],
+    "SD 2.1": [(1024, 23)],
+    "SDXL": [(768, 12), (1280, 32)],
+}
+"""Width and layers of the text encoders."""
 # family, side in pixels, steps, whether guided
 CASES = [
     *(("SD 1.5", 512, 30, True), ("SD 1.5", 512, 20, True), ("SD 1.5", 512, 4, False)),
@@ -88,13 +95,48 @@ def days(seconds: float, captions: int, devices: int) -> float:
     return seconds * captions / devices / 86400
 
 
+def parameters(family: str) -> int:
+    """Numbers in a generator's weights."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    with torch.device("meta"):
+        parts: list[Any] = [UNet2DConditionModel(sample_size=64, **FAMILIES[family]), AutoencoderKL(**VAE)]
+        for width, layers in TEXT[family]:
+            sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers}
+            parts.append(CLIPTextModel(CLIPTextConfig(num_attention_heads=width // 64, **sizes)))
+    return sum(p.numel() for part in parts for p in part.parameters())
+
+
+def tell_memory(given: Any) -> None:
+    """GB of weights: generators in single and half precision, and beside the encoders of a preset."""
+    beside = {}
+    for size in CLIP_SHAPES:
+        found = random_encoders(size)
+        models = (found.clip.model, found.dense.model)
+        beside[size] = sum(p.numel() for model in models for p in model.parameters())
+    rows = []
+    for family in FAMILIES:
+        single, half = (parameters(family) * size / 1e9 for size in (4, 2))
+        row: dict[str, Any] = {"model": family, "float32 GB": single, "float16 GB": half}
+        for size, count in beside.items():
+            row[f"float16 and {size}'s encoders"] = half + 4 * count / 1e9
+            row[f"float32 and {size}'s encoders"] = single + 4 * count / 1e9
+        rows.append(row)
+    report("generation: weights in memory", given, rows)
+
+
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--captions", type=int, default=600_000)
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--rate", type=float, default=100.0, help="TFLOP/s a device sustains (default 100)")
     parser.add_argument("--seconds", type=float, help="measured for one picture; only says the days then")
+    parser.add_argument("--memory", action="store_true", help="only count the weights")
     given = begin(parser)
+    if given.memory:
+        tell_memory(given)
+        return
     if given.seconds is not None:
         span = days(given.seconds, given.captions, given.devices)
         print(

@@ -37,6 +37,7 @@ from freeda.collect.shard import CollectModels, load_models, make_shard
 from freeda.options import CollectOptions
 from freeda.precision import choose_device, choose_dtype
 from freeda.presets import PRESETS
+from freeda.profile import peak_memory
 from freeda.weights import quiet
 
 TEXT: dict[str, Any] = {
@@ -218,6 +219,8 @@ def main() -> None:
     n = given.captions or (1 if sd15 else 2 if given.quick else 32)
     steps = given.steps or (2 if sd15 else 4 if given.quick else options.steps)
     rows = rows_of(*measure(models, options, n, steps, given.repeats))
+    peak = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else peak_memory()
+    rows[-1]["peak GB of the device" if device.type == "cuda" else "peak GB of the process"] = peak / 1e9
     about = f"{n} captions, batches of {options.batch_size}, {steps} of {options.steps} steps measured"
     report(f"stages of {given.shape} on {device} in {given.dtype}: {about}", given, rows)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from collect.fakes import OPTIONS as PLAIN
 from collect.fakes import PRESET, fake_models
@@ -16,16 +16,24 @@ from freeda.bank import Bank
 from freeda.bank.format import SHARDS
 from freeda.bank.verify import find_damage
 from freeda.errors import BankError, FreedaError, InputError, ModelError
-from freeda.grow import grow, layer_beside, open_layer, personal_layer, plan_growth, seconds_a_picture, settle
-from freeda.presets import ModelSource
+from freeda.grow import (
+    grow,
+    layer_beside,
+    layers_with,
+    open_layer,
+    personal_layer,
+    plan_growth,
+    related_layers,
+    seconds_a_picture,
+    settle,
+)
+from freeda.presets import PRESETS, ModelSource
 
 OPTIONS = replace(PLAIN, prompts_per_word=3)
 
 
 def models(fails: Any = None) -> Any:
-    made = fake_models(fails)
-    made.encoders.dtype = torch.float32  # type: ignore[misc]
-    return made
+    return fake_models(fails)
 
 
 def run(layer: Path, words: list[str], given: Any = None, **more: Any) -> Any:
@@ -122,7 +130,7 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
 def test_pictures_that_fail_are_told_by_word(tmp_path: Path) -> None:
     def fail(texts: Any) -> None:
         if any("dog" in text and "sunny" in text for text in texts):
-            raise RuntimeError("out of memory")
+            raise RuntimeError("no kernel for it")
 
     grown = run(tmp_path / "l", ["cat", "dog"], models(fail))
     assert grown.rejected == {"cat": {}, "dog": {"failed": 1}}
@@ -208,12 +216,73 @@ def test_where_layers_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert mine.parent == tmp_path / "cache" / "grown"
     same = replace(PRESET, collect=replace(PRESET.collect, prompts_per_word=5, batch_size=7))
     assert personal_layer(same) == mine
-    for other in (
+    templates = replace(PRESET.segment, templates=("a {}.",))
+    drawn = (
         replace(PRESET, generator=ModelSource("other/generator")),
-        replace(PRESET, clip=ModelSource("fake/clip", revision="b")),
+        replace(PRESET, lora=ModelSource("some/lora")),
+        replace(PRESET, lora=ModelSource("some/lora", weight_name="b.safetensors")),
         replace(PRESET, collect=replace(PRESET.collect, steps=9)),
-    ):
-        assert personal_layer(other) != mine
+    )
+    told = (
+        replace(PRESET, clip=ModelSource("fake/clip", revision="b")),
+        replace(PRESET, dense=ModelSource("other/dense")),
+        replace(PRESET, dense_mean=(0.5, 0.5, 0.5)),
+        replace(PRESET, segment=templates),
+        replace(PRESET, name="another"),
+    )
+    places = [personal_layer(other) for other in (*drawn, *told)]
+    assert len({mine, *places}) == 10
+    for place in places:
+        place.mkdir(parents=True)
+    # Related are those that differ in how pictures are drawn, and the last one used comes first.
+    assert set(related_layers(PRESET)) == {personal_layer(other) for other in drawn}
+    os.utime(places[1], (2e9, 2e9))
+    assert related_layers(PRESET)[0] == places[1]
+    assert set(related_layers(drawn[0])) == {personal_layer(other) for other in drawn[1:]}
+
+
+def test_layers_of_the_first_naming_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders that versions before made for the presets as they are."""
+    monkeypatch.setenv("FREEDA_CACHE", str(tmp_path))
+    for name, old in (("vit-b", "vit-b-885882bde936"), ("vit-l", "vit-l-5137c0d3e614")):
+        new = personal_layer(PRESETS[name])
+        assert new.name != old
+        (tmp_path / "grown" / old).mkdir(parents=True)
+        assert personal_layer(PRESETS[name]) == tmp_path / "grown" / old
+        faster = replace(PRESETS[name], collect=replace(PRESETS[name].collect, steps=5))
+        assert personal_layer(faster).name != old
+
+
+def test_words_are_found_in_other_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path / "own", ["cat"])
+    run(tmp_path / "a", ["dog", "tree"], images=2)
+    run(tmp_path / "b", ["cat", "dog"])
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "bank.json").write_text("{")
+    others = [tmp_path / name for name in ("damaged", "nowhere", "a", "b")]
+
+    def found(words: list[str], own: str = "own", **more: Any) -> list[str]:
+        return [bank.path.name for bank in layers_with(words, tmp_path / own, others, **more)]
+
+    assert found(["cat"]) == ["own"]  # and no other, for it lacks nothing
+    assert found([" Dog ", "cat"]) == ["own", "a"]
+    assert found(["dog"], images=3) == ["own", "b"]  # two pictures are not enough where three were asked for
+    assert found(["cat", "tree"], "nowhere") == ["a", "b"]
+    assert found(["boat"], "nowhere") == []
+    with pytest.raises(BankError):
+        found(["cat"], "damaged")
+
+
+def test_options_given_in_python_have_a_layer_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FREEDA_CACHE", str(tmp_path))
+    other = replace(OPTIONS, steps=7)
+    for options in (OPTIONS, other):
+        grown = grow(["cat"], None, PRESET, "cpu", options=options, models=models())
+        assert grown.layer.path == personal_layer(PRESET, options)
+        assert grown.layer.meta["options"]["steps"] == options.steps
+    assert personal_layer(PRESET, OPTIONS) != personal_layer(PRESET, other)
 
 
 def test_the_expected_time_grows_with_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:

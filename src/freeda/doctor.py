@@ -160,7 +160,7 @@ def _model(source: ModelSource, part: str, what: str, reachable: bool) -> dict[s
             refuse_no_folder(source, what)
             folder = hub.find(source, part)
         if folder is not None:
-            names, lacking = wanted(part, here(folder), index_of(folder))
+            names, lacking = wanted(part, here(folder), index_of(folder), source.weight_name)
             told["here"] = sum((folder / name).stat().st_size for name in names)
             told["problem"] = f"{what}: {folder} lacks {lacking}" if lacking else None
         else:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import sys
 
 # What would break a line, steer a terminal, turn the reading direction or have no UTF-8 form.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONGEST = 600
+# Allocations that failed, where no type says so: torch's on a processor and on Apple's GPUs, those of drivers
+# and their libraries, and the system's words.
+_NO_MEMORY = re.compile(
+    r"DefaultCPUAllocator: (can't allocate|not enough) memory|MPS backend out of memory|"
+    r"Invalid buffer size: |\b(CUDA|HIP|XPU)( error:)? out of memory|"
+    r"_STATUS_\w*ALLOC(ATION)?_FAILED|std::bad_alloc|Cannot allocate memory"
+)
+# What leaves an accelerator useless to this process: whatever it is asked afterwards fails as well.
+_LOST = re.compile(
+    r"\b(CUDA|HIP) error: |device-side assert|illegal memory access|unspecified launch failure|"
+    r"uncorrectable ECC"
+)
 
 
 def printable(text: str) -> str:
@@ -33,9 +47,39 @@ def first_line(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__).rstrip(".")
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed: torch has no type of its own for that on the CPU."""
-    return isinstance(error, MemoryError) or "memory" in str(error).lower()
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an allocation failed, in `error` or in what it was raised from.
+
+    Not every error that speaks of memory: an illegal access is the end of a device (`device_lost`).
+    """
+    torch = sys.modules.get("torch")
+    kinds = (MemoryError,) if torch is None else (MemoryError, torch.cuda.OutOfMemoryError)
+    while error is not None:
+        refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
+        said = not isinstance(error, FreedaError) and _NO_MEMORY.search(str(error))
+        if refused or said or isinstance(error, kinds):
+            return True
+        error = error.__cause__
+    return False
+
+
+def device_lost(error: BaseException) -> MachineError | None:
+    """What to raise where an accelerator does nothing more for this process; None for any other error."""
+    if isinstance(error, FreedaError) or out_of_memory(error) or not _LOST.search(str(error)):
+        return None
+    return MachineError(
+        f"{first_line(error)}: the device does nothing more for this process; what was finished is kept, so "
+        "run the same again"
+    )
+
+
+def told_by(error: Exception) -> FreedaError | None:
+    """The one line about an error that a user, or the machine, caused; None for a mistake of ours."""
+    if isinstance(error, FreedaError):
+        return error
+    if out_of_memory(error):
+        return MachineError(f"memory ran out ({first_line(error)})")
+    return device_lost(error)
 
 
 def extra(name: str) -> str:
@@ -73,6 +117,10 @@ class InputError(FreedaError, ValueError):
 
 class ModelError(FreedaError, RuntimeError):
     """Model weights that are missing or do not fit together."""
+
+
+class MachineError(ModelError):
+    """Memory that is too small for models, or an accelerator that is lost: no input's fault."""
 
 
 class BankError(FreedaError, RuntimeError):

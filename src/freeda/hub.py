@@ -65,7 +65,7 @@ def cache() -> Path:
 def find(source: ModelSource, part: Part) -> Path | None:
     """The folder in the hub's cache that holds a whole model; None where it is not there, or not whole."""
     for folder in snapshots(source):
-        if not wanted(part, here(folder), index_of(folder))[1]:
+        if not wanted(part, here(folder), index_of(folder), source.weight_name)[1]:
             return folder
     return None
 
@@ -104,7 +104,7 @@ def ask(source: ModelSource, part: Part, what: str) -> Missing:
                 continue
             raise _refused(error, source, what) from error
         sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or ()}
-        names, lacking = wanted(part, sizes)
+        names, lacking = wanted(part, sizes, chosen=source.weight_name)
         if lacking:
             raise ModelError(f"{what}: {source.id} at {endpoint()} lacks {lacking}: it is no such model")
         there = {name for folder in snapshots(source) if folder.name == info.sha for name in here(folder)}
@@ -221,7 +221,7 @@ def _refuse_offline(source: ModelSource, part: Part, what: str) -> None:
     if not is_offline():
         return
     for folder in snapshots(source):
-        lacking = wanted(part, here(folder), index_of(folder))[1]
+        lacking = wanted(part, here(folder), index_of(folder), source.weight_name)[1]
         raise ModelError(
             f"{what}: {source.id} in the local cache lacks {lacking} ({folder}) and HF_HUB_OFFLINE is set; "
             f"{HINT}"

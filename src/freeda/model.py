@@ -59,7 +59,10 @@ class FreeDA:
         self.clock = clock
         """Times the stages of whatever this model does, where it is switched on."""
         if clock.on:
-            waits = {"cuda": partial(torch.cuda.synchronize, encoders.device), "mps": torch.mps.synchronize}
+            waits: dict[str, Callable[[], None]] = {
+                "cuda": partial(torch.cuda.synchronize, encoders.device),
+                "mps": torch.mps.synchronize,
+            }
             clock.settle = waits.get(encoders.device.type)
         self._embed = WordEmbedder(encoders.clip)
 

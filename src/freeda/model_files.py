@@ -34,14 +34,17 @@ _SMALL = 16_000_000
 """Bytes up to which a cached file is compared with the digest that the hub gave it."""
 
 
-def wanted(part: Part, names: Collection[str], index: Iterable[str] = ()) -> tuple[list[str], str]:
+def wanted(
+    part: Part, names: Collection[str], index: Iterable[str] = (), chosen: str | None = None
+) -> tuple[list[str], str]:
     """The files to read of those that there are, and what is missing ("" where nothing is).
 
     Weights in safetensors are preferred to the same in torch's own format (.bin), full precision to fp16.
-    `index` are the folders that a pipeline's model_index.json names, where that can be read already.
+    `index` are the folders that a pipeline's model_index.json names, where that can be read already; `chosen`
+    is the file of a LoRA, where one was named.
     """
     if part == "lora":
-        return _lora(names)
+        return _lora(names, chosen)
     if part != "generator":
         return _one("", "model", names, tokenizer=part == "clip")
     if "model_index.json" not in names:
@@ -161,15 +164,17 @@ def _weights(at: str, stem: str, names: Collection[str]) -> tuple[list[str], str
     return [], lacking or f"{at}{stem}.safetensors"
 
 
-def _lora(names: Collection[str]) -> tuple[list[str], str]:
-    if _LORA in names:
-        return [_LORA], ""
+def _lora(names: Collection[str], chosen: str | None) -> tuple[list[str], str]:
+    if chosen is not None:
+        return ([chosen], "") if chosen in names else ([], chosen)
     found = sorted(n for n in names if n.endswith(".safetensors") and "/" not in n)
-    if len(found) == 1:
-        return found, ""
-    if not found:
-        return [], _LORA
-    return [], f"{_LORA}: of {' and '.join(found[:2])}, which is it? keep one in a folder of its own"
+    if len(found) <= 1:
+        return found, "" if found else _LORA
+    more = ", ..." if len(found) > 4 else ""
+    return [], (
+        f"a weight_name, for it holds {len(found)} LoRAs ({', '.join(found[:4])}{more}): say which in the "
+        f'preset file: "lora": {{"id": ..., "weight_name": "{found[0]}"}}'
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

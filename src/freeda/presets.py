@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .options import CollectOptions, SegmentOptions, Superpixels
+from .options import CollectOptions, SegmentOptions, Superpixels, parse_settings
 from .options.checks import check_types, require
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -24,6 +25,8 @@ class ModelSource:
     revision: str | None = None
     """A branch, tag or commit, and no other; None takes `known`, or else the default branch."""
     licence: str = "unknown"
+    weight_name: str | None = None
+    """Which of its .safetensors files, where a LoRA's folder or repository has several."""
     known: str | None = None
     """The commit of the default branch that a preset was written for: taken where the hub has it."""
 
@@ -66,6 +69,10 @@ class Preset:
             values = getattr(self, name)
             require(len(values) == 3, f"{name} has {len(values)} numbers: it must have three, one per colour")
             require("std" not in name or min(values) > 0, f"{name} is {values}: each must be above 0")
+        for name in ("clip", "dense", "generator"):
+            require(
+                getattr(self, name).weight_name is None, f"{name} has a weight_name: only a LoRA takes one"
+            )
 
 
 _SD = ModelSource(
@@ -136,6 +143,26 @@ PRESETS: dict[str, Preset] = {
 
 DEFAULT = "miniature"
 """The preset taken when none is named: the only one that needs no download."""
+
+RECIPES: dict[str, tuple[ModelSource, tuple[str, ...]]] = {
+    "lcm": (
+        ModelSource("latent-consistency/lcm-lora-sdv1-5", licence="CreativeML OpenRAIL++-M"),
+        ("scheduler=lcm", "steps=4", "guidance=1"),
+    )
+}
+"""Ways to draw fast with Stable Diffusion 1.5: a LoRA, and the options that it was distilled for."""
+
+
+def drawing_with(preset: Preset, settings: Sequence[str]) -> Preset:
+    """The preset, drawing as told: "steps=20", or one of `RECIPES`. InputError for what is neither."""
+    for setting in settings:
+        if setting in RECIPES:
+            lora, own = RECIPES[setting]
+            preset = replace(preset, lora=lora, collect=parse_settings(own, preset.collect))
+            continue
+        require("=" in setting, f"{setting!r} is neither NAME=VALUE (steps=20) nor {' or '.join(RECIPES)}")
+    given = [setting for setting in settings if setting not in RECIPES]
+    return replace(preset, collect=parse_settings(given, preset.collect))
 
 
 def find_preset(name: str | Path | Preset) -> Preset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -72,6 +73,16 @@ class Clock:
             found = list(self._stages.values())
         rest = self.elapsed - sum(s.seconds for s in found if not s.beside)
         return [*found, Stage("other", max(rest, 0.0), 1)]
+
+
+def peak_memory() -> int:
+    """Bytes: the most that this process has held in main memory; 0 where the system does not tell."""
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # not a POSIX system
+        return 0
+    found = getrusage(RUSAGE_SELF).ru_maxrss
+    return found if sys.platform == "darwin" else 1024 * found
 
 
 OFF = Clock(on=False)

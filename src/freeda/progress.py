@@ -77,8 +77,13 @@ class RunProgress(ABC):
 
 
 def duration(seconds: float) -> str:
-    """ "45 s", "12 min", "3.5 h", "2.1 days"."""
+    """ "0.31 s", "45 s", "1.7 min", "12 min", "3.5 h", "2.1 days"."""
     for unit, size, digits in (("days", 86400.0, 1), ("h", 3600.0, 1), ("min", 60.0, 0)):
         if seconds >= 2 * size or (unit != "days" and seconds >= size):
-            return f"{seconds / size:.{digits}f} {unit}"
-    return f"{seconds:.0f} s"
+            return f"{_short(seconds / size) if not digits else f'{seconds / size:.{digits}f}'} {unit}"
+    return f"{_short(seconds)} s"
+
+
+def _short(number: float) -> str:
+    """Two digits of what is small, and whole numbers."""
+    return f"{number:.2g}" if number < 9.95 else f"{number:.0f}"

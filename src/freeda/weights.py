@@ -26,7 +26,7 @@ def load_weights(source: ModelSource, part: Part, what: str, load: Callable[...,
     Raises ModelError, one line, when the weights cannot be had or are not such a model's.
     """
     folder = model_folder(source, part, what)
-    files = wanted(part, here(folder), index_of(folder))[0]
+    files = wanted(part, here(folder), index_of(folder), source.weight_name)[0]
     with quiet(), _one_line(source, what, folder):
         _prove(part, folder, files)
         return load(str(folder), **how_to_read(part, files))
@@ -75,11 +75,9 @@ def model_folder(source: ModelSource, part: Part, what: str) -> Path:
     """
     folder = local_folder(source.id)
     if folder is not None:
-        if lacking := wanted(part, here(folder), index_of(folder))[1]:
-            raise ModelError(
-                f"{what}: {folder} cannot be loaded: it lacks {lacking}; is it a whole save_pretrained() of "
-                "the right model?"
-            )
+        if lacking := wanted(part, here(folder), index_of(folder), source.weight_name)[1]:
+            usual = "; is it a whole save_pretrained() of the right model?" if part != "lora" else ""
+            raise ModelError(f"{what}: {folder} cannot be loaded: it lacks {lacking}{usual}")
         return folder
     refuse_no_folder(source, what)
     found = hub.find(source, part)

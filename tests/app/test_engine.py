@@ -194,3 +194,32 @@ def test_a_later_click_and_other_words_end_the_drawing(engine: Engine) -> None:
     assert list(first) == []
     engine.label("me", "tree", Knobs())
     assert list(second) == []
+
+
+@pytest.mark.parametrize("stepwise", [False, True])
+def test_what_a_visitor_is_told(stepwise: bool) -> None:
+    """One line about what the visitor or the machine did; nothing about a mistake of ours."""
+    import gradio as gr
+
+    from freeda.app.events import friendly
+
+    def one(error: Exception) -> Any:
+        raise error
+
+    def steps(error: Exception) -> Any:
+        yield 1
+        raise error
+
+    def call(error: Exception) -> list[Any]:
+        return list(friendly(steps)(error)) if stepwise else [friendly(one)(error)]
+
+    lost = RuntimeError("CUDA error: device-side assert triggered\nmore")
+    for error, says in (
+        (InputError("no such word"), "no such word"),
+        (MemoryError(), "memory ran out"),
+        (lost, "nothing more"),
+    ):
+        with pytest.raises(gr.Error, match=says):
+            call(error)
+    with pytest.raises(KeyError):
+        call(KeyError("ours"))

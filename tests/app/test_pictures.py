@@ -51,14 +51,20 @@ def _batch(image: Any) -> Any:
 
 
 def test_other_generators_draw_nothing_again(model: Any) -> None:
-    for change in (
-        {"collect": replace(model.preset.collect, steps=3)},
-        {"generator": ModelSource("stable-diffusion-v1-5/stable-diffusion-v1-5")},
+    local, far = (
+        ModelSource(model.preset.dense.id),
+        ModelSource("stable-diffusion-v1-5/stable-diffusion-v1-5"),
+    )
+    for change, possible in (
+        ({"collect": replace(model.preset.collect, steps=3)}, True),
+        ({"lora": local}, True),
+        ({"lora": far}, False),
+        ({"generator": far}, False),
     ):
         other = FreeDA(replace(model.preset, **change), model.encoders, model.bank)
         drawing = Drawing(other, Lock(), Limits())
         assert list(drawing.stepwise([0, 1])) == [({}, True), ({}, False)]
-    assert not drawing.possible
+        assert drawing.possible == possible
     with pytest.raises(InputError, match="not on this machine"):
         drawing.draw("a house", 0)
 

@@ -100,7 +100,7 @@ def test_what_is_kept_is_told_apart_by_banks_and_by_how_they_are_searched(
     a, b, c = banks
     near = Bank.open(c.path, index="approximate")
     kinds: list[LayeredBank] = [LayeredBank([a, c]), LayeredBank([c, a]), LayeredBank([a, b])]
-    kinds += [LayeredBank([a, near]), GrownBank(a, c), LayeredBank([a, b, c])]
+    kinds += [LayeredBank([a, near]), GrownBank(a, c), GrownBank(None, a, c), LayeredBank([a, b, c])]
     row, keys = np.ones(6, np.float32), []
     for bank in (*kinds, LayeredBank([Bank.open(a.path), Bank.open(c.path)])):
         assert bank.cache is not None
@@ -145,7 +145,17 @@ def test_grown_words_equal_the_definition(
     base = make(folder / "a", base_keys, ["x"] * n)
     layer = make(folder / "b", layer_keys, ["y"] * m)
     queries = words.astype(np.float32)
-    for bank, below in ((GrownBank(base, layer), base_keys), (GrownBank(None, layer), base_keys[:0])):
+    parts = [
+        make(folder / str(start), layer_keys[start : start + 2], ["y"] * len(layer_keys[start : start + 2]))
+        for start in range(0, m, 2)
+    ]
+    none = base_keys[:0]
+    for bank, below in (
+        (GrownBank(base, layer), base_keys),
+        (GrownBank(None, layer), none),
+        (GrownBank(base, *parts), base_keys),
+        (GrownBank(None, *parts), none),
+    ):
         scores, rows = bank.search(queries, k)
         for query, found, where in zip(queries, scores, rows, strict=True):
             expected = own(below, layer_keys, query, k)

@@ -88,6 +88,7 @@ def test_every_option_reaches_the_job(
 
     def ready_model(loaded: Any, base: Any, names: list[str], how: Any) -> type[Grown]:
         seen["grown"] = (names, how.yes, how.preset.segment.k)
+        seen["drawn"] = (how.preset.collect.steps, how.usual.collect.steps, how.images, how.dtype)
         return Grown
 
     evaluate = freeda.evaluate.job.evaluate
@@ -108,8 +109,10 @@ def test_every_option_reaches_the_job(
         **{"resume": False, "engine": "ray", "gpus_per_worker": 0.5, "progress": True},
     }
     monkeypatch.setattr(sys.modules["freeda.cli.evaluate"], "ready_model", ready_model)
-    refused(run(*given, "--grow", "--yes"), "that is all")
+    drawing = ("--draw", "steps=9", "--images-per-word", 4)
+    refused(run(*given, "--grow", "--yes", *drawing), "that is all")
     assert seen["bank"] == "grown" and seen["grown"] == (["katze", "baum"], True, 3)
+    assert seen["drawn"] == (9, 2, 4, "bfloat16")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import pytest
 
 from commands import refused, run
 from freeda.cli import growing
+from freeda.collect.captions import Caption
+from freeda.grow import Plan
+from freeda.presets import PRESETS, RECIPES, ModelSource, drawing_with
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +84,65 @@ def test_a_terminal_is_asked(
     assert asked == ["go on?"] and not list(cache.rglob("*.parquet"))
     done = segment(photo, lenient, "cat", "--yes")
     assert done.exit_code == 0 and len(asked) == 1
+
+
+def test_pictures_drawn_in_another_way_are_used(photo: Path, lenient: Path, cache: Path) -> None:
+    place = ("--model", lenient, "--device", "cpu")
+    done = run("bank", "grow", "cat", *place, "--set", "steps=1", "--draw", "size=64")
+    assert done.exit_code == 0 and "cat: 2 references from 2 pictures" in done.output, done.output
+    (quick,) = (cache / "grown").iterdir()
+    found = segment(photo, lenient, "cat", "--no-grow")
+    assert found.exit_code == 0 and "drawing" not in found.output, found.output
+    (line,) = [line for line in found.output.splitlines() if "references" in line]
+    assert f"references drawn before for cat (options.size was 64, now 128; {quick})" in line
+    known = run("bank", "coverage", "--classes", "cat", *place)
+    assert known.exit_code == 0 and "2 of 2" in known.output, known.output
+
+    more = segment(photo, lenient, "cat, tree", "--again")  # only what is nowhere, as the preset draws
+    assert "drawing 2 pictures (tree 2)" in more.output and "before for cat" in more.output, more.output
+    assert len(list((cache / "grown").iterdir())) == 2
+    own = segment(photo, lenient, "cat, tree", "--again", "--images-per-word", 3)  # more than there are
+    assert "drawing 4 pictures (cat 3, tree 1)" in own.output and "before" not in own.output, own.output
+
+    told = segment(photo, lenient, "cat", "--again", "--draw", "steps=1", "--draw", "size=64", "--no-grow")
+    assert told.exit_code == 0 and "before" not in told.output, told.output
+    new = segment(photo, lenient, "tree", "--again", "--draw", "steps=1", "--draw", "size=64")
+    assert "drawing 2 pictures (tree 2)" in new.output and str(quick) in new.output, new.output
+    # How fast they are drawn is no other way; and other prompts are other keys.
+    paced = segment(photo, lenient, "cat, tree", "--again", "--draw", "batch_size=1", "--no-grow")
+    assert paced.exit_code == 0, paced.output
+    keys = segment(photo, lenient, "cat", "--again", "--set", "templates=simple", "--no-grow")
+    refused(keys, "no bank, and --no-grow: 2 pictures (cat 2)")
+
+
+def test_what_takes_long_is_told_in_minutes(
+    photo: Path, lenient: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("freeda.grow.seconds_a_picture", lambda *_: 100.0)
+    long = segment(photo, lenient, "cat", "--images-per-word", 6)  # no terminal: it goes on
+    (line,) = [line for line in long.output.splitlines() if line.startswith("drawing")]
+    told = r"drawing 6 pictures \(cat 6\): about 10 min on cpu \(1\.7 min a picture, \d+\.\d GB of memory "
+    assert long.exit_code == 0 and re.fullmatch(told + r"at most\)", line), long.output
+    assert "faster: --images-per-word 2\n" in long.output
+    asked = segment(photo, lenient, "tree", "--images-per-word", 6, "--yes")
+    assert "about 10 min" in asked.output and "faster" not in asked.output
+    short = segment(photo, lenient, "dog", "--images-per-word", 2)
+    assert "about 3.3 min" in short.output and "faster" not in short.output
+
+
+def test_what_draws_faster(tmp_path: Path) -> None:
+    plan = Plan(tmp_path, {"cat": [Caption("1", "a cat")] * 12})
+    (lcm, fewer) = growing._faster(plan, PRESETS["vit-l"])
+    lora, settings = RECIPES["lcm"]
+    assert fewer == "--images-per-word 4"
+    assert lcm.startswith(f"--draw lcm (4 steps instead of 30, with {lora.id}, {lora.licence}")
+    fast = drawing_with(PRESETS["vit-l"], ["lcm", "size=384"])
+    assert fast.lora == lora and len(settings) == 3 and growing._faster(plan, fast) == [fewer]
+    collect = fast.collect
+    assert (collect.scheduler, collect.steps, collect.guidance, collect.size) == ("lcm", 4, 1.0, 384)
+    assert drawing_with(PRESETS["vit-l"], ["steps=6", "lcm"]).collect.steps == 6  # whatever stands first
+    other = replace(PRESETS["vit-l"], generator=ModelSource("another/generator"))
+    assert growing._faster(plan, other) == [fewer]
 
 
 @pytest.mark.usefixtures("strict")
@@ -152,6 +216,7 @@ def test_words_that_cannot_be_found(photo: Path, model: Path, tmp_path: Path, ca
         (["grow", "cat", "--prompts", "no.txt"], "no.txt"),
         (["grow", "cat", "--bank", "no/bank"], "no/bank"),
         (["grow", "cat", "--set", "colour=3"], "colour"),
+        (["grow", "cat", "--draw", "fast"], "'fast' is neither NAME=VALUE (steps=20) nor lcm"),
         (["coverage", "--classes", "cat", "--bank", "no/bank"], "no/bank"),
         (["coverage", "--classes", "cat,cat"], "twice"),
         (["coverage"], "--classes"),

@@ -52,6 +52,7 @@ class FakeGenerator:
     """Draws noise of the seed; `fails` is asked before, and may raise."""
 
     tokenizer = Tokenizer()
+    dtype = torch.float32
 
     def __init__(self, fails: Callable[[Sequence[str]], None] | None = None) -> None:
         self.fails = fails
@@ -107,6 +108,7 @@ def fake_models(fails: Callable[[Sequence[str]], None] | None = None) -> Any:
     }
     encoders = SimpleNamespace(
         device=torch.device("cpu"),
+        dtype=torch.float32,
         identity=identity,
         dense=SimpleNamespace(encode=dense),
         clip=SimpleNamespace(encode_image=clip),

@@ -76,7 +76,7 @@ def test_a_pipeline_that_gives_nan_is_one_failure(tmp_path: Path) -> None:
 
 
 def test_failed_captions_are_tried_again_when_asked(tmp_path: Path) -> None:
-    run(tmp_path / "a", models=fake_models(on(4, error=MemoryError)))
+    run(tmp_path / "a", models=fake_models(on(4, error=KeyError)))
     again = fake_models()
     assert run(tmp_path / "a", models=again).meta["failed"] == 1 and again.generator.drawn == []
     assert run(tmp_path / "a", models=again, retry_failed=True).meta["failed"] == 0
@@ -300,6 +300,32 @@ def test_settings_of_an_older_version_count_as_defaults(tmp_path: Path) -> None:
     changed = json.loads(json.dumps(new))
     changed["options"]["threshold_rule"] = "otsu"
     assert "threshold_rule" in first_difference(plan._with_defaults(old), changed)
+
+
+def test_a_bank_is_continued_in_the_precision_that_drew_it(tmp_path: Path) -> None:
+    """One made before it was recorded was drawn in that of its encoders."""
+
+    def drawing(dtype: torch.dtype) -> Any:
+        models = fake_models()
+        models.generator.dtype = dtype
+        return models
+
+    run(tmp_path / "half", 3, models=drawing(torch.float16))
+    meta = json.loads((tmp_path / "half" / "bank.json").read_text())
+    assert (meta["dtype"], meta["drawing_dtype"]) == ("float32", "float16")
+    run(tmp_path / "half", models=drawing(torch.float16))
+    with pytest.raises(BankError, match="drawing_dtype was 'float16', now 'float32'"):
+        run(tmp_path / "half", 12)
+    run(tmp_path / "old", 3)
+    for file in (tmp_path / "old" / "shards").iterdir():
+        table = pq.read_table(file)
+        about = json.loads(table.schema.metadata[b"freeda"])
+        del about["settings"]["drawing_dtype"]
+        pq.write_table(table.replace_schema_metadata({b"freeda": json.dumps(about).encode()}), file)
+    (tmp_path / "old" / "bank.json").unlink()
+    with pytest.raises(BankError, match="drawing_dtype was 'float32', now 'float16'"):
+        run(tmp_path / "old", models=drawing(torch.float16))
+    assert run(tmp_path / "old").meta["captions"] == 9
 
 
 @pytest.mark.parametrize("finished", [True, False])

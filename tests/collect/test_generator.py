@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
@@ -19,7 +20,8 @@ from freeda.collect.layers import watched_layers
 from freeda.errors import InputError, ModelError
 from freeda.options import PACE, Attribution, CollectOptions, from_dict, parse_settings, to_dict
 from freeda.options.checks import kinds
-from freeda.presets import find_preset
+from freeda.precision import drawing_dtype
+from freeda.presets import Preset, find_preset
 from pipelines import small_pipeline
 
 OPTIONS = CollectOptions(size=64, steps=3, guidance=3.0)
@@ -123,6 +125,122 @@ def test_the_vae_saves_memory(generator: Generator, name: str) -> None:
     del vae.use_slicing, vae.use_tiling
     with pytest.raises(InputError, match=f"AutoencoderTiny knows no {name[4:]}: leave {name} off"):
         generator.draw(TEXTS, SEEDS, COLUMNS, replace(OPTIONS, **{name: True}))
+
+
+def on_stand_in(monkeypatch: pytest.MonkeyPatch, generator: Generator) -> list[str]:
+    """Have an offloading generator take the CPU for the accelerator that is not here; what it asked for."""
+    accelerate = pytest.importorskip("accelerate")
+    kind, asked = type(generator.pipe), list[str]()
+    whole = kind.enable_model_cpu_offload
+
+    def model(pipe: Any, device: torch.device) -> None:
+        asked.append(f"model {device}")
+        whole(pipe, device="cpu")
+
+    def sequential(pipe: Any, device: torch.device) -> None:
+        asked.append(f"sequential {device}")
+        # What diffusers does itself, which calls the CPU "cpu:0", at which accelerate stumbles.
+        for part in pipe.components.values():
+            if isinstance(part, torch.nn.Module):
+                accelerate.cpu_offload(part, torch.device("cpu"), offload_buffers=len(part._parameters) > 0)
+
+    monkeypatch.setattr(kind, "enable_sequential_cpu_offload", sequential)
+    monkeypatch.setattr(kind, "enable_model_cpu_offload", model)
+    generator._device = torch.device("cuda")
+    return asked
+
+
+def test_offloaded_weights_draw_the_same(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = generator.draw(TEXTS, SEEDS, COLUMNS, OPTIONS)
+    asked = on_stand_in(monkeypatch, generator)
+    for kind in ("model", "sequential", "sequential", "none"):
+        if kind == "none":
+            generator._device = torch.device("cpu")
+        drawn = generator.draw(TEXTS, SEEDS, COLUMNS, replace(OPTIONS, offload=kind))
+        assert np.array_equal(drawn.images, plain.images)
+        assert all(torch.equal(a, b) for a, b in zip(drawn.maps, plain.maps, strict=True))
+        away = {p.device.type for p in generator.pipe.unet.parameters()}
+        assert away == {"meta" if kind == "sequential" else "cpu"} and generator.dtype == torch.float32
+    # After a picture the library itself sends the parts of "model" away again.
+    assert asked[0] == "model cuda" and asked[-1] == "sequential cuda" and asked.count(asked[-1]) == 1
+
+
+def test_offloading_needs_an_accelerator_and_its_package(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offloading = replace(OPTIONS, offload="model")
+    monkeypatch.setattr("freeda.collect.generator.find_spec", lambda name: None)
+    generator.draw(TEXTS, SEEDS, COLUMNS, offloading)  # on a CPU there is nothing to do
+    assert not hasattr(generator.pipe.unet, "_hf_hook")
+    generator = Generator(generator.pipe, torch.device("cuda"))
+    with pytest.raises(InputError, match="offload 'model' needs the package accelerate: pip install"):
+        generator.draw(TEXTS, SEEDS, COLUMNS, offloading)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "drawn"),
+    [
+        (None, "cpu", torch.float32),
+        (None, "cuda", torch.float16),
+        (None, "cuda:1", torch.float16),
+        (None, "mps", torch.float16),
+        ("float32", "cuda", torch.float32),
+        ("bfloat16", "mps", torch.bfloat16),
+        ("float16", "cpu", torch.float16),
+        ("auto", "mps", torch.float16),
+    ],
+)
+def test_what_is_drawn_in(
+    tiny_preset: Preset, monkeypatch: pytest.MonkeyPatch, dtype: Any, device: str, drawn: torch.dtype
+) -> None:
+    """Half precision on an accelerator unasked; encoders only as told; one rule for all who work together."""
+    from freeda.collect import shard
+    from freeda.engines.processes import Processes
+
+    assert drawing_dtype(dtype, torch.device(device)) == drawn
+    given: dict[str, Any] = {}
+
+    def encoders(preset: Any, on: Any, dtype: torch.dtype) -> Any:
+        given["encoders"] = dtype
+        return SimpleNamespace(clip=None, device=on, dtype=dtype)
+
+    def generator(source: Any, on: Any, dtype: torch.dtype, lora: Any, offload: str) -> None:
+        given["generator"], given["offload"] = dtype, offload
+
+    monkeypatch.setattr(shard, "choose_device", torch.device)
+    monkeypatch.setattr(shard, "load_encoders", encoders)
+    monkeypatch.setattr(shard, "load_generator", generator)
+    monkeypatch.setattr(shard, "NounKeys", lambda *_: None)
+    shard.load_models(tiny_preset, replace(OPTIONS, offload="model"), device, dtype)
+    assert given["generator"] == drawn and given["offload"] == "model"
+    assert given["encoders"] == (torch.float32 if dtype is None else drawn)
+    for kind, expected in ((torch.float32, drawing_dtype(None, torch.device(device))), (torch.bfloat16,) * 2):
+        loaded = encoders(None, torch.device(device), kind)
+        shard.with_generator(loaded, tiny_preset, OPTIONS)
+        assert given["generator"] == expected
+
+    crew = Processes("cpu", 1)
+    crew.devices, crew.device = [device, device], device
+    assert crew.drawing_dtype(dtype) == drawn
+    crew.devices = [device, "cpu"]  # all of them make the same rows
+    assert crew.drawing_dtype(dtype) == (torch.float32 if dtype is None else drawn)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "drawn"),
+    [
+        (None, "auto", torch.float32),  # it may come to have GPUs, or not
+        (None, "cpu", torch.float32),
+        (None, "cuda", torch.float16),
+        ("float32", "cuda", torch.float32),
+        ("auto", "cuda", torch.bfloat16),
+    ],
+)
+def test_what_a_cluster_draws_in(dtype: Any, device: str, drawn: torch.dtype) -> None:
+    pytest.importorskip("ray")
+    from freeda.engines.on_ray import OnRay
+
+    assert OnRay(device, 2, 1.0).drawing_dtype(dtype) == drawn
 
 
 @pytest.fixture

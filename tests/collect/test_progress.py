@@ -35,7 +35,7 @@ def test_pace_is_that_of_this_run() -> None:
         now[0] = 520.0
         bar.count(tally(40, 30, pairs=100, too_small=7, cut_off=1))
         # 50 captions in 20 s; 550 are left.
-        assert bar.pace() == "1.5 images/s, 4 min left"
+        assert bar.pace() == "1.5 images/s, 3.7 min left"
         assert bar.counts() == "100 pairs, 8 nouns rejected (7 too small, 1 cut off)"
 
 
@@ -88,7 +88,10 @@ def test_counts_in_words() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "says"),
-    [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3600, "1.0 h"), (86400, "24.0 h"), (2 * 86400, "2.0 days")],
+    [
+        *((0, "0 s"), (0.312, "0.31 s"), (9.97, "10 s"), (59, "59 s"), (60, "1 min"), (100, "1.7 min")),
+        *((599, "10 min"), (725, "12 min"), (3600, "1.0 h"), (86400, "24.0 h"), (2 * 86400, "2.0 days")),
+    ],
 )
 def test_durations(seconds: float, says: str) -> None:
     assert duration(seconds) == says

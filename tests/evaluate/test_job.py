@@ -18,7 +18,7 @@ import freeda
 from evaluate import benchmark_files as files
 from evaluate.sets import IGNORE, Noise, Oracle, plain_iou
 from forks import run_script
-from freeda.errors import InputError
+from freeda.errors import InputError, MachineError
 from freeda.evaluate import worker
 from freeda.evaluate.dataset import contents
 from freeda.evaluate.evaluation import Evaluation, ImageRow
@@ -255,17 +255,22 @@ def test_errors_name_the_image(tmp_path: Path) -> None:
             (lambda i: np.full(i.shape[:2], 3), "noise-0: prediction holds label 3"),
             (lambda i: np.zeros(i.shape[:2]), "noise-0: prediction has dtype float64"),
             (lambda i: np.zeros((2, 2), int), "noise-0: prediction has shape"),
-            (lambda i: no_memory(), "noise-0: this image does not fit into memory"),
+            (
+                lambda i: fail("DefaultCPUAllocator: can't allocate memory"),
+                "noise-0: this image does not fit into memory",
+            ),
         ]
     ):
         with pytest.raises(InputError, match=says):
             run(Noise(), tmp_path / str(number), labels)
     with pytest.raises(RuntimeError, match="of another kind"):
-        run(Noise(), tmp_path / "r", lambda i: (_ for _ in ()).throw(RuntimeError("of another kind")))
+        run(Noise(), tmp_path / "r", lambda i: fail("of another kind"))
+    with pytest.raises(MachineError, match=r"^CUDA error: an illegal memory access.*nothing more for this"):
+        run(Noise(), tmp_path / "lost", lambda i: fail("CUDA error: an illegal memory access was"))
 
 
-def no_memory() -> Any:
-    raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+def fail(says: str) -> Any:
+    raise RuntimeError(says)
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,13 @@ def test_lines_in_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
             bar.image(5.0)
         counts.update(np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]]))
         bar.part(counts, 12)
-        assert bar.said() == "5 s/image, 2 min left, mIoU 0.583 (12 images)"
+        assert bar.said() == "5 s/image, 2.3 min left, mIoU 0.583 (12 images)"
         for _ in range(28):
             bar.image(5.0)
         time.now += 1000
     lines = text.getvalue().splitlines()
     assert lines[0] == "evaluating: checking"
-    assert lines[1] == "evaluating: 5 of 40 images, 5 s/image, 3 min left"
+    assert lines[1] == "evaluating: 5 of 40 images, 5 s/image, 2.9 min left"
     assert lines[-1].startswith("evaluating: 40 of 40 images, ") and "left" not in lines[-1]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from freeda.errors import InputError
+from freeda.errors import InputError, MachineError
 from freeda.segment import Segmentation, Vocabulary
 
 RNG = np.random.default_rng(0)
@@ -175,6 +175,20 @@ def test_a_photograph_too_large_for_memory(
     first, *rest = tiny_model.segment_many(folder, WORDS)
     assert "a.png: this photograph does not fit into memory" in str(first.error)
     assert all(o.result is not None for o in rest)
+
+
+def test_a_lost_device_is_no_photographs_fault(
+    tiny_model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops the stream, strict or not: no other photograph can be labelled by this process."""
+
+    def encode(x: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might")
+
+    monkeypatch.setattr(tiny_model.encoders.dense, "encode", encode)
+    for strict in (False, True):
+        with pytest.raises(MachineError, match=r"illegal memory access.*does nothing more for this process"):
+            next(tiny_model.segment_many(folder, WORDS, strict=strict))
 
 
 def test_a_mistake_of_ours_is_not_swallowed(

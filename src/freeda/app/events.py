@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
 
-from ..errors import FreedaError
+from ..errors import told_by
 
 LIGHT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 """Events that take milliseconds: straight to the server, no waiting in line."""
@@ -30,27 +31,30 @@ DRAWING: dict[str, Any] = {
 
 
 def friendly(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A FreedaError becomes one line on the page; anything else is a fault, told in the server's log only."""
+    """What `told_by` knows becomes one line on the page; all else is a fault, told in the log only."""
     if inspect.isgeneratorfunction(call):
 
         @functools.wraps(call)
         def steps(*args: Any, **kwargs: Any) -> Any:
-            try:
+            with _told():
                 yield from call(*args, **kwargs)
-            except FreedaError as error:
-                raise _told(error) from error
 
         return steps
 
     @functools.wraps(call)
     def one(*args: Any, **kwargs: Any) -> Any:
-        try:
+        with _told():
             return call(*args, **kwargs)
-        except FreedaError as error:
-            raise _told(error) from error
 
     return one
 
 
-def _told(error: FreedaError) -> gr.Error:
-    return gr.Error(str(error), duration=8, print_exception=False, title="Not possible")
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        told = told_by(error)
+        if told is None:
+            raise
+        raise gr.Error(str(told), duration=8, print_exception=False, title="Not possible") from error

@@ -13,17 +13,16 @@ import numpy.typing as npt
 
 from ..bank.look import kept_picture
 from ..collect.captions import Caption
-from ..collect.generator import load_generator, picture_seed
-from ..collect.keys import NounKeys
+from ..collect.generator import picture_seed
+from ..collect.job import generator_of
 from ..collect.masks import WordMask
 from ..collect.nouns import Noun
-from ..collect.shard import CollectModels, ShardResult, make_shard, told_of
+from ..collect.shard import CollectModels, ShardResult, make_shard, told_of, with_generator
 from ..errors import InputError
 from ..identity import without_commits
 from ..images import RGB
 from ..model import FreeDA
 from ..options import PACE, CollectOptions, to_dict
-from ..weights import identity_of
 from .limits import Limits
 from .sessions import Shelf
 
@@ -58,8 +57,9 @@ class Drawing:
 
     @property
     def possible(self) -> bool:
-        """Whether captions can be drawn: the generator's weights lie in a folder of this machine."""
-        return Path(self._model.preset.generator.id).is_dir()
+        """Whether captions can be drawn: the generator's weights lie in folders of this machine."""
+        sources = (self._model.preset.generator, self._model.preset.lora)
+        return all(Path(source.id).is_dir() for source in sources if source is not None)
 
     @property
     def options(self) -> CollectOptions:
@@ -128,12 +128,12 @@ class Drawing:
 
     def _same(self, bank: Any, pair: dict[str, Any]) -> bool:
         """Whether a row's picture is what this machine would draw: same generator, options and seed."""
-        meta, source = getattr(bank, "meta", None), self._model.preset.generator
+        meta = getattr(bank, "meta", None)
         if not self.possible or meta is None or "seed" not in meta:
             return False
         mine = {name: value for name, value in to_dict(self.options).items() if name not in PACE}
         theirs = {name: value for name, value in meta["options"].items() if name in mine}
-        drawer = identity_of(source, "generator", self._model.preset.name)
+        drawer = generator_of(self._model.preset)
         return bool(
             {**mine, **theirs} == mine
             and without_commits(meta["models"]).get("generator") == without_commits({"": drawer})[""]
@@ -143,7 +143,5 @@ class Drawing:
     def _shard(self, captions: list[Caption], seed: int, on_picture: Any) -> ShardResult:
         with self._busy:
             if self._models is None:
-                encoders = self._model.encoders
-                generator = load_generator(self._model.preset.generator, encoders.device, encoders.dtype)
-                self._models = CollectModels(encoders, generator, NounKeys(encoders.clip, self.options))
+                self._models = with_generator(self._model.encoders, self._model.preset, self.options)
             return make_shard(captions, self._models, self.options, seed=seed, on_picture=on_picture)

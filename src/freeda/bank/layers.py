@@ -34,6 +34,9 @@ class LayeredBank:
     Has what the online stage asks of a bank: `len`, `search`, `prototypes[rows]`, `nouns`, `check_models`.
     """
 
+    _first = 0
+    """The row from which on they are layers that answer for words of their own."""
+
     def __init__(self, banks: Sequence[Bank]) -> None:
         """Raises BankError for no bank, and where one was made with other models than the first."""
         if not banks:
@@ -72,7 +75,7 @@ class LayeredBank:
         if all(bank.cache is None for bank in self.banks):
             return None
         parts = " ".join(f"{bank.identity} {bank.kind}" for bank in self.banks)
-        return Cache(cache_folder() / "prototypes", f"{type(self).__name__} {SAME} {parts}")
+        return Cache(cache_folder() / "prototypes", f"{type(self).__name__} {SAME} {self._first} {parts}")
 
     def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
         """The k' = min(k, N) best keys of all banks, as `Bank.search`; equal scores come in row order."""
@@ -100,17 +103,17 @@ class LayeredBank:
 
 
 class GrownBank(LayeredBank):
-    """A bank and a layer grown for certain words, or such a layer alone.
+    """A bank and layers grown for certain words, or such layers alone.
 
     A grown word has few references, far fewer than the k that are taken of a bank of millions. So where a row
-    of the layer is among the keys nearest to a query (within `SAME` of the best, and `NEAR` it), only these
+    of a layer is among the keys nearest to a query (within `SAME` of the best, and `NEAR` it), only these
     nearest keys answer it. All other queries are answered as by a `LayeredBank`.
     """
 
-    def __init__(self, base: Bank | None, layer: Bank) -> None:
-        """`base` is None where there is nothing but the layer."""
-        super().__init__([layer] if base is None else [base, layer])
-        self.layer = layer
+    def __init__(self, base: Bank | None, *layers: Bank) -> None:
+        """`base` is None where there is nothing but layers."""
+        super().__init__(layers if base is None else [base, *layers])
+        self._first = 0 if base is None else len(base)
 
     def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
         """As `LayeredBank.search`; the places left over by a grown word hold score -inf and row -1."""
@@ -118,7 +121,7 @@ class GrownBank(LayeredBank):
         if scores.size == 0:
             return scores, rows
         near = scores >= scores[:, :1] - SAME
-        grown = (near & (scores >= NEAR) & (rows >= self.starts[-2])).any(axis=1, keepdims=True)
+        grown = (near & (scores >= NEAR) & (rows >= self._first)).any(axis=1, keepdims=True)
         answers = near | ~grown
         return np.where(answers, scores, np.float32(-np.inf)), np.where(answers, rows, -1)
 

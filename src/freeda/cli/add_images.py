@@ -15,7 +15,7 @@ from ..errors import InputError, counted, printable
 from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
 from .base import Device, Model, Yes, change, say
-from .fetching import fetch_first
+from .fetching import ENCODERS, fetch_first
 
 if TYPE_CHECKING:
     from ..collect.references import Added
@@ -78,7 +78,7 @@ def add_images(
     preset = find_preset(model)
     options = change(reference_options(preset.collect), keep_images=keep_images or None)
     options = parse_settings(settings or [], options)
-    fetch_first(preset, ("clip", "dense"), yes)
+    fetch_first(preset, ENCODERS, yes)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
     )

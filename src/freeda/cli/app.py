@@ -12,7 +12,7 @@ import typer
 from ..app.limits import HOST, PORT
 from ..presets import DEFAULT, find_preset
 from .base import Device, Model, Yes, say
-from .fetching import fetch_first
+from .fetching import ENCODERS, fetch_first
 
 
 def web_page(
@@ -35,7 +35,7 @@ def web_page(
     preset = find_preset(model)
     refuse_no_bank(preset, preset.bank if bank is None else bank)
     opened = None if bank is None else Bank.open(bank)  # a wrong path is told before gigabytes are fetched
-    fetch_first(preset, ("clip", "dense"), yes)
+    fetch_first(preset, ENCODERS, yes)
     served = serve(load(preset, opened, device, dtype), host, port, share)
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, what visitors sent is removed

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from ..errors import FreedaError, FreedaWarning, printable
+from ..errors import FreedaError, FreedaWarning, printable, told_by
 from ..options import CollectOptions, SegmentOptions
 from ..presets import PRESETS
 
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 Options = TypeVar("Options", SegmentOptions, CollectOptions)
 Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(PRESETS)}, or a preset .json file.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        help="float32, bfloat16, float16 or auto: what the models compute in; default: float32, but float16 "
+        "for drawing on an accelerator.",
+    ),
+]
 Engine = Annotated[
     str, typer.Option("--engine", help="local: processes of this machine; ray: a Ray cluster's actors.")
 ]
@@ -51,11 +59,16 @@ class OneLineErrors(TyperGroup):
             with warnings.catch_warnings():
                 _say_warnings()
                 return super().invoke(ctx)
-        except FreedaError as error:
-            say_error(error)
-            raise typer.Exit(2) from error
+        except typer.Exit:
+            raise
         except KeyboardInterrupt as error:
             raise typer.Exit(130) from error  # as a shell tells of a program that Ctrl-C ended
+        except Exception as error:
+            told = told_by(error)
+            if told is None:
+                raise
+            say_error(told)
+            raise typer.Exit(2) from error
 
 
 def _explain_plainly(command: Any) -> None:

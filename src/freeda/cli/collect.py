@@ -13,8 +13,8 @@ from ..errors import counted
 from ..options import parse_settings
 from ..presets import DEFAULT, find_preset
 from ..remote import is_remote
-from .base import Engine, GpusPerWorker, Model, Yes, change, say
-from .fetching import DRAWING, fetch_first
+from .base import Dtype, Engine, GpusPerWorker, Model, Yes, change, say
+from .fetching import DRAWING, ENCODERS, fetch_first
 
 if TYPE_CHECKING:
     from ..bank import Bank
@@ -51,9 +51,7 @@ def collect(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or mps; several for several workers: cuda:0,cuda:1.")
     ] = "auto",
-    dtype: Annotated[
-        str, typer.Option(help="float32, bfloat16, float16 or auto: what the models compute in.")
-    ] = "float32",
+    dtype: Dtype = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes, each with models of its own; default: one a device.")
     ] = None,
@@ -97,7 +95,7 @@ def collect(
     from ..collect.job import collect as run
 
     if engine == "local":  # a cluster's machines fetch for themselves
-        fetch_first(preset, ("clip", "dense", *DRAWING), yes)
+        fetch_first(preset, (*ENCODERS, *DRAWING), yes)
     try:
         bank = run(
             captions,

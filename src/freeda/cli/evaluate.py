@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from ..options import SegmentOptions, parse_settings
-from ..presets import DEFAULT, PRESETS, Preset, find_preset
-from .base import Engine, GpusPerWorker, Yes, say
-from .fetching import fetch_first
-from .growing import Growing, ready_model
+from ..options import parse_settings
+from ..presets import DEFAULT, PRESETS, drawing_with, find_preset
+from .base import Dtype, Engine, GpusPerWorker, Yes, say
+from .fetching import ENCODERS, fetch_first
+from .growing import Draw, Growing, Images, ready_model
 
 if TYPE_CHECKING:
     from ..evaluate.dataset import DataSet
@@ -67,12 +67,12 @@ def evaluate(
         typer.Option("--grow/--no-grow", help="Draw references for classes that the bank hardly knows."),
     ] = False,
     yes: Yes = False,
+    images_per_word: Images = None,
+    draw: Draw = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or mps; several for several workers: cuda:0,cuda:1.")
     ] = "auto",
-    dtype: Annotated[
-        str, typer.Option(help="float32, bfloat16, float16 or auto: what the encoders compute in.")
-    ] = "float32",
+    dtype: Dtype = None,
     engine: Engine = "local",
     gpus_per_worker: GpusPerWorker = 1.0,
 ) -> None:
@@ -92,9 +92,12 @@ def evaluate(
     found = origin.open()
     options = parse_settings(settings or [], protocol_options(chosen, found))
     place = Path("evaluation") / f"{found.name}-{chosen.name}" if out is None else out
+    usual = replace(chosen, segment=options)
+    drawing = drawing_with(usual, draw or [])
+    how = Growing(drawing, bank, True, yes, images_per_word, dtype=dtype, usual=usual)
     if engine == "local" and (grow or bank is not None or chosen.bank is not None):
-        fetch_first(chosen, ("clip", "dense"), yes)
-    known = _grown(chosen, options, found, bank, yes, device) if grow else bank
+        fetch_first(chosen, ENCODERS, yes)
+    known = _grown(how, found, device) if grow else bank
     try:
         result = run(
             dataset,
@@ -109,7 +112,7 @@ def evaluate(
             split=split,
             classes=classes,
             workers=workers,
-            dtype=dtype,
+            dtype=dtype or "float32",
             resume=resume,
             engine=engine,
             gpus_per_worker=gpus_per_worker,
@@ -120,16 +123,13 @@ def evaluate(
     _tell(result, place)
 
 
-def _grown(
-    preset: Preset, options: SegmentOptions, dataset: DataSet, bank: Path | None, yes: bool, device: str
-) -> Any:
+def _grown(how: Growing, dataset: DataSet, device: str) -> Any:
     """The bank with references for the classes that it hardly knows, drawn now unless they were before."""
     from ..model import load
 
-    growing = Growing(replace(preset, segment=options), bank, True, yes)
-    base = growing.open_base()
-    loaded = load(growing.preset, bank=base, device=device.split(",")[0])
-    return ready_model(loaded, base, list(dataset.classes), growing).bank
+    base = how.open_base()
+    loaded = load(how.preset, bank=base, device=device.split(",")[0], dtype=how.dtype or "float32")
+    return ready_model(loaded, base, list(dataset.classes), how).bank
 
 
 def _tell(result: Evaluation, place: Path) -> None:

@@ -13,6 +13,8 @@ from ..errors import InputError
 from ..presets import Preset, local_folder
 from .base import say
 
+ENCODERS = ("clip", "dense")
+"""What labelling needs."""
 DRAWING = ("generator", "lora")
 """What drawing needs beside the encoders."""
 

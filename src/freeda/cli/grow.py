@@ -10,10 +10,9 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError, counted
-from ..options import parse_settings
-from ..presets import DEFAULT, find_preset
-from .base import Device, Model, Yes, change, say
-from .fetching import DRAWING, fetch_first
+from ..presets import DEFAULT, drawing_with, find_preset
+from .base import Device, Dtype, Model, Yes, change, say
+from .fetching import DRAWING, ENCODERS, fetch_first
 from .growing import Growing, Images, Prompts, coverage_table, perform, tell_poor
 from .words import read_names
 
@@ -31,11 +30,12 @@ def grow(
     prompts: Prompts = None,
     yes: Yes = False,
     device: Device = "auto",
-    dtype: Annotated[
-        str, typer.Option(help="float32, bfloat16, float16 or auto: what the models compute in.")
-    ] = "float32",
+    dtype: Dtype = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other option of collecting: --set steps=20.")
+        list[str] | None,
+        typer.Option(
+            "--set", "--draw", help="Any option of collecting (steps=20), or lcm: in 4 steps, with a LoRA."
+        ),
     ] = None,
 ) -> None:
     """Draw references for exactly these words into a layer beside a bank; pictures drawn before are kept.
@@ -44,17 +44,16 @@ def grow(
 
     Exit code: 0 every word has its pictures; 2 it stopped for the reason told.
     """
-    preset = find_preset(model)
-    preset = replace(preset, collect=parse_settings(settings or [], preset.collect))
+    preset = drawing_with(find_preset(model), settings or [])
     from ..bank import Bank
     from ..encoders import load_encoders
     from ..grow import growth_options, plan_growth
 
     base = None if bank is None else Bank.open(bank)
-    how = Growing(preset, bank, True, yes, images, prompts)
+    how = Growing(preset, bank, True, yes, images, prompts, dtype=dtype)
     plan = plan_growth(words, how.layer, growth_options(preset), images, prompts)
-    fetch_first(preset, ("clip", "dense", *(DRAWING if plan.pictures else ())), yes)
-    encoders = load_encoders(preset, device, dtype)
+    fetch_first(preset, (*ENCODERS, *(DRAWING if plan.pictures else ())), yes)
+    encoders = load_encoders(preset, device, dtype or "float32")
     if base is not None:
         base.check_models(encoders.identity)
     grown = perform(plan, how, encoders)
@@ -91,11 +90,12 @@ def coverage(
     how = Growing(preset, bank)
     base = how.open_base()
     from ..encoders import load_encoders
-    from ..grow import open_layer, with_layer
+    from ..grow import with_layer
     from ..model import FreeDA
+    from ..segment.vocabulary import parse_names
 
-    fetch_first(preset, ("clip", "dense"), yes)
-    read = with_layer(base, open_layer(how.layer) if layer else None)
+    fetch_first(preset, ENCODERS, yes)
+    read = with_layer(base, *(how.layers(list(parse_names(names))) if layer else ()))
     if read is None:
         raise InputError(f"preset '{preset.name}' has no bank of its own: give one (--bank DIR)")
     loaded = FreeDA(replace(preset, segment=change(preset.segment, k=k)), load_encoders(preset, device), read)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import BankError, InputError, counted, printable
-from ..options import CollectOptions
-from ..presets import Preset
+from ..options import CollectOptions, to_dict
+from ..presets import PRESETS, RECIPES, Preset
 from .base import open_bank, say
+from .fetching import DRAWING, ENCODERS, fetch_first
 
 if TYPE_CHECKING:
+    import torch
+
     from ..bank import Bank
-    from ..bank.layers import GrownBank
     from ..encoders import Encoders
     from ..grow import Grown, Plan
     from ..model import FreeDA
@@ -34,6 +37,16 @@ Prompts = Annotated[
     Path | None,
     typer.Option("--prompts", help="Caption file: captions that contain a word are drawn for it first."),
 ]
+Draw = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--draw",
+        help="How words are drawn: any option of collecting (steps=20), or lcm: in 4 steps, with a LoRA.",
+    ),
+]
+
+LONG = 300.0
+"""Seconds of drawing from which people are told what is faster."""
 _NAMED = 8
 
 
@@ -42,6 +55,7 @@ class Growing:
     """How words that a bank lacks are to be dealt with."""
 
     preset: Preset
+    """Draws as the user says."""
     bank: Path | None
     """The bank directory that was named."""
     grow: bool | None = None
@@ -51,6 +65,10 @@ class Growing:
     prompts: Path | None = None
     index: str = "exact"
     """How the bank is searched, see `Bank.open`."""
+    dtype: str | None = None
+    """What the user said that models compute in."""
+    usual: Preset | None = None
+    """The preset as it draws unless told."""
 
     @property
     def layer(self) -> Path:
@@ -58,6 +76,14 @@ class Growing:
         from ..grow import layer_beside, personal_layer
 
         return personal_layer(self.preset) if self.bank is None else layer_beside(self.bank)
+
+    def layers(self, words: Sequence[str]) -> list[Bank]:
+        """The layer and, unless the user says how to draw, others that hold words which it lacks."""
+        from ..grow import layers_with, personal_layer, related_layers
+
+        told = self.usual is not None and personal_layer(self.usual) != personal_layer(self.preset)
+        related = [] if told or self.bank is not None else related_layers(self.preset)
+        return layers_with(words, self.layer, related, self.images)
 
     def open_base(self) -> Bank | None:
         """The bank that was named, or the preset's own."""
@@ -70,29 +96,62 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
 
     Raises InputError where there is no bank and none may be grown, or the user does not want to.
     """
-    from ..grow import open_layer, plan_growth
     from ..segment.vocabulary import other_words, parse_names
 
     classes = parse_names(names)
     words = [*classes, *other_words(classes, model.options)]
+    layers = how.layers(words)
     if base is None:
-        wanted: Sequence[str] = words
+        plan = _plan_alone(words, layers, how)
     else:
-        model = _with(model, base, open_layer(how.layer), words)
+        model = _with(model, base, layers, words)
         wanted = [c.word for c in model.coverage(names) if c.poor] if how.grow else []
-        if not wanted:
-            return model
-    plan = plan_growth(wanted, how.layer, _options(how.preset), how.images, how.prompts)
-    if plan.pictures and how.grow is False:
+        plan = _plan(wanted, how)
+    if plan is not None:
+        if plan.pictures and base is None:
+            say(f"no bank: one is grown for exactly these words: {_drawn(plan)}, once, into {how.layer}")
+        grown = perform(plan, how, model.encoders)
+        tell_poor(grown, base is None)
+        layers = [grown.layer, *(layer for layer in layers if layer.path != how.layer)]
+    _tell_layers(base, layers, words, how)
+    return _with(model, base, layers, words)
+
+
+def needed_models(base: Bank | None, names: Names, how: Growing) -> tuple[str, ...]:
+    """The models that labelling with these names will load, as far as it can be told before any is there.
+
+    Raises InputError where there is no bank and none may be drawn.
+    """
+    from ..segment.vocabulary import other_words, parse_names
+
+    plan = None
+    if base is None:
+        classes = parse_names(names)
+        words = [*classes, *other_words(classes, how.preset.segment)]
+        plan = _plan_alone(words, how.layers(words), how)
+    return (*ENCODERS, *(DRAWING if plan is not None and plan.pictures else ()))
+
+
+def _plan_alone(words: Sequence[str], layers: Sequence[Bank], how: Growing) -> Plan | None:
+    """What is to be drawn where there is no bank but layers; None where these hold every word."""
+    from ..grow import tidy
+
+    there = {noun for layer in layers if layer.path != how.layer for noun in layer.nouns}
+    plan = _plan([word for word in words if tidy(word) not in there], how)
+    if plan is not None and plan.pictures and how.grow is False:
         raise InputError(
             f"no bank, and --no-grow: {_drawn(plan)} would have to be drawn; give one (--bank DIR, made by "
             "`freeda collect`) or leave out --no-grow"
         )
-    if plan.pictures and base is None:
-        say(f"no bank: one is grown for exactly these words: {_drawn(plan)}, once, into {how.layer}")
-    grown = perform(plan, how, model.encoders)
-    tell_poor(grown, base is None)
-    return _with(model, base, grown.layer, words)
+    return plan
+
+
+def _plan(wanted: Sequence[str], how: Growing) -> Plan | None:
+    from ..grow import plan_growth
+
+    if not wanted:
+        return None
+    return plan_growth(wanted, how.layer, _options(how.preset), how.images, how.prompts)
 
 
 def perform(plan: Plan, how: Growing, encoders: Encoders) -> Grown:
@@ -103,13 +162,38 @@ def perform(plan: Plan, how: Growing, encoders: Encoders) -> Grown:
     if not plan.pictures:
         return settle(plan)
     options = _options(how.preset)
-    models = models_with(encoders, how.preset, options)
+    fetch_first(how.preset, DRAWING, how.yes)
+    models = models_with(encoders, how.preset, options, how.dtype)
     each = seconds_a_picture(models, options)
-    took = f"about {duration(each * plan.pictures)} on {encoders.device} ({each:.2g} s a picture)"
-    say(f"drawing {_drawn(plan)}: {took}")
+    took = f"about {duration(each * plan.pictures)} on {encoders.device} ({duration(each)} a picture"
+    say(f"drawing {_drawn(plan)}: {took}, {_peak(encoders.device)})")
+    if each * plan.pictures > LONG and not how.yes and (ways := _faster(plan, how.preset)):
+        say(f"faster: {', or '.join(ways)}")
     if not how.yes and sys.stdin.isatty() and not typer.confirm("go on?", default=True):
         raise InputError("nothing was drawn")
     return draw_plan(plan, how.preset, models, options, progress=True)
+
+
+def _peak(device: torch.device) -> str:
+    """ "5.1 GB of memory at most", of which the trial picture tells."""
+    import torch
+
+    from ..profile import peak_memory
+
+    on_gpu = device.type == "cuda"
+    most = torch.cuda.max_memory_reserved(device) if on_gpu else peak_memory()
+    return f"{most / 1e9:.1f} GB of {'GPU ' * on_gpu}memory at most"
+
+
+def _faster(plan: Plan, preset: Preset) -> list[str]:
+    """What takes less time than this plan, as options of the command."""
+    usual, ways = PRESETS["vit-l"].generator, []
+    lora, steps = RECIPES["lcm"][0], preset.collect.steps
+    if preset.lora is None and preset.generator.id == usual.id and steps > 8:
+        lacks = "" if find_spec("peft") else "; pip install peft"
+        ways.append(f"--draw lcm (4 steps instead of {steps}, with {lora.id}, {lora.licence}{lacks})")
+    most = max(map(len, plan.captions.values()))
+    return [*ways, f"--images-per-word {most // 3}"] if most >= 6 else ways
 
 
 def tell_poor(grown: Grown, alone: bool) -> None:
@@ -144,17 +228,38 @@ def coverage_table(found: Sequence[Coverage]) -> Table:
     return table
 
 
-def _with(model: FreeDA, base: Bank | None, layer: Bank | None, words: Sequence[str]) -> FreeDA:
-    """The model with a bank and its layer, which takes part only where it was grown for one of the words."""
+def _with(model: FreeDA, base: Bank | None, layers: Sequence[Bank], words: Sequence[str]) -> FreeDA:
+    """The model with a bank and those layers that were grown for one of the words."""
     from ..grow import with_layer
     from ..model import FreeDA
 
-    told = {" ".join(word.split()).lower() for word in words}
-    mine = sorted(told & set(layer.nouns)) if layer is not None else []
-    bank: Bank | GrownBank | None = with_layer(base, layer if mine else None)
-    if layer is not None and mine and base is not None:
-        say(f"with references grown for {_listed(mine)} ({layer.path})")
+    bank = with_layer(base, *(layer for layer in layers if _grown_for(words, layer)))
     return FreeDA(model.preset, model.encoders, bank, model.clock)
+
+
+def _tell_layers(base: Bank | None, layers: Sequence[Bank], words: Sequence[str], how: Growing) -> None:
+    """Say which layers take part, but for the one that is all there is."""
+    from ..collect.job import generator_of
+    from ..identity import first_difference
+
+    now = {"generator": generator_of(how.preset), "options": to_dict(_options(how.preset))}
+    for layer in layers:
+        if not (mine := _grown_for(words, layer)):
+            continue
+        if layer.path == how.layer:
+            if base is not None:
+                say(f"with references grown for {_listed(mine)} ({layer.path})")
+            continue
+        then = {"generator": layer.meta["models"].get("generator"), "options": layer.meta["options"]}
+        shared = {**now, "options": {n: now["options"].get(n) for n in then["options"]}}
+        other = first_difference(then, shared) or "other models"
+        say(f"with references drawn before for {_listed(mine)} ({other}; {layer.path})")
+
+
+def _grown_for(words: Sequence[str], layer: Bank) -> list[str]:
+    from ..grow import tidy
+
+    return sorted(set(map(tidy, words)) & set(layer.nouns))
 
 
 def _options(preset: Preset) -> CollectOptions:

@@ -13,13 +13,14 @@ from rich.console import Console
 
 from ..errors import InputError
 from ..options import VOCABULARY, SegmentOptions, export_kinds, parse_settings
-from ..presets import DEFAULT, find_preset
+from ..presets import DEFAULT, drawing_with, find_preset
 from ..profile import Clock
 from ..sources import find_images
-from .base import Device, Model, Yes, change, say, say_error
+from .base import Device, Dtype, Model, Yes, change, say, say_error
 from .explain import Explain, Explainer, read_points
 from .export import Exports
-from .growing import Growing, Images, Prompts, ready_model
+from .fetching import ENCODERS, fetch_first
+from .growing import Draw, Growing, Images, Prompts, needed_models, ready_model
 from .show import ROWS, Bars, found, profile_table, table_of
 from .words import read_names
 
@@ -62,11 +63,10 @@ def segment(
     yes: Yes = False,
     images_per_word: Images = None,
     prompts: Prompts = None,
+    draw: Draw = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
     device: Device = "auto",
-    dtype: Annotated[
-        str, typer.Option(help="float32, bfloat16, float16 or auto: what the encoders compute in.")
-    ] = "float32",
+    dtype: Dtype = None,
     k: Annotated[int | None, typer.Option(help="Prototypes taken per word; default: the preset's.")] = None,
     local_weight: Annotated[float | None, typer.Option(help="Share of local similarity, 0 to 1.")] = None,
     background: Annotated[
@@ -122,15 +122,19 @@ def segment(
         others=others,
     )
     options = parse_settings(settings or [], options)
+    usual = replace(preset, segment=options)
+    drawing = drawing_with(usual, draw or [])
     with clock("load"):
         known = _words(names, vocabulary, preset.segment, options)
         from ..model import load
         from ..segment.vocabulary import Vocabulary
         from ..show.caveats import Caveats
 
-        growing = Growing(replace(preset, segment=options), bank, grow, yes, images_per_word, prompts, index)
+        growing = Growing(drawing, bank, grow, yes, images_per_word, prompts, index, dtype, usual)
         base = growing.open_base()
-        loaded = load(growing.preset, bank=base, device=device, dtype=dtype, clock=clock)
+        parts = ENCODERS if isinstance(known, Vocabulary) else needed_models(base, known, growing)
+        fetch_first(drawing, parts, yes)
+        loaded = load(drawing, bank=base, device=device, dtype=dtype or "float32", clock=clock)
     if not isinstance(known, Vocabulary):
         loaded = ready_model(loaded, base, known, growing)
     ready = loaded.ready(known)

@@ -22,7 +22,7 @@ def compile_parts(pipe: Any) -> None:
     happens when they first run, and again for another batch size. Raises InputError, one line, where this
     machine cannot compile.
     """
-    _check(pipe.device)
+    _check(pipe._execution_device)  # where weights are brought, if they are kept elsewhere
     config = torch._dynamo.config
     limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # its older name
     setattr(config, limit, max(_VARIANTS, getattr(config, limit)))

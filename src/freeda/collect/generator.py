@@ -15,12 +15,13 @@ import torch
 
 from ..errors import InputError, ModelError, first_line
 from ..options import CollectOptions
-from ..precision import choose_device, choose_dtype
+from ..precision import choose_device, drawing_dtype
 from ..presets import ModelSource
 from ..proof import check_tokenizer
 from ..weights import load_weights, quiet
 from .attention import AttentionCapture
 from .compiling import compile_parts
+from .lora import merge_lora
 from .tokens import token_offsets
 
 # Class named in a checkpoint's model_index.json -> what its from_pretrained is told to leave away.
@@ -68,13 +69,23 @@ def picture_seed(caption_id: str, seed: int = 0) -> int:
 class Generator:
     """A loaded text-to-image pipeline."""
 
-    def __init__(self, pipe: Any) -> None:
-        """`pipe` is a diffusers pipeline of one of `FAMILIES`; it is used as it is."""
+    def __init__(self, pipe: Any, device: torch.device | None = None, offload: str = "none") -> None:
+        """`pipe` is a diffusers pipeline of one of `FAMILIES`; it is used as it is.
+
+        `device` is where it computes, if its weights are kept elsewhere by `offload`.
+        """
         self.pipe = pipe
+        self._device, self._offload = device or pipe.device, offload
         self._own_scheduler = pipe.scheduler
         self._scheduler = "default"
         self._compiled = False
         pipe.set_progress_bar_config(disable=True)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it draws in."""
+        dtype: torch.dtype = self.pipe.unet.dtype
+        return dtype
 
     @property
     def tokenizer(self) -> Any:
@@ -134,6 +145,10 @@ class Generator:
 
     def _prepare(self, options: CollectOptions) -> None:
         """Puts the pipeline into the state that the options ask for; costs nothing when it is in it."""
+        if options.offload != self._offload:
+            self.pipe.remove_all_hooks()
+            _place(self.pipe, self._device, options.offload)
+            self._offload = options.offload
         if options.scheduler != self._scheduler:
             self.pipe.scheduler = self._scheduler_named(options.scheduler)
             self._scheduler = options.scheduler
@@ -171,20 +186,22 @@ def _refusals() -> Iterator[None]:
 def load_generator(
     source: ModelSource,
     device: str | torch.device = "auto",
-    dtype: str | torch.dtype = "float32",
+    dtype: str | torch.dtype | None = None,
     lora: ModelSource | None = None,
+    offload: str = "none",
 ) -> Generator:
     """Load a Stable Diffusion pipeline from the hub or a local folder; no safety checker, safetensors only.
 
     Its model_index.json tells the class, which must be one of `FAMILIES`. A LoRA is merged into the weights,
-    so that it costs no time (needs `peft`). Raises ModelError, one line, when something cannot be had.
+    so that it costs no time (needs `peft`). `dtype` is as `precision.drawing_dtype` takes it, `offload` the
+    option of that name. Raises ModelError, one line, when something cannot be had.
     """
     with quiet():
         import diffusers
         from diffusers.utils import logging
 
     on = choose_device(device)
-    kind = choose_dtype(dtype, on)
+    kind = drawing_dtype(dtype, on)
     logging.disable_progress_bar()
 
     def load(place: str, **keywords: Any) -> Any:
@@ -195,14 +212,25 @@ def load_generator(
 
     pipe = load_weights(source, "generator", "generator", load)
     if lora is not None:
-        _merge_lora(pipe, lora)
+        merge_lora(pipe, lora)
     with quiet():
-        pipe = pipe.to(device=on, dtype=kind)
+        pipe = pipe.to(dtype=kind)
+        _place(pipe, on, offload)
     for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
         part = getattr(pipe, name, None)
         if part is not None:
             part.eval().requires_grad_(False)
-    return Generator(pipe)
+    return Generator(pipe, on, offload)
+
+
+def _place(pipe: Any, device: torch.device, offload: str) -> None:
+    """Put the weights on the device, or have them brought there while they are at work."""
+    if offload == "none" or device.type == "cpu":
+        pipe.to(device)
+    elif find_spec("accelerate") is None:
+        raise InputError(f"offload '{offload}' needs the package accelerate: pip install accelerate")
+    else:
+        getattr(pipe, f"enable_{offload}_cpu_offload")(device=device)
 
 
 def _check_tokenizers(pipe: Any) -> None:
@@ -212,16 +240,3 @@ def _check_tokenizers(pipe: Any) -> None:
     second = getattr(pipe, "tokenizer_2", None)
     if second is not None and token_offsets(second, _PROBE) != offsets:
         raise ModelError("its two tokenizers cut a caption differently: words cannot be found")
-
-
-def _merge_lora(pipe: Any, lora: ModelSource) -> None:
-    if find_spec("peft") is None:
-        raise ModelError(f"LoRA: {lora.id} needs the package peft: pip install peft")
-
-    def load(place: str, **keywords: Any) -> None:
-        pipe.load_lora_weights(place, **keywords)
-
-    load_weights(lora, "lora", "LoRA", load)
-    with quiet():
-        pipe.fuse_lora()
-        pipe.unload_lora_weights()  # what was merged stays

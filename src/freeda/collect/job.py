@@ -48,7 +48,7 @@ def collect(
     column: str | None = None,
     id_column: str | None = None,
     workers: int | None = None,
-    dtype: str | torch.dtype = "float32",
+    dtype: str | torch.dtype | None = None,
     tagger: str = "auto",
     retry_failed: bool = False,
     models: CollectModels | None = None,
@@ -78,7 +78,8 @@ def collect(
         column, id_column: of a caption file that has columns.
         workers: processes, each with models of its own; None takes one for every device named, and one works
             in this process.
-        dtype: what the models compute in, see `precision.choose_dtype`.
+        dtype: what the models compute in, see `precision.choose_dtype`; None is float32, but float16 for the
+            generator on an accelerator.
         tagger: how nouns are found, see `tagging.choose_tagger`.
         retry_failed: make shards again that hold captions on which a model failed.
         models: already loaded ones of that preset; None loads them, and only if something is missing.
@@ -106,9 +107,11 @@ def collect(
     if not crew.here and (models is not None or on_picture is not None):
         name = "models" if models is not None else "on_picture"
         raise InputError(f"{name} belongs to this process: leave it out, or use one worker")
-    kind = crew.dtype(dtype)
+    kind, drawing = crew.dtype("float32" if dtype is None else dtype), crew.drawing_dtype(dtype)
+    if models is not None:
+        kind, drawing = models.encoders.dtype, models.generator.dtype
     tagger = choose_tagger(tagger)
-    settings = settings_of(preset.name, models_of(preset, models), options, seed, kind, tagger)
+    settings = settings_of(preset.name, models_of(preset, models), options, seed, kind, tagger, drawing)
     with opened(out, partial(refuse_names, str(out))) as place:
         job = Job(str(place.folder), options, seed, tagger, settings)
         state = look(place.folder, chunks, settings, retry_failed)
@@ -127,7 +130,7 @@ def collect(
                     # From here on the bank is half-written until bank.json is there again.
                     place.reopen(MANIFEST, *FILES.values())
                     reopen(place.folder)
-                    _make(job, place, preset, kind, crew, chunks, state, progress, models, on_picture)
+                    _make(job, place, preset, crew, chunks, state, progress, models, on_picture)
                     finish_bank(place.folder, len(chunks), job.settings)
                     place.store(*FILES.values(), MANIFEST)
         return Bank.open(place.folder)
@@ -137,7 +140,6 @@ def _make(
     job: Job,
     place: Place,
     preset: Preset,
-    dtype: torch.dtype,
     engine: Engine,
     chunks: Chunks,
     state: State,
@@ -155,8 +157,9 @@ def _make(
         append_line(out, line)
         place.store(line["shard"], LOG)
 
+    dtypes = {name: job.settings[name] for name in ("dtype", "drawing_dtype")}
     if engine.here and models is None:
-        models = load_models(preset, job.options, engine.device, dtype)
+        models = load_models(preset, job.options, engine.device, *dtypes.values())
     with CaptionProgress(total, total - sum(len(chunk) for _, chunk in missing), progress) as bar:
         if engine.here:
             assert models is not None
@@ -165,8 +168,7 @@ def _make(
                 keep(runner.make(index, chunk, bar.count))
             return
         try:
-            name = str(dtype).removeprefix("torch.")
-            make_in_workers(job, preset, name, engine, missing, bar.count, keep)
+            make_in_workers(job, preset, dtypes, engine, missing, bar.count, keep)
         finally:
             sweep(out)  # a worker that was stopped while writing
 
@@ -192,7 +194,13 @@ def _captions(
 def models_of(preset: Preset, models: CollectModels | None = None) -> dict[str, Any]:
     """Which models make the rows, without loading them."""
     identity = dict(models.encoders.identity if models is not None else {}) or model_identity(preset)
-    generator = identity_of(preset.generator, "generator", preset.name)
-    if preset.lora is not None:
-        generator["lora"] = f"{identity_id(preset.lora, preset.name)}@{preset.lora.revision or 'main'}"
-    return {**identity, "generator": generator}
+    return {**identity, "generator": generator_of(preset)}
+
+
+def generator_of(preset: Preset) -> dict[str, Any]:
+    """What a bank remembers of what drew it."""
+    found = identity_of(preset.generator, "generator", preset.name)
+    if (lora := preset.lora) is not None:
+        file = f"/{lora.weight_name}" if lora.weight_name else ""
+        found["lora"] = f"{identity_id(lora, preset.name)}@{lora.revision or 'main'}{file}"
+    return found

@@ -56,9 +56,18 @@ def look(out: Path, chunks: Chunks, settings: dict[str, Any], retry_failed: bool
 
 
 def settings_of(
-    preset: str, models: dict[str, Any], options: CollectOptions, seed: int, dtype: torch.dtype, tagger: str
+    preset: str,
+    models: dict[str, Any],
+    options: CollectOptions,
+    seed: int,
+    dtype: torch.dtype,
+    tagger: str,
+    drawing: torch.dtype | None = None,
 ) -> dict[str, Any]:
-    """All that the rows depend on; devices, workers and the fields of PACE change them by rounding only."""
+    """All that the rows depend on; devices, workers and the fields of PACE change them by rounding only.
+
+    `dtype` is the encoders', `drawing` the generator's where it differs.
+    """
     chosen = {name: value for name, value in to_dict(options).items() if name not in PACE}
     return {
         "preset": preset,
@@ -67,6 +76,7 @@ def settings_of(
         "seed": seed,
         "tagger": tagger,
         "dtype": str(dtype).removeprefix("torch."),
+        "drawing_dtype": str(drawing or dtype).removeprefix("torch."),
     }
 
 
@@ -141,11 +151,13 @@ def _more(out: Path, shard: str) -> str:
 
 
 def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """A shard's settings with the options that did not exist yet when it was made: at their defaults."""
+    """A shard's settings with what did not exist yet when it was made: options at their defaults, and one
+    dtype for all models."""
     if not isinstance(settings.get("options"), dict):
         return settings
     known = {name: value for name, value in to_dict(CollectOptions()).items() if name not in PACE}
-    return {**settings, "options": _filled(settings["options"], known)}
+    drawn = {"drawing_dtype": settings.get("dtype")}
+    return {**drawn, **settings, "options": _filled(settings["options"], known)}
 
 
 def _filled(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,10 @@ from ..progress import RunProgress, duration
 from .shard import Tally
 
 _REASONS = 4  # reasons named; the others are one number
+_CROWDED = (
+    "memory was too small for a batch, which is drawn one by one instead: a smaller batch_size, or "
+    "vae_slicing=true, would be faster"
+)
 
 
 class CaptionProgress(RunProgress):
@@ -40,6 +44,8 @@ class CaptionProgress(RunProgress):
             self._began = self._clock()
         self.tally.add(tally)
         self._bar.update(self._task, completed=self._done + self.tally.captions)
+        if self._show and tally.crowded and self.tally.crowded == tally.crowded:  # the first time
+            self._console.print(Text(f"{self._verb}: {_CROWDED}"), soft_wrap=True)
         self._line_if_due()
 
     def pace(self) -> str:

@@ -83,6 +83,7 @@ class Runner:
             **told_of,
             "pairs": len(made.pairs),
             "batches_retried": made.retried,
+            "batches_out_of_memory": made.crowded,
             "seconds": round(seconds, 3),
             "pictures_per_second": round(made.pictures / seconds, 4) if seconds > 0 else None,
             "device": str(self._models.encoders.device),

@@ -13,13 +13,15 @@ import torch
 
 from ..bank import Pair
 from ..encoders import Encoders, load_encoders
-from ..errors import FreedaError, ModelError, first_line, printable
+from ..errors import FreedaError, ModelError, device_lost, first_line, out_of_memory, printable
 from ..options import CollectOptions
+from ..precision import choose_device, choose_dtype, drawing_dtype
 from ..presets import Preset
 from .captions import Caption
 from .generator import Generator, load_generator, picture_seed
 from .keys import NounKeys
 from .masks import WordMask, word_map, word_masks
+from .memory import told_if_short
 from .nouns import Noun, nouns_of
 from .pairs import make_pair, small_jpeg
 from .tokens import span_columns, token_offsets, whole
@@ -60,6 +62,8 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)
     """Reason (of `pairs.REASONS`) -> nouns that gave no row."""
     failed: int = 0
+    crowded: int = 0
+    """Batches for which memory was too small, drawn one by one instead."""
 
     def add(self, other: Tally) -> None:
         """Count another tally in."""
@@ -68,6 +72,7 @@ class Tally:
         self.pairs += other.pairs
         self.rejected += other.rejected
         self.failed += other.failed
+        self.crowded += other.crowded
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ class ShardResult:
     """The first of their errors."""
     retried: int = 0
     """Batches that had to be tried again caption by caption."""
+    crowded: int = 0
+    """Those of them for which memory was too small."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +120,33 @@ def load_models(
     preset: Preset,
     options: CollectOptions,
     device: str | torch.device = "auto",
-    dtype: str | torch.dtype = "float32",
+    dtype: str | torch.dtype | None = None,
+    drawing: str | torch.dtype | None = None,
 ) -> CollectModels:
-    """Load a preset's encoders and generator. Raises ModelError or InputError, one line."""
-    encoders = load_encoders(preset, device, dtype)
-    generator = load_generator(preset.generator, device, dtype, preset.lora)
+    """Load a preset's encoders and generator. Raises ModelError or InputError, one line.
+
+    `dtype` rules both; where it is None, encoders take float32 and the generator what `drawing_dtype` says.
+    `drawing` is the generator's own.
+    """
+    on = choose_device(device)
+    kind = choose_dtype("float32" if dtype is None else dtype, on)
+    with told_if_short("loading the encoders", options, on, kind, loading=True):
+        encoders = load_encoders(preset, on, kind)
+    return with_generator(encoders, preset, options, dtype if drawing is None else drawing)
+
+
+def with_generator(
+    encoders: Encoders, preset: Preset, options: CollectOptions, dtype: str | torch.dtype | None = None
+) -> CollectModels:
+    """Load the generator beside encoders that are loaded. Raises ModelError or InputError, one line.
+
+    `dtype` None: that of the encoders where it is not the usual float32, else as `drawing_dtype` says.
+    """
+    if dtype is None and encoders.dtype != torch.float32:
+        dtype = encoders.dtype
+    kind = drawing_dtype(dtype, encoders.device)
+    with told_if_short("loading the generator", options, encoders.device, kind, loading=True):
+        generator = load_generator(preset.generator, encoders.device, kind, preset.lora, options.offload)
     return CollectModels(encoders, generator, NounKeys(encoders.clip, options))
 
 
@@ -138,6 +167,7 @@ def make_shard(
     then is left out and told. `on_batch` is told what became of every batch.
 
     Where the first `HOPELESS` captions all fail, the models are broken, not the captions: `broken` is raised.
+    So is MachineError where memory is too small for one picture, or the device is lost: no caption's fault.
     """
     on_batch = on_batch or (lambda _: None)
     models = replace(models, keys=models.keys.under(options))  # they may have been loaded for other options
@@ -145,14 +175,15 @@ def make_shard(
     pairs: list[Pair] = []
     rejected, failed = Counter(plan.cut_off), list(plan.failed)
     first: Exception | None = None
-    pictures, retried = 0, 0
+    pictures, retried, crowded = 0, 0, 0
     unseen = len(captions) - len(plan.tasks)
     on_batch(Tally(unseen, 0, 0, Counter(plan.cut_off), len(plan.failed)))
     for start in range(0, len(plan.tasks), options.batch_size):
         batch = plan.tasks[start : start + options.batch_size]
         told = Tally(captions=len(batch))
-        found, again = _attempt(batch, models, options)
-        retried += again
+        found, again, short = _attempt(batch, models, options)
+        told.crowded = int(short)
+        retried, crowded = retried + again, crowded + short
         for task, drawn in zip(batch, found, strict=True):
             if isinstance(drawn, Exception):
                 failed.append(Failure(task.caption.id, told_of(drawn)))
@@ -172,7 +203,7 @@ def make_shard(
         on_batch(told)
     order = {caption.id: i for i, caption in enumerate(captions)}
     failed.sort(key=lambda failure: order[failure.caption_id])
-    return ShardResult(pairs, pictures, dict(rejected), failed, first, retried)
+    return ShardResult(pairs, pictures, dict(rejected), failed, first, retried, crowded)
 
 
 def broken(error: Exception) -> FreedaError:
@@ -198,6 +229,8 @@ def _plan(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger: str) -
         except FreedaError:  # a tokenizer or tagger that can do nothing of the kind
             raise
         except Exception as error:  # whatever it is, it concerns this caption
+            if out_of_memory(error):
+                raise
             plan.failed.append(Failure(caption.id, told_of(error)))
             continue
         nouns = []
@@ -215,15 +248,20 @@ def _plan(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger: str) -
 
 def _attempt(
     batch: list[_Task], models: CollectModels, options: CollectOptions
-) -> tuple[Sequence[_Drawn | Exception], bool]:
-    """Each caption's picture and rows, or its error; and whether they had to be tried one by one."""
-    try:
-        return _draw_batch(batch, models, options), False
-    except Exception as error:  # models raise anything; what it was is told with the caption
-        if len(batch) == 1:
-            return [error], False
+) -> tuple[Sequence[_Drawn | Exception], bool, bool]:
+    """Each caption's picture and rows, or its error; whether they had to be tried one by one, and whether
+    for want of memory. Raises MachineError where that, or the device, fails a caption alone."""
+    with told_if_short("drawing a picture", options, models.encoders.device, models.generator.dtype):
+        try:
+            return _draw_batch(batch, models, options), False, False
+        except Exception as error:  # models raise anything; what it was is told with the caption
+            crowded = out_of_memory(error)
+            if device_lost(error) or (crowded and len(batch) == 1):
+                raise
+            if len(batch) == 1:
+                return [error], False, False
     # Outside the handler, where nothing holds the failed batch's memory any more.
-    return [found for task in batch for found in _attempt([task], models, options)[0]], True
+    return [found for task in batch for found in _attempt([task], models, options)[0]], True, crowded
 
 
 def _draw_batch(batch: list[_Task], models: CollectModels, options: CollectOptions) -> list[_Drawn]:

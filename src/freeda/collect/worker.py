@@ -14,7 +14,8 @@ def begin(first: Order) -> Make:
     """Load the models; what it returns makes a shard."""
     options = from_dict(CollectOptions, first["job"]["options"])
     job = Job(**{**first["job"], "options": options, "out": first["out"]})
-    models = load_models(from_dict(Preset, first["preset"]), options, first["device"], first["dtype"])
+    kinds = first["device"], first["dtype"], first["drawing_dtype"]
+    models = load_models(from_dict(Preset, first["preset"]), options, *kinds)
     runner = Runner(job, models)
 
     def make(order: Order, note: Note) -> Order:

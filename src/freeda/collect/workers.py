@@ -19,19 +19,19 @@ from .shard import Tally
 def make_in_workers(
     job: Job,
     preset: Preset,
-    dtype: str,
+    dtypes: dict[str, str],
     engine: Engine,
     shards: Sequence[tuple[int, Sequence[Caption]]],
     on_batch: Callable[[Tally], None],
     on_shard: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Make `shards`, each an index and its captions.
+    """Make `shards`, each an index and its captions; `dtypes` are those that `plan.settings_of` names.
 
     `on_shard` gets every shard's line of the log, in the order in which they are done. Errors as
     `Engine.share_out` raises them.
     """
     first = {
-        "dtype": dtype,
+        **dtypes,
         "preset": to_dict(preset),
         "job": {**asdict(job), "options": to_dict(job.options)},
     }

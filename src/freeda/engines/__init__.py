@@ -59,6 +59,9 @@ class Engine(Protocol):
     def dtype(self, name: str | torch.dtype) -> torch.dtype:
         """What the workers compute in, see `precision.choose_dtype`."""
 
+    def drawing_dtype(self, name: str | torch.dtype | None) -> torch.dtype:
+        """What they draw in, see `precision.drawing_dtype`: one for all of them."""
+
     def share_out(self, work: Work, pieces: Sequence[Order], on_made: Note, on_note: Note) -> None:
         """Have all pieces made, each by the next worker that is free.
 

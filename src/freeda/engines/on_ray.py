@@ -62,6 +62,15 @@ class OnRay:
             raise InputError("dtype 'auto' and device 'auto': with engine 'ray' name one of the two")
         return torch.bfloat16 if self._wanted == "cuda" else torch.float32
 
+    def drawing_dtype(self, name: str | torch.dtype | None) -> torch.dtype:
+        """See `engines.Engine`: in half precision unasked only with device "cuda"."""
+        import torch
+
+        from ..precision import drawing_dtype
+
+        unasked = "cuda" if self._wanted == "cuda" else "cpu"
+        return drawing_dtype(None, torch.device(unasked)) if name is None else self.dtype(name)
+
     def share_out(self, work: Work, pieces: Sequence[Order], on_made: Note, on_note: Note) -> None:
         """See `engines.Engine`. Without a number of workers: as many as fit on the cluster's GPUs, or one
         for every two cores where there are none. InputError where GPUs are asked for and there are none.

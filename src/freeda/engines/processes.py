@@ -55,6 +55,15 @@ class Processes:
 
         return choose_dtype(name, torch.device(self.device))
 
+    def drawing_dtype(self, name: str | torch.dtype | None) -> torch.dtype:
+        """See `engines.Engine`: in half precision unasked only where no worker is on a CPU."""
+        import torch
+
+        from ..precision import drawing_dtype
+
+        unasked = "cpu" if "cpu" in self.devices else self.device
+        return drawing_dtype(None, torch.device(unasked)) if name is None else self.dtype(name)
+
     def share_out(self, work: Work, pieces: Sequence[Order], on_made: Note, on_note: Note) -> None:
         """See `engines.Engine`."""
         threads = max(1, _threads() // len(self.devices))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, out_of_memory
+from ..errors import InputError, device_lost, out_of_memory
 from ..files import DAMAGED_NPZ, atomic_path
 from ..images import RGB
+from ..profile import peak_memory
 from .counts import Counts
 from .evaluation import ImageRow
 from .protocol import Labeller, label_names
@@ -70,6 +70,8 @@ def score_part(
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):
                 raise InputError(f"{name}: this image does not fit into memory") from error
+            if lost := device_lost(error):
+                raise lost from error
             raise
         seconds = time.perf_counter() - start
         try:
@@ -145,16 +147,6 @@ def read_part(path: Path, piece: Piece, digest: str) -> Part | None:
     if changed:
         raise InputError(f"image {changed[0]!r} or its mask has changed since it was measured")
     return part
-
-
-def peak_memory() -> int:
-    """Bytes: the most that this process has held in main memory; 0 where the system does not tell."""
-    try:
-        from resource import RUSAGE_SELF, getrusage
-    except ImportError:  # not a POSIX system
-        return 0
-    found = getrusage(RUSAGE_SELF).ru_maxrss
-    return found if sys.platform == "darwin" else 1024 * found
 
 
 def _size(array: NDArray[Any]) -> str:

@@ -15,15 +15,12 @@ from pathlib import Path
 from ..bank import Bank
 from ..bank.format import SHARDS
 from ..collect.captions import Caption
-from ..collect.generator import load_generator
 from ..collect.job import models_of
-from ..collect.keys import NounKeys
 from ..collect.plan import settings_of, sweep
 from ..collect.progress import CaptionProgress
 from ..collect.prompting import prompts_for
 from ..collect.runner import Job, Runner
 from ..collect.shard import CollectModels, broken, load_models, make_shard
-from ..encoders import Encoders
 from ..errors import InputError
 from ..files import make_folder
 from ..lock import only_writer
@@ -38,6 +35,7 @@ from .layer import (
     personal_layer,
     refuse_other_banks,
     shards_of,
+    tidy,
 )
 
 _FEW_STEPS, _TRIES = (2, 4), 5
@@ -91,16 +89,10 @@ def plan_growth(
         raise InputError(f"{images} pictures a word: at least 1 must be drawn")
     layer = Path(layer)
     there = drawn(info for _, info in shards_of(layer))
-    tidy = list(dict.fromkeys(" ".join(word.split()).lower() for word in words))
-    lacking = {word: images - len(there.get(word, ())) for word in tidy}
-    found = prompts_for([w for w in tidy if lacking[w] > 0], images, there, options, captions)
-    return Plan(layer, {w: found[w][: lacking[w]] if lacking[w] > 0 else [] for w in tidy})
-
-
-def models_with(encoders: Encoders, preset: Preset, options: CollectOptions) -> CollectModels:
-    """Load the generator beside encoders that are loaded. Raises ModelError, one line."""
-    generator = load_generator(preset.generator, encoders.device, encoders.dtype, preset.lora)
-    return CollectModels(encoders, generator, NounKeys(encoders.clip, options))
+    wanted = list(dict.fromkeys(map(tidy, words)))
+    lacking = {word: images - len(there.get(word, ())) for word in wanted}
+    found = prompts_for([w for w in wanted if lacking[w] > 0], images, there, options, captions)
+    return Plan(layer, {w: found[w][: lacking[w]] if lacking[w] > 0 else [] for w in wanted})
 
 
 def seconds_a_picture(models: CollectModels, options: CollectOptions) -> float:
@@ -154,8 +146,9 @@ def draw_plan(
     none of all its words was found in its pictures; ModelError where the models fail; InputError where the
     folder cannot be written to.
     """
-    layer, dtype = plan.layer, models.encoders.dtype
-    settings = settings_of(preset.name, models_of(preset, models), options, seed, dtype, "none")
+    layer, made_by = plan.layer, models_of(preset, models)
+    dtype, drawing = models.encoders.dtype, models.generator.dtype
+    settings = settings_of(preset.name, made_by, options, seed, dtype, "none", drawing)
     make_folder(layer / SHARDS)
     with only_writer(layer):
         sweep(layer)
@@ -185,7 +178,7 @@ def grow(
     images: int | None = None,
     captions: str | Path | None = None,
     options: CollectOptions | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     seed: int = 0,
     models: CollectModels | None = None,
     progress: bool = False,
@@ -204,7 +197,8 @@ def grow(
     """
     preset = find_preset(model)
     options = growth_options(preset) if options is None else options
-    plan = plan_growth(words, personal_layer(preset) if layer is None else layer, options, images, captions)
+    place = personal_layer(preset, options) if layer is None else layer
+    plan = plan_growth(words, place, options, images, captions)
     if not plan.captions:
         raise InputError("no words were given")
     if not plan.pictures:

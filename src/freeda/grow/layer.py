@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from glob import escape
 from itertools import count
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from ..presets import ModelSource, Preset, local_folder
 
 SUFFIX, GROWN = ".grown", "grown"
 _ASIDE = (*PACE, "prompts_per_word", "shard_size", "duplicates")  # what the rows of a word do not depend on
+_KEY = ("key", "key_weight", "templates")  # what its rows are found by
 
 
 def growth_options(preset: Preset) -> CollectOptions:
@@ -35,13 +38,55 @@ def layer_beside(bank: str | Path) -> Path:
     return path.with_name(path.name + SUFFIX)
 
 
-def personal_layer(preset: Preset) -> Path:
+def personal_layer(preset: Preset, options: CollectOptions | None = None) -> Path:
     """Where words are grown that belong to no bank of the user's: a folder in the cache, one for all models
-    and options that rows depend on."""
-    options = {name: v for name, v in to_dict(growth_options(preset)).items() if name not in _ASIDE}
+    and options that rows depend on. `options` None takes `growth_options`.
+
+    Its name ends in what rows are found by and told by, then in how their pictures are drawn.
+    """
+    options = growth_options(preset) if options is None else options
+    folder, plain, given = cache_folder() / "grown", to_dict(CollectOptions()), to_dict(options)
+    # Only what is not as usual: an option that is new tomorrow must not hide what was drawn today.
+    told = {n: v for n, v in given.items() if n not in (*_ASIDE, *_KEY) and v != plain[n]}
+    drawer = [_place(preset.generator), _place(preset.lora), sorted(told.items())]
+    new = folder / f"{preset.name}-{_family(preset, options)}-{_hashed(drawer)}"
+    # As folders were called at first: one number for everything.
     models = [_place(s) for s in (preset.clip, preset.dense, preset.generator, preset.lora)]
-    told = repr((models, preset.clip_size, preset.dense_size, sorted(options.items())))
-    return cache_folder() / "grown" / f"{preset.name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    rows = sorted((name, v) for name, v in given.items() if name not in _ASIDE)
+    old = folder / f"{preset.name}-{_hashed((models, preset.clip_size, preset.dense_size, rows), 12)}"
+    return old if old.is_dir() and not new.is_dir() else new
+
+
+def related_layers(preset: Preset, options: CollectOptions | None = None) -> list[Path]:
+    """Other folders of the same encoders and keys, whose pictures were drawn in another way; latest first."""
+    options = growth_options(preset) if options is None else options
+    own = personal_layer(preset, options)
+    found = own.parent.glob(f"{escape(preset.name)}-{_family(preset, options)}-*")
+    return sorted((path for path in found if path != own), key=lambda p: p.stat().st_mtime, reverse=True)
+
+
+def layers_with(
+    words: Iterable[str], own: Path, related: Sequence[Path] = (), images: int | None = None
+) -> list[Bank]:
+    """The layer `own`, where there is one, and of others those that hold words that it lacks, each from
+    `images` pictures or more. Raises BankError where `own` is damaged."""
+    layer = open_layer(own)
+    found = [] if layer is None else [layer]
+    lacking = set(map(tidy, words)).difference(*(bank.nouns for bank in found))
+    for path in related:
+        with suppress(BankError):
+            other = open_layer(path) if lacking else None
+            drawn = other.meta["words"] if other is not None else {}
+            mine = {word for word in lacking if drawn.get(word, 0) >= (images or 1)}
+            if other is not None and (mine := mine & set(other.nouns)):
+                found.append(other)
+                lacking -= mine
+    return found
+
+
+def tidy(word: str) -> str:
+    """A word as a layer knows it."""
+    return " ".join(word.split()).lower()
 
 
 def open_layer(layer: Path) -> Bank | None:
@@ -49,9 +94,10 @@ def open_layer(layer: Path) -> Bank | None:
     return Bank.open(layer) if (layer / MANIFEST).exists() else None
 
 
-def with_layer(bank: Bank | None, layer: Bank | None) -> Bank | GrownBank | None:
-    """A bank and its layer read as one, where there is a layer."""
-    return bank if layer is None else GrownBank(bank, layer)
+def with_layer(bank: Bank | None, *layers: Bank | None) -> Bank | GrownBank | None:
+    """A bank and its layers read as one, where there are layers."""
+    there = [layer for layer in layers if layer is not None]
+    return GrownBank(bank, *there) if there else bank
 
 
 def shards_of(layer: Path) -> Iterator[tuple[str, ShardInfo]]:
@@ -106,9 +152,21 @@ def refuse_other_banks(layer: Path, shards: Iterable[tuple[str, ShardInfo]]) -> 
             raise BankError(f"{layer}: {name} was not grown: a layer needs a directory of its own")
 
 
-def _place(source: ModelSource | None) -> tuple[str, str | None] | None:
+def _family(preset: Preset, options: CollectOptions) -> str:
+    """What two layers must have in common to answer for the same words: encoders, their input, keys."""
+    clip = _place(preset.clip), preset.clip_size, preset.clip_mean, preset.clip_std
+    dense = _place(preset.dense), preset.dense_size, preset.dense_mean, preset.dense_std
+    return _hashed((clip, dense, [getattr(options, name) for name in _KEY]))
+
+
+def _hashed(told: object, digits: int = 8) -> str:
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:digits]
+
+
+def _place(source: ModelSource | None) -> tuple[str | None, ...] | None:
     """What a model is: a hub id and its revision, or where a local folder lies."""
     if source is None:
         return None
     folder = local_folder(source.id)
-    return (source.id if folder is None else str(folder.resolve()), source.revision)
+    where = (source.id if folder is None else str(folder.resolve()), source.revision)
+    return where if source.weight_name is None else (*where, source.weight_name)

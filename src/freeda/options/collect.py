@@ -10,7 +10,7 @@ from .checks import check_types, require, require_slots
 from .superpixels import Superpixels
 from .templates import TEMPLATES, WORD_PROMPTS, template_set
 
-PACE = ("batch_size", "compile", "vae_slicing")
+PACE = ("batch_size", "compile", "vae_slicing", "offload")
 """Fields of CollectOptions that change how fast rows are made, and the rows by rounding only."""
 
 
@@ -112,6 +112,11 @@ class CollectOptions:
     """Decode the pictures of a batch one by one: less memory, the same rows but for rounding. [diffusers]"""
     vae_tiling: bool = False
     """Decode large pictures in tiles: less memory, slightly other pictures. [diffusers]"""
+    offload: Literal["none", "model", "sequential"] = "none"
+    """Keep the generator in main memory and have on the accelerator what is at work: "model", one of text
+    encoder, UNet and VAE, which costs little time; "sequential", one layer, which costs much. Nothing on a
+    CPU. Needs the package accelerate. [diffusers]
+    """
 
     def __post_init__(self) -> None:
         given: Any = self.templates

@@ -9,7 +9,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, out_of_memory
+from ..errors import FreedaError, InputError, device_lost, out_of_memory
 from ..options import SegmentOptions, to_dict
 from .result import Segmentation
 from .scene import Scene
@@ -80,7 +80,7 @@ class Stream:
             told = _told(path, error)
             if told is None:
                 raise
-            if self.strict:
+            if self.strict or not isinstance(told, InputError):
                 raise told from error
             if shelf is not None:
                 shelf.give_back(stem)
@@ -114,13 +114,16 @@ def _content(path: Path) -> str | None:
         return None
 
 
-def _told(path: Path, error: BaseException) -> InputError | None:
-    """The error as one about this photograph; None where it is about something else."""
+def _told(path: Path, error: BaseException) -> FreedaError | None:
+    """The error as one about this photograph, an InputError, or about the device; None for anything else."""
     if isinstance(error, InputError):
         return error
     if out_of_memory(error):
-        return InputError(f"{path}: this photograph does not fit into memory")
-    return None
+        return InputError(
+            f"{path}: this photograph does not fit into memory: less is needed with --batch-size 1 (windows "
+            "together), --dtype auto, or a smaller --set short_side"
+        )
+    return device_lost(error)
 
 
 def recipe(options: SegmentOptions, models: Mapping[str, Any], dtype: object) -> dict[str, Any]:
