@@ -100,9 +100,11 @@ def damage(folder: Path, files: Iterable[str]) -> str | None:
     """The first of these files that is not whole, as a line that says what to do; None where all are."""
     for name in files:
         path = folder / name
-        why = _damage(path)
-        if why:
-            return f"{name} is damaged ({why}): delete {path.resolve()} and run the same again"
+        if why := _damage(path):
+            real = path.resolve()
+            fetched = real.parent.name == "blobs"
+            todo = f"delete {real} and run the same again" if fetched else f"{path} has to be copied anew"
+            return f"{name} is damaged ({why}): {todo}"
     return None
 
 
