@@ -127,6 +127,7 @@ VOCABULARY = Path(__file__).resolve().parents[2] / "shared" / "hub" / "tokenizer
 """CLIP's real one, where it is at hand."""
 CLIP_B, CLIP_L = "openai/clip-vit-base-patch16", "openai/clip-vit-large-patch14"
 DINO_B, DINO_L = "facebook/dinov2-base", "facebook/dinov2-large"
+LCM = "latent-consistency/lcm-lora-sdv1-5"
 SD = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 JUNK = ("README.md", "flax_model.msgpack", "tf_model.h5", "preprocessor_config.json")
 
@@ -173,11 +174,11 @@ def model_repos(folder: Path, tokenizer: Any) -> dict[str, Repo]:
         save_file(weights, at / "model.safetensors", {"format": "pt"})
         for junk in (*JUNK[:1], "pytorch_model.bin"):
             (at / junk).write_bytes(b"nobody needs this")
-    _pipeline(folder / SD, text, tokenizer)
+    _lora(folder / LCM, _pipeline(folder / SD, text, tokenizer))
     # A file on the hub is known by its commit; each repository has one of its own.
     return {
         f"models/{name}": Repo(folder / name, hashlib.sha1(name.encode()).hexdigest())
-        for name in (CLIP_B, CLIP_L, DINO_B, DINO_L, SD)
+        for name in (CLIP_B, CLIP_L, DINO_B, DINO_L, SD, LCM)
     }
 
 
@@ -215,7 +216,22 @@ def _write_config(at: Path, config: Any, parts: dict[str, Any]) -> None:
     (at / "config.json").write_text(json.dumps({**config.to_diff_dict(), **parts}))
 
 
-def _pipeline(at: Path, text: dict[str, Any], tokenizer: Any) -> None:
+def _lora(at: Path, unet: Any) -> None:
+    """A LoRA of rank 2 of the queries and keys of a UNet."""
+    import torch
+    from safetensors.torch import save_file
+
+    at.mkdir(parents=True)
+    found = {
+        f"unet.{name}.lora.{part}.weight": 0.3 * torch.randn(shape)
+        for name, layer in unet.named_modules()
+        if name.rsplit(".", 1)[-1] in ("to_q", "to_k")
+        for part, shape in (("down", (2, layer.in_features)), ("up", (layer.out_features, 2)))
+    }
+    save_file(found, at / "pytorch_lora_weights.safetensors")
+
+
+def _pipeline(at: Path, text: dict[str, Any], tokenizer: Any) -> Any:
     from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -267,3 +283,4 @@ def _pipeline(at: Path, text: dict[str, Any], tokenizer: Any) -> None:
     for part in ("unet", "vae"):
         for kind in ("bin", "fp16.safetensors", "non_ema.safetensors"):
             (at / part / f"diffusion_pytorch_model.{kind}").write_bytes(b"nobody needs this")
+    return unet

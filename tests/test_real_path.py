@@ -151,10 +151,25 @@ def walk(name: str, mine: Path, out: Path, commands: Sequence[str]) -> dict[str,
     found["keys"] = np.asarray(Bank.open(out / "bank").keys, np.float32)
     found["models"] = Bank.open(out / "bank").meta["models"]
     go("segment", photo, "--classes", "cat, sofa, tree", *bank, "--out", out / "labels", "--no-grow", *on)
+    lenient = ("size=128", "min_area=0", "max_area=1")
+    draw = [part for setting in ("lcm", *lenient) for part in ("--draw", setting)]
+    words = ("--classes", "cat, dog", "--images-per-word", 1)
+    go("segment --yes", photo, *words, *draw, "--out", out / "grown", *on)
+    go(
+        "bank grow --yes",
+        "tree",
+        "--images-per-word",
+        1,
+        *(p for s in (*lenient, "steps=1") for p in ("--set", s)),
+        *on,
+    )
     go("evaluate", "folder", "--data", mine, *bank, "--out", out / "figures", *on)
     go("bank coverage", "--classes", "cat, dog", *bank, *on)
     go("bank search", out / "bank", "cat", "--device", "cpu")
     go("bank add-images", mine, "--out", out / "references", *on)
+    if "segment --yes" in commands:
+        grown = [Bank.open(file.parent) for file in (out.parent / "freeda-cache").glob("grown/*/bank.json")]
+        (found["grown"],) = [np.asarray(layer.prototypes) for layer in grown]
     if "segment" in commands:
         found["labels"] = np.asarray(Image.open(out / "labels" / "photo.labels.png"))
     if "app" in commands:
@@ -164,14 +179,17 @@ def walk(name: str, mine: Path, out: Path, commands: Sequence[str]) -> dict[str,
     return found
 
 
-ALL = ("collect", "segment", "evaluate", "bank coverage", "bank search", "bank add-images", "app")
+ALL = (
+    *("collect", "segment", "segment --yes", "bank grow --yes", "evaluate"),
+    *("bank coverage", "bank search", "bank add-images", "app"),
+)
 
 
 @pytest.mark.parametrize(
     ("name", "commands"),
     [
-        ("vit-b", ("collect", "segment", "bank search", "bank add-images")),
-        ("vit-l", ("collect", "evaluate", "bank coverage", "app")),
+        ("vit-b", ("collect", "segment", "segment --yes", "bank search", "bank add-images")),
+        ("vit-l", ("collect", "bank grow --yes", "evaluate", "bank coverage", "app")),
         pytest.param("vit-b", ALL, marks=pytest.mark.slow),
         pytest.param("vit-l", ALL, marks=pytest.mark.slow),
     ],
@@ -188,6 +206,7 @@ def test_every_command_online_then_offline(
     for part in ("clip", "dense", "generator"):
         source = getattr(PRESETS[name], part)
         assert online["models"][part]["commit"] == world.hub.repos[f"models/{source.id}"].commit
+    shutil.rmtree(tmp_path / "freeda-cache", ignore_errors=True)  # what was grown online
     world.offline()
     offline = walk(name, folder, tmp_path / "offline", commands)
     for what, value in online.items():
