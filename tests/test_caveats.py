@@ -126,7 +126,10 @@ def test_where_it_is_told(model: FreeDA, tmp_path: Path) -> None:
     result = model.segment(IMAGE, ["cat", "wombat"])
     by = ", ".join(result.caveats.answered["wombat"])
     lines = [KNOWS, f"wombat: not in this bank; answered by {by}"]
-    files = result.save(tmp_path, "r", exports=["overlay"])
+    files = result.save(tmp_path, "r")
+    drawn, plain = read_image(files["overlay"]), overlay(result.image, result.labels, result.names)
+    exported = read_image(result.export(tmp_path / "more", "overlay")["overlay"])
+    assert drawn.shape[1] > plain.shape[1] and np.array_equal(drawn, exported)
     record = json.loads(files["json"].read_text())
     assert record["warnings"] == lines
     assert ["answered_by" in entry for entry in record["classes"]] == [False, True]

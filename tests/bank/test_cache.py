@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from freeda.bank.cache import Answer, Cache
 from freeda.errors import BankError
 from freeda.files import cache_folder
 from freeda.options import SegmentOptions
-from freeda.segment.prototypes import class_prototypes
+from freeda.segment.prototypes import answers, class_prototypes
 
 
 class CountingBank:
@@ -69,6 +70,20 @@ def test_only_what_is_new_is_searched(options: SegmentOptions, tmp_path: Path) -
     other = CountingBank(50, Cache(tmp_path, "bank"))  # another process
     np.testing.assert_array_equal(class_prototypes(other, text, WORDS[:5], options)[0], whole)
     assert other.asked == []
+
+
+def test_the_nouns_behind_an_answer_are_kept_with_it(tmp_path: Path) -> None:
+    text, options = embeddings(3), SegmentOptions(k=6)
+    bank = CountingBank(50, Cache(tmp_path, "bank"))
+    bank.nouns = [f"noun {i % 3}" for i in range(50)]  # type: ignore[attr-defined]
+    made = [one.nouns for one in answers(bank, text, WORDS[:3], options)]
+    rows = np.argsort(-(text @ bank.keys.T), axis=1, kind="stable")[:, :6]
+    for nouns, own in zip(made, rows, strict=True):
+        counts = Counter(f"noun {row % 3}" for row in own.tolist())
+        assert nouns is not None and sorted(nouns) == sorted(counts)
+        assert [counts[noun] for noun in nouns] == sorted(counts.values(), reverse=True)
+    again = CountingBank(50, Cache(tmp_path, "bank"))
+    assert [one.nouns for one in answers(again, text, WORDS[:3], options)] == made and again.asked == []
 
 
 def test_equal_embeddings_in_one_list(tmp_path: Path) -> None:

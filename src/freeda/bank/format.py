@@ -202,7 +202,7 @@ def read_strings(path: Path, name: str) -> tuple[list[str], npt.NDArray[np.int32
     """
     try:
         with pq.ParquetFile(path, read_dictionary=[name]) as file:
-            column = file.read(columns=[name]).column(name).unify_dictionaries().combine_chunks()
+            column = file.read(columns=[name]).column(name).combine_chunks()
     except (OSError, pa.ArrowException, KeyError) as error:
         raise BankError(f"{path}: damaged shard: its column '{name}' cannot be read") from error
     return column.dictionary.to_pylist(), column.indices.to_numpy(zero_copy_only=False)
