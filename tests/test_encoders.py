@@ -182,9 +182,9 @@ def test_the_automatic_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
     for has_units, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has_units: has, raising=False)
         assert choose_dtype("auto") is choose_dtype("auto", torch.device("cpu")) is expected
-    for has_bfloat16, expected in ((True, torch.bfloat16), (False, torch.float16)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bfloat16, **_: has)
-        assert fast_dtype(torch.device("cuda")) is expected
+    chips = {torch.device("cuda"): (9, 0), torch.device("cuda:1"): (7, 5)}  # a machine may have both
+    monkeypatch.setattr(torch.cuda, "get_device_capability", chips.get)
+    assert [fast_dtype(chip) for chip in chips] == [torch.bfloat16, torch.float16]
     assert fast_dtype(torch.device("mps")) is torch.float16
 
 

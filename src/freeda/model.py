@@ -58,8 +58,12 @@ class FreeDA:
         self.preset, self.encoders, self.bank = preset, encoders, bank
         self.clock = clock
         """Times the stages of whatever this model does, where it is switched on."""
-        if clock.on and encoders.device.type == "cuda":
-            clock.settle = torch.cuda.synchronize
+        if clock.on:
+            waits: dict[str, Callable[[], None]] = {
+                "cuda": partial(torch.cuda.synchronize, encoders.device),
+                "mps": torch.mps.synchronize,
+            }
+            clock.settle = waits.get(encoders.device.type)
         self._embed = WordEmbedder(encoders.clip)
 
     def __repr__(self) -> str:

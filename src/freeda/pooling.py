@@ -12,6 +12,7 @@ MIN_WEIGHT = 1e-5
 """A region's summed weight below this is rounding of a grid point on a pixel border, and counts as none."""
 
 IntArray = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def pool_regions(
     features: torch.Tensor,
     regions: npt.NDArray[np.integer],
     n_regions: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Floats, Floats]:
     """Weighted mean of patch features over every region of a label map.
 
     The weight of patch (i, j) for a region is the region's binary mask sampled bilinearly, align_corners=True
@@ -58,7 +59,7 @@ def pool_regions(
         n_regions: R, the number of rows of the answer.
 
     Returns:
-        pooled (R, D) float32 on the device of `features`, and weight (R,) float32, a region's summed weight.
+        pooled (R, D) and weight (R,), a region's summed weight; float32 arrays, whatever the device.
         Where that sum is under 1e-5 the region holds no grid point: its row and its weight are both 0.
     """
     gh, gw, dim = features.shape
@@ -79,11 +80,9 @@ def pool_regions(
     inside = total[label] > 0
     label, weight, source = label[inside], weight[inside], source[inside]
 
-    device = features.device
-    share = torch.from_numpy((weight / total[label]).astype(np.float32)).to(device)
+    share = (weight / total[label]).astype(np.float32)
+    row, taken, part = (torch.from_numpy(a).to(features.device) for a in (label, source, share))
     flat = features.reshape(gh * gw, dim).float()
-    pooled = torch.zeros(n_regions, dim, dtype=torch.float32, device=device)
-    pooled.index_add_(
-        0, torch.from_numpy(label).to(device), flat[torch.from_numpy(source).to(device)] * share[:, None]
-    )
-    return pooled, torch.from_numpy(total.astype(np.float32)).to(device)
+    pooled = torch.zeros(n_regions, dim, dtype=torch.float32, device=features.device)
+    pooled.index_add_(0, row, flat[taken] * part[:, None])
+    return pooled.cpu().numpy(), total.astype(np.float32)

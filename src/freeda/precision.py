@@ -49,7 +49,8 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     the bfloat16 instructions of AVX-512 alone were measured slower than float32 (docs/speed.md).
     """
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        # Asked of this very device, since torch.cuda.is_bf16_supported asks only the current one.
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
     if device.type == "mps":
         return torch.float16
     asks = getattr(torch.cpu, "_is_amx_tile_supported", None)  # absent from older torch, false where unknown
@@ -71,7 +72,7 @@ def lower_precision(model: torch.nn.Module, dtype: torch.dtype) -> None:
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Matrix products in `dtype`, sums and norms in float32; does nothing where `dtype` is float32."""
-    # The cache holds converted weights only; the large ones are in `dtype` already.
-    return torch.autocast(
-        device.type, torch.bfloat16 if dtype == torch.float32 else dtype, dtype != torch.float32, False
-    )
+    # The cache holds converted weights only; the large ones are in `dtype` already. Where it does nothing it
+    # is given float16, since bfloat16 is warned of on older Macs even then.
+    off = dtype == torch.float32
+    return torch.autocast(device.type, torch.float16 if off else dtype, not off, False)

@@ -39,7 +39,7 @@ def test_drawn_again_they_are_the_same(drawing: Drawing, model: Any) -> None:
         from freeda.pooling import pool_regions
 
         pooled, _ = pool_regions(scene, np.where(mask, 0, -1), 1)
-        seen, kept = pooled[0].numpy(), pair["prototype"].astype(np.float32)
+        seen, kept = pooled[0], pair["prototype"].astype(np.float32)
         assert seen @ kept / np.linalg.norm(seen) / np.linalg.norm(kept) > 0.99
     assert list(drawing.stepwise(rows)) == [(steps[-1][0], False)]  # remembered
 

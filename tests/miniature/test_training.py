@@ -20,28 +20,32 @@ from freeda.miniature.train.words import FORMS, present
 RECIPE = Recipe(steps=9, batch=4, rate=1e-2, warmup=2)
 
 
-def _train(folder: Path, cut_at: int | None = None, muon: bool = False) -> dict[str, torch.Tensor]:
+def _train(
+    folder: Path, cut_at: int | None = None, muon: bool = False, device: str = "cpu"
+) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 1))
+    model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 1)).to(device)
     calls = iter(range(100))
 
     def loss(draws: Draws) -> torch.Tensor:
         if cut_at is not None and next(calls) == cut_at:
             raise KeyboardInterrupt
-        x = draws.randn(4, 3)
+        x = draws.randn(4, 3).to(device)
         return (model(x) - x.sum(1, keepdim=True)).square().mean()
 
     fit("toy", model, replace(RECIPE, muon=muon), loss, folder, save_every=0.0)
-    return {k: v.clone() for k, v in model.state_dict().items()}
+    return {k: v.cpu().clone() for k, v in model.state_dict().items()}
 
 
 @pytest.mark.parametrize("muon", [False, True])
-@pytest.mark.parametrize("cut_at", [1, 4, 8])
-def test_a_cut_run_goes_on_to_the_same_weights(tmp_path: Path, cut_at: int, muon: bool) -> None:
-    whole = _train(tmp_path / "whole", muon=muon)
+@pytest.mark.parametrize(("cut_at", "device"), [(1, "cpu"), (4, "cpu"), (8, "cpu"), (4, "standin")])
+def test_a_cut_run_goes_on_to_the_same_weights(tmp_path: Path, cut_at: int, muon: bool, device: str) -> None:
+    if device != "cpu":
+        import standin  # noqa: F401 - gives torch the device of that name
+    whole = _train(tmp_path / "whole", muon=muon, device=device)
     with pytest.raises(KeyboardInterrupt):
-        _train(tmp_path / "cut", cut_at, muon)
-    for name, value in _train(tmp_path / "cut", muon=muon).items():
+        _train(tmp_path / "cut", cut_at, muon, device)
+    for name, value in _train(tmp_path / "cut", muon=muon, device=device).items():
         assert torch.equal(value, whole[name]), name
 
 

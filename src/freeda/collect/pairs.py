@@ -58,13 +58,13 @@ def make_pair(
     if options.min_contrast is not None and word.contrast < options.min_contrast:
         return "low contrast"
     pooled, weight = pool_regions(features, np.where(word.mask, 0, -1), 1)
-    if float(weight[0]) == 0:
+    if weight[0] == 0:
         return "off grid"
     plain, key = keys.noun(noun.lemma), keys(noun, caption.text)
     if plain is None or key is None:
         return "no key"
     with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite, and is told below
-        prototype = pooled[0].cpu().numpy().astype(np.float16)
+        prototype = pooled[0].astype(np.float16)
     if not np.isfinite(prototype).all() or not np.isfinite(key).all():
         return "not finite"
     agreement = float(seen @ plain)  # always of the plain noun, so that it can be compared across keys

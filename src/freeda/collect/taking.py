@@ -110,13 +110,12 @@ class Taker:
         )
 
 
-def _mean(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Vector | None:
+def _mean(parts: Sequence[tuple[Vector, Vector]]) -> Vector | None:
     """(D,) mean over the windows, each by the weight of the mask in it; None where no patch was touched."""
-    rows = torch.cat([pooled for pooled, _ in parts]).double().cpu()
-    weights = torch.cat([weight for _, weight in parts]).double().cpu()
-    if float(weights.sum()) == 0:
+    rows, weights = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
+    if weights.sum() == 0:
         return None
-    mean: Vector = ((weights @ rows) / weights.sum()).float().numpy()
+    mean: Vector = ((weights @ rows) / weights.sum()).astype(np.float32)
     return mean
 
 

@@ -63,8 +63,8 @@ def true_prototypes(encoders: Encoders, scenes: Sequence[Scene]) -> npt.NDArray[
         part = scenes[start : start + 32]
         for scene, features in zip(part, encoders.dense.encode(pixels(s.image for s in part)), strict=True):
             pooled, weight = pool_regions(features, scene.labels.astype(np.int64), len(CLASSES))
-            for c in np.flatnonzero(weight.numpy() > 0):
-                rows[c].append(pooled[c].numpy())
+            for c in np.flatnonzero(weight > 0):
+                rows[c].append(pooled[c])
     nothing = np.full(encoders.dense.dim, np.nan, np.float32)
     return np.stack([np.mean(r, axis=0, dtype=np.float32) if r else nothing for r in rows])
 

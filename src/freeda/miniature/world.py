@@ -224,7 +224,7 @@ def _everywhere(picture: Picture) -> dict[str, Mask]:
 def _pooled(features: torch.Tensor, mask: Mask) -> list[Floats]:
     """The mean patch over a mask at picture size, (D,), or nothing where no patch is sampled inside it."""
     pooled, weight = pool_regions(features, np.where(mask, 0, -1), 1)
-    return [pooled[0].cpu().numpy()] if float(weight[0]) else []
+    return [pooled[0]] if weight[0] else []
 
 
 def _read(path: Path, tasks: Sequence[Task], models: CollectModels, options: CollectOptions) -> list[Picture]:

@@ -152,7 +152,7 @@ def make_piece(box: Box, regions: npt.NDArray[np.int64], patches: torch.Tensor, 
     """Join a window's regions (h, w), patch features (gh, gw, D) and image embedding (K,) into a `Piece`."""
     n_regions = int(regions.max()) + 1
     pooled, weight = pool_regions(patches, regions, n_regions)
-    sampled = weight.cpu().numpy() > 0
+    sampled = weight > 0
     n_sampled = int(sampled.sum())
 
     number = np.where(sampled, np.cumsum(sampled) - 1, -1)
@@ -172,10 +172,9 @@ def make_piece(box: Box, regions: npt.NDArray[np.int64], patches: torch.Tensor, 
         shape=(n_sampled + len(ys), n_sampled + len(used)),
     )
 
-    device = patches.device
-    chosen = patches.reshape(-1, patches.shape[-1])[torch.from_numpy(used).to(device)]
-    kept = torch.cat([pooled[torch.from_numpy(sampled).to(device)], chosen.float()])
-    features = torch.nn.functional.normalize(kept, dim=-1).cpu().numpy()
+    chosen = patches.reshape(-1, patches.shape[-1])[torch.from_numpy(used).to(patches.device)]
+    kept = torch.cat([torch.from_numpy(pooled[sampled]), chosen.float().cpu()])
+    features = torch.nn.functional.normalize(kept, dim=-1).numpy()
     return Piece(box, atoms.astype(np.int32), weights, features, np.asarray(embedding, dtype=np.float32))
 
 

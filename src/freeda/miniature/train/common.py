@@ -126,7 +126,7 @@ def _store(path: Path, model: nn.Module, optimiser: Optimiser, average: dict[str
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     save_file(
-        {k: v.detach().clone().contiguous() for k, v in tensors.items()}, temporary, {"step": str(step)}
+        {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, temporary, {"step": str(step)}
     )
     temporary.replace(path)
 
@@ -136,7 +136,8 @@ def _restore(path: Path, model: nn.Module, optimiser: Optimiser, average: dict[s
         return 0
     tensors = load_file(path)
     model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-    average.update({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})
+    for name, mean in average.items():
+        mean.copy_(tensors[f"average.{name}"])  # read to main memory, wherever the model trains
     optimiser.restore({k[10:]: v for k, v in tensors.items() if k.startswith("optimiser.")})
     with safe_open(path, "pt") as file:
         return int(file.metadata()["step"])

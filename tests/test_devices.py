@@ -1,0 +1,239 @@
+"""The package on an accelerator, which a stand-in plays: it fails nowhere and answers as on the CPU."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache, partial
+from itertools import count
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import standin
+from collect.test_references import annotate
+from commands import run, write_preset
+from freeda import demo
+from freeda.app.engine import Engine, Knobs
+from freeda.app.limits import Limits
+from freeda.app.pictures import Drawing
+from freeda.bank import Bank
+from freeda.bank.layers import GrownBank
+from freeda.collect.generator import load_generator
+from freeda.collect.job import collect
+from freeda.collect.references import add_images
+from freeda.encoders import load_encoders
+from freeda.evaluate import evaluate
+from freeda.grow import grow
+from freeda.miniature import ablation, ablations
+from freeda.miniature.axes import AXES
+from freeda.model import FreeDA, load
+from freeda.options import parse_settings
+from freeda.precision import autocast
+from freeda.presets import PRESETS, Preset
+from freeda.profile import Clock
+
+CAPTIONS = ["a cat on a table", "a dog in the grass"]
+PHOTO = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+Work = Callable[["Place"], Any]
+
+
+@contextmanager
+def machine(device: torch.device) -> Iterator[None]:
+    """A machine with this device. Attention is computed in one way on all: each has a fast one of its own."""
+    with pytest.MonkeyPatch.context() as patch, sdpa_kernel(SDPBackend.MATH):
+        instead = {"choose_device": lambda _="auto": device, **loaders(device)}
+        for module in [m for name, m in sys.modules.items() if name.startswith("freeda.")]:
+            for name in instead.keys() & vars(module).keys():
+                patch.setattr(module, name, instead[name])
+        yield
+
+
+@cache
+def loaders(device: torch.device) -> dict[str, Any]:
+    """The package's own, but that what was loaded once is given again."""
+    known: dict[str, Any] = {}
+
+    def once(load: Any, *about: Any, **more: Any) -> Any:
+        name = repr((load, about, more))
+        if name not in known:
+            known[name] = load(*about, **more)
+        return known[name]
+
+    return {load.__name__: partial(once, load) for load in (load_encoders, load_generator)}
+
+
+class Place:
+    """What the works need: models, a bank of theirs, folders that are new each time they are asked for."""
+
+    def __init__(self, folder: Path, preset: Preset, bank: Path) -> None:
+        # The small world's own size: its scenes are labelled as well.
+        segment = replace(PRESETS["miniature"].segment, k=5)
+        self.preset = replace(preset, segment=segment, collect=replace(preset.collect, steps=1))
+        self.bank, self._folder, self._number = bank, folder, count()
+        self.annotated = annotate(folder / "annotated", 2)
+
+    def new(self) -> Path:
+        return self._folder / str(next(self._number))
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny_preset: Preset, tiny_bank: Path) -> Place:
+    return Place(tmp_path, tiny_preset, tiny_bank)
+
+
+def rows(bank: Bank | GrownBank) -> list[dict[str, Any]]:
+    assert len(bank)
+    return [bank.row(i) for i in range(len(bank))]
+
+
+def segmenting(place: Place) -> Any:
+    model = load(place.preset, place.bank)
+    scene = model.encode(PHOTO, batch_size=2, short_side=48, window=48, stride=24)
+    result = scene.segment(["cat", "sky", "grass"], others="others")
+    return result.labels, result.scores(), model.coverage(["cat", "sky"]), result.explain(5, 5).to_dict()
+
+
+def searching(place: Place) -> Any:
+    model = write_preset(place.new().parent, place.preset)
+    return run("bank", "search", place.bank, "cat", "--model", model).stdout
+
+
+def collecting(*settings: str) -> Work:
+    def work(place: Place) -> Any:
+        options = parse_settings(["max_area=1", "min_area=0", *settings], place.preset.collect)
+        return rows(collect(CAPTIONS, place.new(), place.preset, options=options))
+
+    return work
+
+
+def adding(place: Place) -> Any:
+    return rows(add_images(place.annotated, place.new(), place.preset).bank)
+
+
+def growing(place: Place) -> Any:
+    return rows(grow(["cat"], place.new(), place.preset, images=2).layer)
+
+
+def evaluating(place: Place) -> Any:
+    found = evaluate("miniature", out=place.new(), model=place.preset, bank=place.bank, limit=1, report=False)
+    return found.counts.arrays()
+
+
+def page(place: Place) -> Any:
+    model = load(place.preset, place.bank)
+    engine = Engine(model)
+    engine.open("me", PHOTO, "photo")
+    labelled = engine.label("me", "cat, sky", Knobs(scale=30.0)).result
+    drawn = Drawing(model, Lock(), Limits()).draw(CAPTIONS[0], 3)
+    return labelled.labels, drawn.image, drawn.words[0][1].mask
+
+
+def telling_the_story(place: Place) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "PRESETS", {"miniature": place.preset})
+        report = demo.run_demo(place.new(), captions=2, scenes=1)
+    return {name: told for name, told in report.items() if name != "seconds"}
+
+
+def ablating_masks(place: Place) -> Any:
+    settings = [(), ("attribution.heads=max", "key=caption")]
+    return ablation.measure([0], 2, 1, settings, place.preset)
+
+
+def ablating(place: Place) -> Any:
+    axes, kept = [axis for axis in AXES if axis.key == "sources"], place.new()
+    found = ablations.measure(axes, [0], 2, 1, kept, place.preset)
+    for part in kept.rglob("sources.json"):
+        part.unlink()
+    found += ablations.measure(axes, [0], 2, 1, kept, place.preset)  # with the pictures read from their files
+    return [vars(row) for one in found for row in one.rows]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        segmenting,
+        searching,
+        collecting("key=caption", "map_range=percentiles", "attribution.normalisation=words"),
+        collecting("key=token", "steps=2", "attribution.to_step=0.5", "scheduler=euler"),
+        adding,
+        growing,
+        evaluating,
+        page,
+        telling_the_story,
+        ablating_masks,
+        ablating,
+    ],
+)
+def test_it_answers_as_on_the_processor(work: Work, place: Place) -> None:
+    with machine(torch.device("cpu")):
+        expected = work(place)
+    standin.operations.clear()
+    with machine(standin.DEVICE):
+        found = work(place)
+    np.testing.assert_equal(found, expected)
+    assert "aten::linear" in standin.operations
+    assert [name for name in sorted(standin.operations) if not standin.apple_has(name)] == []
+
+
+def test_the_stand_in_refuses_what_a_device_refuses() -> None:
+    here, there = torch.rand(3, 4), torch.rand(3, 4).to(standin.DEVICE)
+    for refused in (
+        lambda: there.numpy(),
+        lambda: np.asarray(there),
+        lambda: np.isfinite(there),
+        lambda: np.array([there[0, 0], there[1, 1]]),
+        lambda: there.double(),
+        lambda: there.sum(dtype=torch.float64),
+        lambda: torch.zeros(3).double().to(standin.DEVICE),
+        lambda: torch.tensor([1.0], dtype=torch.float64, device=standin.DEVICE),
+        lambda: there + here,
+        lambda: here @ there.T,
+        lambda: torch.cat([there, here]),
+        lambda: torch.stack([there.sum(), here.sum()]),
+        lambda: here[torch.tensor([0]).to(standin.DEVICE)],
+        lambda: there.index_select(0, torch.tensor([0])),
+        lambda: there.index_add_(0, torch.tensor([0]), there[:1]),
+        lambda: torch.nn.functional.embedding(torch.tensor([0]), there),
+        lambda: torch.nn.Linear(4, 4)(there),
+    ):
+        with pytest.raises((TypeError, RuntimeError)):
+            refused()
+    assert there.device == standin.DEVICE and there.tolist() == there.cpu().tolist()
+    assert float(there[0, 0]) == there[0, 0].item() and bool((there >= 0).all())
+    assert (there * here.sum() + there[torch.tensor([0, 1, 2])]).device == standin.DEVICE
+    there[1] = here[0]
+    here.copy_(there)
+    assert torch.equal(here[1], here[1].double().float()) and not hasattr(here, "held")
+    assert torch.arange(3, device="standin").tolist() == [0, 1, 2]
+    assert standin.apple_has("aten::histc") and not standin.apple_has("aten::segment_reduce")
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_a_stage_ends_when_the_models_device_has_computed_it(
+    kind: str, tiny_model: FreeDA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[Any] = []
+    monkeypatch.setattr(getattr(torch, kind), "synchronize", lambda *of: waited.append(of))
+    device = torch.device(kind, 1 if kind == "cuda" else 0)
+    model = FreeDA(tiny_model.preset, replace(tiny_model.encoders, device=device), clock=Clock())
+    with model.clock("stage"):
+        assert not waited
+    assert waited == [(device,) if kind == "cuda" else ()]
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda", "mps"])
+def test_float32_asks_nothing_that_any_device_warns_of(kind: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cast = autocast(torch.device(kind), torch.float32)
+    assert not cast._enabled and cast.fast_dtype is torch.float16  # of bfloat16 older Macs warn even so
