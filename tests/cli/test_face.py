@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from commands import run
+from freeda.engines import WAITING, waiting
 
 
 def test_help_and_version() -> None:
@@ -36,3 +41,49 @@ def test_module_runs_as_the_command_does() -> None:
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: no.jpg: no such file\n")
+
+
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
+SEGMENT = ["segment", str(Path(__file__).parents[2] / "docs" / "scene.png"), "--classes", "tree"]
+# In place of torch: tells what the environment is when it is loaded.
+TORCH = "import json, os; print(json.dumps(dict(os.environ)), flush=True); os._exit(0)"
+
+
+@pytest.mark.parametrize("own", [{}, {"KMP_BLOCKTIME": "0"}], ids=["as we say", "as the user says"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        ["-m", "freeda", *SEGMENT],
+        ["-c", "import freeda.cli; freeda.cli.main()", *SEGMENT],
+        ["-m", "freeda.miniature.ablations"],
+        ["-m", "freeda.miniature.train"],
+    ],
+    ids=["module", "script", "ablations", "train"],
+)
+def test_threads_wait_passively(
+    tmp_path: Path, start: list[str], own: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set before torch is loaded, unless the user has set any of it."""
+    (tmp_path / "torch.py").write_text(TORCH)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    for name in WAITING:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    done = subprocess.run([sys.executable, *start], capture_output=True, text=True)
+    seen = json.loads(done.stdout or "null")
+    assert {n: seen[n] for n in WAITING if n in seen} == (own or PASSIVE), done.stderr
+
+
+def test_torch_s_own_runtime_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = find_spec("torch")
+    assert found is not None and found.origin is not None
+    runtime = Path(found.origin).parent / "lib" / "libgomp.so.1"
+    if not runtime.exists():
+        pytest.skip("this torch brings no GNU OpenMP of its own")
+    for name in WAITING:
+        monkeypatch.delenv(name, raising=False)
+    env = {**os.environ, **waiting(), "OMP_DISPLAY_ENV": "VERBOSE"}
+    load = f"import ctypes; ctypes.CDLL({str(runtime)!r})"
+    told = subprocess.run([sys.executable, "-c", load], env=env, capture_output=True, text=True).stderr
+    assert all(f"{name} = '{value}'" in told for name, value in PASSIVE.items())

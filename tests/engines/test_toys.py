@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from engines.conftest import TESTS
-from freeda.engines import ENGINES, Work, crew, find_engine
+from freeda.engines import ENGINES, WAITING, Work, crew, find_engine
 from freeda.engines import cluster as cluster_module
 from freeda.engines.crew import Crew
 from freeda.errors import FreedaError, InputError, WorkerError
@@ -25,7 +25,9 @@ from waiting import alive, wait_for
 
 @pytest.fixture(autouse=True)
 def found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", TESTS)  # where worker processes find the toys
+    for name in WAITING:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", TESTS, prepend=os.pathsep)  # where worker processes find the toys
     monkeypatch.setattr(crew, "TOLD", 1e6)  # that a worker takes long to come is told of, were it slow here
 
 
@@ -50,6 +52,7 @@ def test_every_piece_once(tmp_path: Path, engine: str, cluster: Any, capfd: Any)
     assert sorted(m["number"] for m in made) == list(range(8))
     assert squares(tmp_path) == {str(i): f"{i * i} said" for i in range(8)}
     assert sorted(notes) == [[i, part] for i in range(8) for part in range(3)]
+    assert all(m["waiting"] == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"} for m in made)
     processes = {m["process"] for m in made}
     assert os.getpid() not in processes and len(processes) <= 2
     # Loaded once: what a worker counts goes on from piece to piece.
@@ -61,6 +64,15 @@ def test_every_piece_once(tmp_path: Path, engine: str, cluster: Any, capfd: Any)
         assert {m["threads"] for m in made} == {"1"}
         assert capfd.readouterr() == ("", "")
         assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "words.txt"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_threads_wait_as_the_user_says(
+    tmp_path: Path, engine: str, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    made, _ = share(engine, tmp_path, [{"number": 1}])
+    assert made[0]["waiting"] == {"OMP_WAIT_POLICY": "ACTIVE"}
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from freeda.engines import Make, Note, Order
+from freeda.engines import WAITING, Make, Note, Order
 from freeda.errors import InputError
 
 
@@ -50,6 +50,7 @@ def begin(first: Order) -> Make:
             "times": times,
             "process": os.getpid(),
             "threads": os.environ["OMP_NUM_THREADS"],
+            "waiting": {name: os.environ[name] for name in WAITING if name in os.environ},
         }
 
     return make

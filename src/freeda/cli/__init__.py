@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
 
+from ..engines import waiting
 from . import bank
 from .app import web_page
 from .base import OneLineErrors
@@ -30,6 +32,7 @@ app = typer.Typer(
 
 def main() -> None:
     """The entry point of the command `freeda`."""
+    os.environ.update(waiting())  # before any command loads torch
     app()
 
 

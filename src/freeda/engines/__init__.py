@@ -8,6 +8,7 @@ nothing but its order and the first one, so every engine makes the same files.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     import torch
 
 ENGINES = ("local", "ray")
+# A thread that waits for others soon sleeps: by its own default torch's holds its core for a millisecond and
+# more, which on a busy machine keeps those from running that it waits for. Sleeping at once slows a quiet
+# machine, so GNU's runtime, torch's on Linux, first looks 2000 times, some 0.01 ms (docs/speed.md).
+_PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
+WAITING = (*_PASSIVE, "KMP_BLOCKTIME")
+"""Environment variables that say how threads wait for each other; read once, when torch is loaded."""
 Order = dict[str, Any]
 Note = Callable[[Any], None]
 Make = Callable[[Order, Note], Any]
@@ -88,6 +95,16 @@ def find_engine(
     from .processes import Processes
 
     return Processes(device, workers)
+
+
+def waiting() -> dict[str, str]:
+    """How threads are to wait, as environment variables: those of `WAITING` that the user set, else ours."""
+    return {name: os.environ[name] for name in WAITING if name in os.environ} or dict(_PASSIVE)
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What the environment of a worker with so many threads has besides."""
+    return {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", **waiting()}
 
 
 def tell_error(error: BaseException) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import FreedaError, InputError, ModelError, WorkerError, counted
 from ..files import atomic_write_bytes
-from . import Note, Order, Work, error_of
+from . import Note, Order, Work, environment, error_of
 from .actor import Actor, Answer
 from .cluster import resources
 
@@ -52,13 +52,12 @@ class Crew:
         self._each = counted(first["threads"], "CPU")
         self._each += f" and {gpus:g} GPU{'s' * (gpus > 1)}" if gpus else ""
         reads = ray.put({name: (work.out / name).read_bytes() for name in work.reads})
-        env = {"OMP_NUM_THREADS": str(first["threads"]), "TOKENIZERS_PARALLELISM": "false"}
         kind = ray.remote(
             num_cpus=first["threads"],
             num_gpus=gpus,
             max_restarts=0,  # this process knows what the dead one was at, and begins another
             concurrency_groups={"aside": 1},  # a second thread, to ask while the first one works
-            runtime_env={"env_vars": env},
+            runtime_env={"env_vars": environment(first["threads"])},
         )(Actor)
         self._begin = lambda: kind.remote(work.module, first, reads)
         self._actors: list[Any] = []

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, WorkerError
-from . import Note, Order, Work, error_of, tell_error
+from . import Note, Order, Work, environment, error_of, tell_error
 
 if TYPE_CHECKING:
     import torch
@@ -142,7 +142,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"},
+            env={**os.environ, **environment(threads)},
             # A process group of its own: Ctrl-C in a terminal goes to the parent alone, which then tells it.
             start_new_session=True,
         )
