@@ -20,8 +20,9 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # Imports run downwards: a room imports from rooms below its own storey, and from itself.
 STOREYS = (
     ("errors", "profile"),
+    ("options", "identity", "files", "progress", "lock", "verb", "model_files", "proof"),
     ("sources",),
-    ("options", "identity", "files", "images", "progress", "lock", "verb", "model_files", "proof"),
+    ("images",),
     ("presets", "remote"),
     ("hub",),
     ("weights", "precision", "pooling", "show"),

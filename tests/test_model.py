@@ -88,3 +88,17 @@ def test_what_they_say_of_themselves(tiny_preset: Preset, tiny_bank: Path) -> No
     assert repr(model).startswith(f"FreeDA('{tiny_preset.name}', bank=Bank(")
     assert repr(scene).startswith("<Scene of an array, 60 x 40: ")
     assert repr(words) == "<Vocabulary of cat, sofa: 2 text rows, 2 prototypes>"
+
+
+def test_options_of_a_vocabulary_come_too_late_for_one_that_is_made(tiny_model: Any, tmp_path: Path) -> None:
+    """They would not be heeded: a k given with a vocabulary kept the k that it was made with."""
+    image, words = np.zeros((48, 48, 3), np.uint8), tiny_model.vocabulary(["cat", "dog"])
+    Image.fromarray(image).save(tmp_path / "x.png")
+    for label in (
+        lambda: tiny_model.segment(image, words, k=1),
+        lambda: tiny_model.encode(image).segment(words, k=1),
+        lambda: list(tiny_model.segment_many(tmp_path / "x.png", words, k=1)),
+    ):
+        with pytest.raises(InputError, match="option 'k' shapes a vocabulary"):
+            label()
+    assert tiny_model.segment(image, words, local_weight=0.5).names == ("cat", "dog")

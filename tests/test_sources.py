@@ -19,6 +19,8 @@ def tree(tmp_path: Path) -> Path:
         ".hidden.jpg",
         "a.labels.png",
         "a.overlay.jpg",
+        "a.panoptic.png",
+        "a.explain-12-340.png",
         "a.json",
         "deep/c.webp",
         "deep/er/d.tiff",

@@ -21,7 +21,7 @@ from .profile import OFF, Clock
 from .segment.background import label_names
 from .segment.coverage import Coverage, coverage
 from .segment.prototypes import ReferenceBank
-from .segment.scene import Scene, encode_scene
+from .segment.scene import Scene, encode_scene, refuse_late
 from .segment.stream import Outcome, Stream, recipe
 from .segment.vocabulary import (
     Names,
@@ -188,13 +188,16 @@ class FreeDA:
     def ready(self, classes: Vocabulary | Names, **changes: Any) -> Vocabulary:
         """`classes` as a vocabulary of this model: class names are made ready, a vocabulary is checked.
 
-        Raises InputError for unusable names, and for a vocabulary that other models made.
+        Raises InputError for unusable names, for a vocabulary that other models made, and for options that
+        shape a vocabulary where one is given: it would not heed them.
         """
         options = self.options.with_changes(**changes)
-        if not isinstance(classes, Vocabulary):
+        if isinstance(classes, Vocabulary):
+            refuse_late(changes)
+            if classes.models and (told := difference(classes.models, self.encoders.identity)):
+                raise InputError(f"this vocabulary was made with {told}: make it again with these models")
+        else:
             classes = self._make_vocabulary(classes, options)
-        elif classes.models and (told := difference(classes.models, self.encoders.identity)):
-            raise InputError(f"this vocabulary was made with {told}: make it again with these models")
         label_names(classes.names, options)
         return classes
 

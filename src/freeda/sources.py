@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .errors import InputError
+from .options.exports import is_own
 
 RAW = frozenset(
     {".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f"}
@@ -22,7 +23,6 @@ SUFFIXES = frozenset(
 )
 """What counts as an image in a folder, also where reading it fails, which is then told; a file that is named
 may have any suffix."""
-_OWN = (".labels.png", ".overlay.jpg")
 
 
 def find_images(images: Images, recursive: bool = False) -> list[Path]:
@@ -89,15 +89,11 @@ def _expand(path: Path, recursive: bool) -> list[Path]:
     any_suffix = glob.has_magic(path.suffix) or not path.suffix
     # Not Path.glob: that takes no absolute patterns.
     matched = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-    files = [p for p in matched if p.is_file() and (_is_image(p) if any_suffix else not _is_own(p))]
+    files = [p for p in matched if p.is_file() and (_is_image(p) if any_suffix else not is_own(p.name))]
     if not files:
         raise InputError(f"{path}: no image file fits this pattern")
     return files
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not _is_own(path)
-
-
-def _is_own(path: Path) -> bool:
-    return path.name.endswith(_OWN)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not is_own(path.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from ..errors import InputError
@@ -19,6 +20,17 @@ EXPORTS: dict[str, tuple[str, ...]] = {
     "npz": (".npz",),
 }
 """Each kind and how its files' names end, after the photograph's stem; docs/exports.md tells the rest."""
+
+
+EXPLANATION = ".explain-{x}-{y}.png"
+"""How the name of the picture ends that explains a pixel."""
+_EXPLANATION = re.compile(EXPLANATION.format(x=r"\d+", y=r"\d+").replace(".", r"\.") + "$")
+
+
+def is_own(name: str) -> bool:
+    """Whether a file of that name is one of ours by its ending: no photograph, whatever lies in a folder."""
+    pictures = (end for ends in EXPORTS.values() for end in ends if end.endswith((".png", ".jpg")))
+    return name.endswith(tuple(pictures)) or _EXPLANATION.search(name) is not None
 
 
 def export_kinds(kinds: str | Iterable[str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -85,13 +85,18 @@ class Scene:
             )
         options = self.options.with_changes(**changes)
         if isinstance(classes, Vocabulary):
-            late = [name for name in changes if name in VOCABULARY]
-            if late:
-                raise InputError(f"option {late[0]!r} shapes a vocabulary: give it to vocabulary() instead")
+            refuse_late(changes)
             return segment_scene(self, classes, options)
         if self.make_vocabulary is None:
             raise InputError("this scene has no model to read class names with: give segment() a Vocabulary")
         return segment_scene(self, self.make_vocabulary(classes, options), options)
+
+
+def refuse_late(changes: Iterable[str]) -> None:
+    """Raise InputError for an option that shapes a vocabulary, given with one that is made already."""
+    late = [name for name in changes if name in VOCABULARY]
+    if late:
+        raise InputError(f"option {late[0]!r} shapes a vocabulary: give it to vocabulary() instead")
 
 
 def encode_scene(

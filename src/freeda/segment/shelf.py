@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import atomic_write_json
-from ..options.exports import EXPORTS, export_names
+from ..options.exports import EXPLANATION, EXPORTS, export_names
 
 KINDS = {"labels": ".labels.png", "overlay": ".overlay.jpg", "json": ".json"}
 Point = tuple[int, int]
@@ -97,7 +97,7 @@ class Shelf:
 
 def card_path(record: Path, x: int, y: int) -> Path:
     """Where the picture explaining a pixel goes; `record` is the photograph's JSON."""
-    return record.with_name(f"{record.stem}.explain-{x}-{y}.png")
+    return record.with_name(record.stem + EXPLANATION.format(x=x, y=y))
 
 
 def explained(record: dict[str, Any] | None) -> list[Point]:
