@@ -147,12 +147,12 @@ def spoil(folder: Path) -> None:
 
 
 WEIGHTS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "cut": (halve, "cannot be loaded"),
-    "empty": (rewrite("model.safetensors", b""), "header too small"),
+    "cut": (halve, "model.safetensors is damaged"),
+    "empty": (rewrite("model.safetensors", b""), "it is empty"),
     "garbage": (rewrite("model.safetensors", b"\xff" * 999), "header too large"),
-    "missing": (rewrite("model.safetensors", None), "no file named model.safetensors"),
-    "pickled": (pickle_instead, "no file named model.safetensors"),
-    "damaged config": (rewrite("config.json", b"{"), "not a valid JSON"),
+    "missing": (rewrite("model.safetensors", None), "it lacks model.safetensors"),
+    "pickled": (pickle_instead, ".bin file holds something else than tensors, or is damaged"),
+    "damaged config": (rewrite("config.json", b"{"), "config.json is damaged"),
     "another config": (widen, "weights and config.json do not fit"),
 }
 
@@ -172,28 +172,30 @@ def test_damaged_weights(tmp_path: Path, tiny_preset: Preset, part: str, case: s
 def test_weights_of_nan(tmp_path: Path, tiny_preset: Preset) -> None:
     shutil.copytree(tiny_preset.clip.id, tmp_path / "clip")
     spoil(tmp_path / "clip")
-    encoders = load_encoders(replace(tiny_preset, clip=ModelSource(str(tmp_path / "clip"))), device="cpu")
     with pytest.raises(ModelError, match="text model gave NaN or infinity"):
-        encoders.clip.encode_text(["a cat"])
+        load_encoders(replace(tiny_preset, clip=ModelSource(str(tmp_path / "clip"))), device="cpu")
 
 
 def test_models_in_each_others_place(tiny_preset: Preset) -> None:
     swapped = replace(tiny_preset, dense=tiny_preset.clip)
     for use in (lambda: load_encoders(swapped, device="cpu"), lambda: model_identity(swapped)):
-        with pytest.raises(ModelError, match="clip has no patch features, expected a DINOv2"):
+        with pytest.raises(ModelError, match="type clip, which has no patch features, expected a DINOv2"):
             use()
     swapped = replace(tiny_preset, clip=tiny_preset.dense)
-    with pytest.raises(ModelError, match="the weights lack"):
+    with pytest.raises(ModelError, match=r"CLIP: .* lacks tokenizer\.json"):
         load_encoders(swapped, device="cpu")
     with pytest.raises(ModelError, match="not a CLIP"):
         model_identity(swapped)
 
 
-@pytest.mark.parametrize("content", [None, b"{", b"{}"])
-def test_damaged_tokenizers(tmp_path: Path, tiny_preset: Preset, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "lacks tokenizer.json"), (b"{", "tokenizer.json is damaged"), (b"{}", "CLIP tokenizer: ")],
+)
+def test_damaged_tokenizers(tmp_path: Path, tiny_preset: Preset, content: bytes | None, says: str) -> None:
     shutil.copytree(tiny_preset.clip.id, tmp_path / "clip")
     rewrite("tokenizer.json", content)(tmp_path / "clip")
-    with pytest.raises(ModelError, match="CLIP tokenizer"):
+    with pytest.raises(ModelError, match=says):
         load_encoders(replace(tiny_preset, clip=ModelSource(str(tmp_path / "clip"))), device="cpu")
 
 

@@ -200,8 +200,10 @@ def test_two_tokenizers_must_agree(tiny_tokenizer: Any, tmp_path: Path) -> None:
         load_generator(ModelSource(str(tmp_path)), "cpu")
 
 
-def test_only_safetensors_are_read(sd1: Any, tmp_path: Path) -> None:
+def test_torch_s_own_format_is_read_as_tensors_and_nothing_else(sd1: Any, tmp_path: Path) -> None:
     sd1.save_pretrained(tmp_path, safe_serialization=False)
+    load_generator(ModelSource(str(tmp_path)), device="cpu")
+    torch.save({"weights": Path("anything but a tensor")}, tmp_path / "unet" / "diffusion_pytorch_model.bin")
     with pytest.raises(ModelError, match=r"generator: .* cannot be loaded"):
         load_generator(ModelSource(str(tmp_path)), "cpu")
 

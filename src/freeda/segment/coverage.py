@@ -82,8 +82,9 @@ def not_in_bank(
         if not own.isdisjoint(noun.casefold() for noun in nouns):
             continue
         if every is None:  # retrieval may have missed a word's own rows; to read all nouns takes a while
-            there = nouns_of(bank) or ()
-            every = {noun.casefold() for noun in getattr(there, "different", there)}
+            there = nouns_of(bank)
+            different = () if there is None else getattr(there, "different", there)
+            every = {str(noun).casefold() for noun in different}
         if told and own.isdisjoint(every):
             found[name] = told
     return found
