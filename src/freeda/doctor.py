@@ -23,8 +23,9 @@ _LABELLING = ("clip", "dense")
 LIBRARIES = 0.6e9
 """Bytes of Python and the libraries."""
 WORKING = {"label": (0.7e9, 518), "draw": (2.9e9, 512)}
-"""Bytes of pixels, features and activations at most, with an input of so many pixels a side, in float32: of
-labelling a photograph, and of drawing one picture. All measured on the CPU (`benchmarks/memory.py`)."""
+"""An allowance in bytes for pixels, features and activations with an input of so many pixels a side, in float32:
+of labelling a photograph (ViT-B was measured to need less, docs/models.md), of drawing one picture (never
+measured)."""
 
 
 def examine(device: str = "auto", presets: Iterable[Preset] = tuple(PRESETS.values())) -> dict[str, Any]:
