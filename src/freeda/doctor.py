@@ -22,10 +22,9 @@ _PACKAGES = ("torch", "transformers", "diffusers", "huggingface-hub", "safetenso
 _LABELLING = ("clip", "dense")
 LIBRARIES = 0.6e9
 """Bytes of Python and the libraries."""
-WORKING = {"label": (0.7e9, 518), "draw": (2.9e9, 512)}
+WORKING = {"label": (0.7e9, 518), "draw": (1.5e9, 512)}
 """An allowance in bytes for pixels, features and activations with an input of so many pixels a side, in float32:
-of labelling a photograph (ViT-B was measured to need less, docs/models.md), of drawing one picture (never
-measured)."""
+of labelling a photograph, and of drawing one picture; what was measured of it: docs/models.md."""
 
 
 def examine(device: str = "auto", presets: Iterable[Preset] = tuple(PRESETS.values())) -> dict[str, Any]:
