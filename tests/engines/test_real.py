@@ -178,6 +178,7 @@ def test_an_error_is_one_line(tmp_path: Path, cluster: Any, tiny_preset: Preset,
     assert "\n" not in str(error.value) and not list((tmp_path / "bank").rglob("*.parquet"))
 
 
+@pytest.mark.slow
 def test_evaluation_on_both_engines(tmp_path: Path, cluster: Any, second: Any) -> None:
     n = 3 * PART
     given: dict[str, Any] = {"device": "cpu", "workers": 2, "report": False}
