@@ -213,7 +213,7 @@ def _download(missing: Missing, files: Sequence[str]) -> Path:
 def _unfit(missing: Missing, folder: Path) -> str | None:
     try:
         return unfit(missing.part, folder)
-    except OSError:  # only config.json of a pipeline was asked for, or the like
+    except (OSError, ValueError):  # a file that was not asked for now: looked at when the model is loaded
         return None
 
 
