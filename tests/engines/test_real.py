@@ -76,7 +76,8 @@ def log_of(bank: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-@pytest.mark.parametrize("first", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["local", "ray"])
 def test_begun_by_one_engine_and_finished_by_the_other(
     tmp_path: Path, cluster: Any, tiny_preset: Preset, text: Path, undisturbed: Path, first: str
 ) -> None:
