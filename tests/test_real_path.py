@@ -223,36 +223,37 @@ def load_part(name: str, part: str) -> None:
         load_dense(preset, "cpu")
 
 
-def test_every_cached_file_may_be_gone(world: World) -> None:
+PARTS = pytest.mark.parametrize("part", ["clip", "dense", pytest.param("generator", marks=pytest.mark.slow)])
+
+
+@PARTS
+def test_every_cached_file_may_be_gone(world: World, part: str) -> None:
     """Offline the rest is a whole model, or one line tells what it lacks; online it is fetched again."""
     preset = PRESETS["vit-b"]
-    for part in ("clip", "dense", "generator"):
-        load_part("vit-b", part)
-        keys = load_clip(preset, "cpu").encode_text(["cat", "sofa"]) if part == "clip" else None
-        lost = set()
-        for file in world.cached(getattr(preset, part)):
-            aside, content = file.parent / "aside", file.readlink()
-            file.rename(aside)
-            with world.without_hub():
-                try:
-                    load_part("vit-b", part)
-                except ModelError as error:
-                    lost.add(file.name)
-                    assert re.search("lacks|reached", str(error)) and "\n" not in str(error), (file, error)
-            if file.name in lost:
+    load_part("vit-b", part)
+    keys = load_clip(preset, "cpu").encode_text(["cat", "sofa"]) if part == "clip" else None
+    lost = set()
+    for file in world.cached(getattr(preset, part)):
+        aside, content = file.parent / "aside", file.readlink()
+        file.rename(aside)
+        with world.without_hub():
+            try:
                 load_part("vit-b", part)
-                assert file.readlink() == content
-            else:
-                assert keys is None or torch.equal(
-                    load_clip(preset, "cpu").encode_text(["cat", "sofa"]), keys
-                )
-                aside.rename(file)
-            aside.unlink(missing_ok=True)
-        wants = {"clip": "config.json", "dense": "model.safetensors", "generator": "scheduler_config.json"}
-        assert wants[part] in lost
+            except ModelError as error:
+                lost.add(file.name)
+                assert re.search("lacks|reached", str(error)) and "\n" not in str(error), (file, error)
+        if file.name in lost:
+            load_part("vit-b", part)
+            assert file.readlink() == content
+        else:
+            assert keys is None or torch.equal(load_clip(preset, "cpu").encode_text(["cat", "sofa"]), keys)
+            aside.rename(file)
+        aside.unlink(missing_ok=True)
+    wants = {"clip": "config.json", "dense": "model.safetensors", "generator": "scheduler_config.json"}
+    assert wants[part] in lost
 
 
-@pytest.mark.parametrize("part", ["clip", "dense", pytest.param("generator", marks=pytest.mark.slow)])
+@PARTS
 def test_a_damaged_cache_is_told_with_the_file_to_delete(world: World, part: str) -> None:
     load_part("vit-b", part)
     for file in world.cached(getattr(PRESETS["vit-b"], part)):

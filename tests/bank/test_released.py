@@ -247,7 +247,7 @@ def test_two_at_once_and_a_link_in_the_way(tmp_path: Path, reads: type[Stopped])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     published(tmp_path, 90)
-    told = run_script(Path(__file__).with_name("killing_import.py"), tmp_path, seed=0, kills=8)
+    told = run_script(Path(__file__).with_name("killing_import.py"), tmp_path, seed=0, kills=5)
     expected = tree(tmp_path / "whole")
     for i in range(told["rounds"]):
         assert tree(tmp_path / str(i)) == expected
