@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from freeda.encoders import Encoders, load_encoders, model_identity
-from freeda.errors import InputError, ModelError
+from freeda.errors import InputError, MachineError, ModelError
 from freeda.precision import choose_device, choose_dtype, fast_dtype
 from freeda.presets import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, ModelSource, Preset
 
@@ -275,3 +275,18 @@ def test_a_mask_token_may_be_missing(tiny_preset: Preset, tiny_encoders: Encoder
 def test_inputs_that_do_not_fit_the_patches(tiny_preset: Preset) -> None:
     with pytest.raises(ModelError, match="dense_size 30 is not a multiple"):
         load_encoders(replace(tiny_preset, dense_size=30), device="cpu")
+
+
+def test_memory_that_runs_out_at_loading_is_not_the_files_fault(
+    tiny_preset: Preset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told to delete a model because the device is too small for it."""
+    from transformers import AutoModel
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(AutoModel, "from_pretrained", fail)
+    with pytest.raises(MachineError, match="dense encoder: .* memory ran out .*a smaller model") as caught:
+        load_encoders(tiny_preset, device="cpu")
+    assert "delete" not in str(caught.value) and "\n" not in str(caught.value)

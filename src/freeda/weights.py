@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import hub
-from .errors import FreedaError, ModelError, first_line
+from .errors import FreedaError, MachineError, ModelError, first_line, told_by
 from .model_files import Part, damage, here, how_to_read, index_of, unfit, wanted
 from .presets import PRESETS, ModelSource, Preset, local_folder
 
@@ -124,6 +124,11 @@ def _one_line(source: ModelSource, what: str, folder: Path) -> Iterator[None]:
     except FreedaError:
         raise
     except Exception as error:  # the loaders raise OSError, ValueError, KeyError, and errors of their own
+        if told := told_by(error):  # the machine's fault: the files are as they should be
+            raise MachineError(
+                f"{what}: {source.id} cannot be loaded: {told}; a smaller model (vit-b) takes less, and "
+                "--device cpu has main memory"
+            ) from error
         todo = (
             f"delete {folder} and run the same again"
             if hub.commit_of(folder)
