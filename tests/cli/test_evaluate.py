@@ -54,6 +54,11 @@ def test_a_folder_of_one_s_own(tmp_path: Path, folder: Path, model: Path, bank: 
     assert "not the protocol: superpixels.scale is 30.0, not 20.0" in anew.output
 
 
+def test_how_to_draw_means_nothing_where_nothing_is_drawn(tmp_path: Path) -> None:
+    done = run("evaluate", "miniature", "--out", tmp_path / "out", "--draw", "steps=5")
+    refused(done, "--draw", "--grow")
+
+
 def test_bad_files_are_named_before_anything_is_loaded(
     tmp_path: Path, folder: Path, model: Path, bank: Path
 ) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from ..errors import InputError
 from ..options import parse_settings
-from ..presets import DEFAULT, PRESETS, drawing_with, find_preset
+from ..presets import DEFAULT, ENCODERS, PRESETS, drawing_with, find_preset
 from .base import Dtype, Engine, GpusPerWorker, Yes, say
-from .fetching import ENCODERS, fetch_first
+from .fetching import fetch_first
 from .growing import Draw, Growing, Images, ready_model
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def evaluate(
     options = parse_settings(settings or [], protocol_options(chosen, found))
     place = Path("evaluation") / f"{found.name}-{chosen.name}" if out is None else out
     usual = replace(chosen, segment=options)
+    if draw and not grow:
+        raise InputError("--draw says how words are drawn: nothing is drawn without --grow")
     drawing = drawing_with(usual, draw or [])
     how = Growing(drawing, bank, True, yes, images_per_word, dtype=dtype, usual=usual)
     if engine == "local" and (grow or bank is not None or chosen.bank is not None):
