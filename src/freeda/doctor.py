@@ -15,11 +15,10 @@ from .errors import FreedaError, one_line
 from .files import cache_folder
 from .model_files import here, index_of, wanted
 from .precision import choose_device, drawing_dtype, fast_dtype
-from .presets import PRESETS, ModelSource, Preset, local_folder
+from .presets import ENCODERS, PRESETS, ModelSource, Preset, local_folder
 from .weights import PARTS, refuse_no_folder
 
 _PACKAGES = ("torch", "transformers", "diffusers", "huggingface-hub", "safetensors", "faiss-cpu", "numpy")
-_LABELLING = ("clip", "dense")
 LIBRARIES = 0.6e9
 """Bytes of Python and the libraries."""
 WORKING = {"label": (0.7e9, 518), "draw": (1.5e9, 512)}
@@ -136,7 +135,7 @@ def _needs(preset: Preset, machine: dict[str, Any], reachable: bool) -> dict[str
     for part, what in PARTS.items():
         source = getattr(preset, part)
         if source is not None:
-            use = "label" if part in _LABELLING else "draw"
+            use = "label" if part in ENCODERS else "draw"
             models[part] = {
                 "id": source.id,
                 "licence": source.licence,

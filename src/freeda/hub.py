@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -125,19 +125,17 @@ def tell(several: Sequence[Missing]) -> None:
     Console(stderr=True).print(Text(printable(said + note)), soft_wrap=True)
 
 
-def fetch(missing: Missing, names: Sequence[str] | None = None) -> Path:
-    """Fetch what is missing (or just those files of it) into the cache; returns the folder.
+def fetch(missing: Missing) -> Path:
+    """Fetch what is missing into the cache; returns the folder.
 
     The small files come first, and are looked at before the large ones are asked for. The hub's own bars
     show on a terminal. Raises ModelError, one line.
     """
-    files = list(missing.files if names is None else names)
     check_room([missing])
-    small = [name for name in files if not name.endswith((".safetensors", ".bin"))]
-    folder = Path()
-    for chosen in (small, [name for name in files if name not in small]):
-        if chosen or folder == Path():
-            folder = _download(missing, chosen)
+    large = [name for name in missing.files if name.endswith((".safetensors", ".bin"))]
+    small = [name for name in missing.files if name not in large]
+    for chosen in (small, large) if large else (small,):
+        folder = _download(missing, chosen)
         if (wrong := damage(folder, chosen)) or (wrong := _unfit(missing, folder)):
             raise ModelError(f"{missing.what}: {missing.source.id}: {wrong}")
     return folder
@@ -148,7 +146,8 @@ def config_folder(source: ModelSource, part: Part, what: str) -> Path:
     for folder in (find(source, part), *snapshots(source)):
         if folder is not None and (folder / "config.json").is_file():
             return folder
-    return fetch(ask(source, part, what), ["config.json"])
+    missing = ask(source, part, what)
+    return fetch(replace(missing, files={"config.json": missing.files["config.json"]}))
 
 
 def check_room(several: Sequence[Missing]) -> None:
@@ -220,13 +219,11 @@ def _unfit(missing: Missing, folder: Path) -> str | None:
 def _refuse_offline(source: ModelSource, part: Part, what: str) -> None:
     if not is_offline():
         return
-    for folder in snapshots(source):
+    has = f"{_named(source)} is not in the local cache"
+    if folder := next(snapshots(source), None):
         lacking = wanted(part, here(folder), index_of(folder), source.weight_name)[1]
-        raise ModelError(
-            f"{what}: {source.id} in the local cache lacks {lacking} ({folder}) and HF_HUB_OFFLINE is set; "
-            f"{HINT}"
-        )
-    raise ModelError(f"{what}: {_named(source)} is not in the local cache and HF_HUB_OFFLINE is set; {HINT}")
+        has = f"{_named(source)} in the local cache lacks {lacking} ({folder})"
+    raise ModelError(f"{what}: {has} and HF_HUB_OFFLINE is set; {HINT}")
 
 
 def _named(source: ModelSource) -> str:

@@ -75,6 +75,8 @@ class Preset:
             )
 
 
+ENCODERS, DRAWING = ("clip", "dense"), ("generator", "lora")
+"""The models of a preset that labelling needs, and those that drawing needs beside them."""
 _SD = ModelSource(
     "stable-diffusion-v1-5/stable-diffusion-v1-5",
     licence="CreativeML OpenRAIL-M",

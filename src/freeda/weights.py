@@ -36,10 +36,12 @@ PARTS = {"clip": "CLIP", "dense": "dense encoder", "generator": "generator", "lo
 """The models of a preset, and what messages call them."""
 
 
-def preset_folders(preset: Preset, parts: Iterable[Part] = tuple(PARTS)) -> dict[Part, Path]:
-    """The folder of each of a preset's models (see `model_folder`), fetched where need be."""
-    sources = {part: getattr(preset, part) for part in parts}
-    return {part: model_folder(source, part, PARTS[part]) for part, source in sources.items() if source}
+def fetch_models(preset: Preset) -> None:
+    """Have all of a preset's models on this machine (see `model_folder`)."""
+    for part, what in PARTS.items():
+        source: ModelSource | None = getattr(preset, part)
+        if source is not None:
+            model_folder(source, part, what)
 
 
 def missing_of(preset: Preset, parts: Iterable[Part] = tuple(PARTS)) -> list[hub.Missing]:

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from ..errors import InputError, counted, printable
 from ..options import parse_settings
-from ..presets import DEFAULT, find_preset
+from ..presets import DEFAULT, ENCODERS, find_preset
 from .base import Device, Model, Yes, change, say
-from .fetching import ENCODERS, fetch_first
+from .fetching import fetch_first
 
 if TYPE_CHECKING:
     from ..collect.references import Added

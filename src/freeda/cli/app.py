@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from ..app.limits import HOST, PORT
-from ..presets import DEFAULT, find_preset
+from ..presets import DEFAULT, ENCODERS, find_preset
 from .base import Device, Model, Yes, say
-from .fetching import ENCODERS, fetch_first
+from .fetching import fetch_first
 
 
 def web_page(

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from ..errors import counted
 from ..options import parse_settings
-from ..presets import DEFAULT, find_preset
+from ..presets import DEFAULT, DRAWING, ENCODERS, find_preset
 from ..remote import is_remote
 from .base import Dtype, Engine, GpusPerWorker, Model, Yes, change, say
-from .fetching import DRAWING, ENCODERS, fetch_first
+from .fetching import fetch_first
 
 if TYPE_CHECKING:
     from ..bank import Bank

@@ -10,13 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import InputError
-from ..presets import Preset, local_folder
+from ..presets import Preset
 from .base import say
-
-ENCODERS = ("clip", "dense")
-"""What labelling needs."""
-DRAWING = ("generator", "lora")
-"""What drawing needs beside the encoders."""
 
 
 def fetch_first(preset: Preset, parts: Iterable[str], yes: bool = False) -> None:
@@ -25,8 +20,6 @@ def fetch_first(preset: Preset, parts: Iterable[str], yes: bool = False) -> None
     Nothing is asked of anybody where they all are. A terminal is asked unless `yes`; otherwise one line is
     printed. Raises InputError where the answer is no or the disk too small, ModelError as `hub.ask`.
     """
-    if all(_is_here(preset, part) for part in parts):
-        return
     from .. import hub
     from ..weights import PARTS, missing_of
 
@@ -58,8 +51,3 @@ def fetch_first(preset: Preset, parts: Iterable[str], yes: bool = False) -> None
 def on_terminal() -> bool:
     """Whether there is somebody to ask."""
     return sys.stdin.isatty()
-
-
-def _is_here(preset: Preset, part: str) -> bool:
-    source = getattr(preset, part)
-    return source is None or local_folder(source.id) is not None

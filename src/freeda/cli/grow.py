@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError, counted
-from ..presets import DEFAULT, drawing_with, find_preset
+from ..presets import DEFAULT, DRAWING, ENCODERS, drawing_with, find_preset
 from .base import Device, Dtype, Model, Yes, change, say
-from .fetching import DRAWING, ENCODERS, fetch_first
+from .fetching import fetch_first
 from .growing import Growing, Images, Prompts, coverage_table, perform, tell_poor
 from .words import read_names
 

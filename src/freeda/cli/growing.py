@@ -15,9 +15,9 @@ from rich.text import Text
 
 from ..errors import BankError, InputError, counted, printable
 from ..options import CollectOptions, to_dict
-from ..presets import PRESETS, RECIPES, Preset
+from ..presets import DRAWING, ENCODERS, PRESETS, RECIPES, Preset
 from .base import open_bank, say
-from .fetching import DRAWING, ENCODERS, fetch_first
+from .fetching import fetch_first
 
 if TYPE_CHECKING:
     import torch

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from ..errors import InputError
 from ..options import VOCABULARY, SegmentOptions, export_kinds, parse_settings
-from ..presets import DEFAULT, drawing_with, find_preset
+from ..presets import DEFAULT, ENCODERS, drawing_with, find_preset
 from ..profile import Clock
 from ..sources import find_images
 from .base import Device, Dtype, Model, Yes, change, say, say_error
 from .explain import Explain, Explainer, read_points
 from .export import Exports
-from .fetching import ENCODERS, fetch_first
+from .fetching import fetch_first
 from .growing import Draw, Growing, Images, Prompts, needed_models, ready_model
 from .show import ROWS, Bars, found, profile_table, table_of
 from .words import read_names

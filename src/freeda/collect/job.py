@@ -22,7 +22,7 @@ from ..lock import only_writer
 from ..options import CollectOptions
 from ..presets import DEFAULT, Preset, find_preset
 from ..remote import Place, opened
-from ..weights import identity_id, identity_of, preset_folders
+from ..weights import fetch_models, identity_id, identity_of
 from .captions import Caption, Captions, to_captions
 from .log import LOG, append_line, cut_broken_line
 from .plan import Chunks, State, look, refuse_names, reopen, settings_of, sweep
@@ -125,7 +125,7 @@ def collect(
                     sweep(place.folder)
                     cut_broken_line(place.folder)
                     if models is None and state.missing and engine == "local":
-                        preset_folders(preset)  # fetched once, not by every worker
+                        fetch_models(preset)  # once, not by every worker
                         job = replace(job, settings={**settings, "models": models_of(preset)})
                     # From here on the bank is half-written until bank.json is there again.
                     place.reopen(MANIFEST, *FILES.values())
