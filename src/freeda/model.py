@@ -32,6 +32,7 @@ from .segment.vocabulary import (
     other_words,
     parse_names,
 )
+from .source_file import source_file
 from .sources import Images, find_images
 
 if TYPE_CHECKING:
@@ -109,16 +110,16 @@ class FreeDA:
         `on_done(done, in_all)` is called after each batch; `changes` are fields of SegmentOptions. Raises
         InputError.
         """
-        source = str(image) if isinstance(image, (str, Path)) else None
         options = self.options.with_changes(**changes)
         with self.clock("read"):
             pixels = to_image(image)
             outside = self.outside(image, pixels)
+            file = source_file(image, pixels.shape[:2]) if isinstance(image, (str, Path)) else None
         return encode_scene(
             self.encoders,
             pixels,
             options,
-            source,
+            file,
             self._make_vocabulary,
             batch_size,
             on_done,

@@ -13,7 +13,6 @@ from PIL import Image
 from freeda.app import exports
 from freeda.app.engine import Engine, Knobs
 from freeda.app.samples import samples
-from freeda.errors import InputError
 
 
 @pytest.fixture
@@ -46,19 +45,17 @@ def test_it_keeps_its_georeference(engine: Engine, tmp_path: Path) -> None:
     shapes = [(one["geometry"], one["properties"]["label"]) for one in told["features"]]
     drawn = rasterize(shapes, out_shape=(200, 300), transform=place, fill=255, dtype="uint8")
     np.testing.assert_array_equal(drawn, result.labels)
-    path.unlink()  # as files go after half an hour: an error, never a silent loss
-    with pytest.raises(InputError, match=r"^Field one.tif as it was sent is gone") as error:
-        exports.write(
-            engine.opened("me"), result, "geojson", tmp_path, result.palette, np.ones(3, np.float32)
-        )
-    assert str(tmp_path) not in str(error.value)
+    path.unlink()  # as files go after half an hour: the place was remembered
+    opacities = np.ones(3, np.float32)
+    again = exports.write(engine.opened("me"), result, "geojson", tmp_path, result.palette, opacities)
+    assert json.loads(again.read_text("utf-8")) == told and str(tmp_path) not in str(result.file)
 
 
 def test_pictures_without_one_are_in_pixels(engine: Engine, tmp_path: Path) -> None:
     for name in ("plain.tif", "plain.png"):
         Image.fromarray(samples()[0].image).save(tmp_path / name)
         told, result = geojson(engine, tmp_path / name, tmp_path / f"out-{name}")
-        assert told["units"] == "pixels" and "crs" not in told and result.source is None
+        assert told["units"] == "pixels" and "crs" not in told and result.source == "Field one.tif"
 
 
 def test_only_tiffs_reach_the_reader_of_maps(

@@ -24,7 +24,7 @@ def kept(model: Path, bank: Path, photo: Path, tmp_path: Path) -> Path:
     done = run("segment", photo, *args, "--npz", "--export", "yolo", "--export", "geojson")
     assert done.exit_code == 0, done.output
     ends = ("geojson", "json", "labels.png", "npz", "overlay.jpg", "txt")
-    assert sorted(p.name for p in out.iterdir()) == [f"photo.{end}" for end in ends]
+    assert sorted(p.name for p in out.glob("[!.]*")) == [f"photo.{end}" for end in ends]
     return out / "photo.npz"
 
 
@@ -48,7 +48,10 @@ def test_beside_the_file_and_simplified(kept: Path) -> None:
 
 def test_bad_input_is_one_line(kept: Path, tmp_path: Path, model: Path, photo: Path) -> None:
     (tmp_path / "x.npz").write_text("no npz")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "photo.txt").write_text("a caption")
     cases: list[tuple[list[Any], str]] = [
+        (["export", kept, "--to", "yolo", "--out", tmp_path / "d"], "photo.txt: not written over, since"),
         (["export", kept, "--to", "psd"], "there is no export 'psd'"),
         (["export", kept, "--to", "npz"], "this very npz file"),
         (["export", tmp_path / "gone.npz", "--to", "svg"], "gone.npz: no such file"),

@@ -24,7 +24,7 @@ def test_segment_writes_and_prints(tmp_path: Path, photo: Path, model: Path, ban
     words = ("--classes", "cat, wooden table,tree", "--k", 3)
     done = segmented(photo, model, bank, tmp_path / "out", *words)
     assert done.exit_code == 0, done.output
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+    assert sorted(p.name for p in (tmp_path / "out").glob("[!.]*")) == [
         "photo.json",
         "photo.labels.png",
         "photo.overlay.jpg",
@@ -155,8 +155,8 @@ def test_no_space_while_segmenting(
 ) -> None:
     fill_the_disk(monkeypatch, after)
     done = segmented(photo, model, bank, tmp_path / "out", "--classes", "cat, dog")
-    refused(done, "photo", "No space left on device")
-    assert list((tmp_path / "out").iterdir()) == []
+    refused(done, "out", "No space left on device")
+    assert not list((tmp_path / "out").glob("[!.]*"))
 
 
 def test_output_folder_that_is_a_file(tmp_path: Path, photo: Path, model: Path, bank: Path) -> None:

@@ -44,6 +44,9 @@ def test_folders_and_patterns(segment: Any, folder: Path, tmp_path: Path) -> Non
     done = segment(folder)
     assert done.exit_code == 0 and stems(tmp_path / "out") == ["a", "b"], done.output
     assert "2 photographs: 2 labelled" in done.output
+    rows = (tmp_path / "out" / "shares.csv").read_text().splitlines()
+    assert rows[0] == "image,width,height,overlay,cat,wooden table" and len(rows) == 3
+    assert "shares.csv" in done.output and (tmp_path / "out" / "overview.html").is_file()
     done = segment(folder, "--recursive")
     assert "3 photographs: 2 already there, 1 labelled" in done.output
     done = segment(folder / "*.jpg", "--again")
@@ -58,7 +61,7 @@ def test_one_bad_file_of_many(segment: Any, folder: Path, tmp_path: Path) -> Non
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 2 and all(line.startswith("error: ") for line in lines)
     assert "a.png: the file is empty" in lines[0] and "1 of 3" in lines[1] and "a.png" in lines[1]
-    assert "could not be read" in done.stdout and "3 photographs: 1 failed, 2 labelled" in done.stdout
+    assert "failed" in done.stdout and "3 photographs: 1 failed, 2 labelled" in done.stdout
     assert stems(tmp_path / "out") == ["b", "c"]
     done = segment(folder, "--strict", "--again")
     refused(done, "a.png: the file is empty")
@@ -68,7 +71,7 @@ def test_many_files_none_good(segment: Any, folder: Path, tmp_path: Path) -> Non
     for name in ("a.png", "b.jpg"):
         (folder / name).write_bytes(b"x")
     done = segment(folder)
-    assert done.exit_code == 2 and "none of the 2 photographs could be read" in done.stderr
+    assert done.exit_code == 2 and "none of the 2 photographs could be labelled" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

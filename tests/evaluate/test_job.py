@@ -214,6 +214,16 @@ def test_images_without_a_pixel_that_counts(tmp_path: Path) -> None:
     same(result, run(Blank(3), tmp_path, None or Oracle(Blank(3), name="<lambda>")))
 
 
+@pytest.mark.parametrize("name", ["parts/own.npz", "worst.jpg", "report.json", "vocabulary.npz"])
+def test_a_folder_that_is_no_run_s_keeps_its_files(tmp_path: Path, name: str) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / name).write_text("somebody's")
+    for resume in (True, False):
+        with pytest.raises(InputError, match=f"{name}: no evaluation's"):
+            RunFolder(tmp_path, "digest").begin({}, resume)
+    assert (tmp_path / name).read_text() == "somebody's" and not (tmp_path / "run.json").exists()
+
+
 def test_another_run_s_folder_is_refused(tmp_path: Path) -> None:
     data = Noise()
     run(data, tmp_path, Oracle(data))

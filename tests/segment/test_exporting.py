@@ -34,7 +34,7 @@ def result(tiny_model: Any) -> Segmentation:
 def test_every_kind_at_once(result: Segmentation, tmp_path: Path) -> None:
     files = result.export(tmp_path, list(EXPORTS))
     assert set(files) == {*EXPORTS, "coco-panoptic.json"}
-    assert sorted(p.name for p in files.values()) == sorted(p.name for p in tmp_path.iterdir())
+    assert sorted(p.name for p in files.values()) == sorted(p.name for p in tmp_path.glob("[!.]*"))
     assert {p.name for p in files.values()} == {"image" + end for ends in EXPORTS.values() for end in ends}
     np.testing.assert_array_equal(read_svg(files["svg"], result.size)[0], result.labels)
     np.testing.assert_array_equal(read_coco(files["coco"], result.size)[0], result.labels)

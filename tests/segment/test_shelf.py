@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from freeda.options.exports import EXPORTS
-from freeda.segment.shelf import KINDS, Shelf
+from freeda.options.exports import EXPORTS, FORMAT
+from freeda.segment.shelf import Shelf
+from freeda.written import Written
+
+KINDS = {"labels": ".labels.png", "overlay": ".overlay.jpg", "json": ".json"}
 
 
 def write(out: Path, stem: str, image: str | None, photograph: str = "digest") -> None:
     out.mkdir(exist_ok=True)
-    (out / f"{stem}.json").write_text(json.dumps({"image": image, "photograph": photograph}))
+    full = None if image is None else str(Path(image).absolute())
+    (out / f"{stem}.json").write_text(json.dumps({"format": FORMAT, "image": full, "photograph": photograph}))
 
 
 def stems(out: Path, *paths: str, content: str | None = "digest") -> list[str]:
@@ -61,7 +65,7 @@ def test_the_same_file_by_another_way(out: Path, tmp_path: Path) -> None:
     write(out, "x", "x.jpg")
     shelf = Shelf(out)
     stem, record = shelf.place(tmp_path / "x.jpg", None)
-    assert stem == "x" and record == {"image": "x.jpg", "photograph": "digest"}
+    assert stem == "x" and record["photograph"] == "digest"
 
 
 def test_a_moved_photograph_is_known_by_its_bytes(out: Path) -> None:
@@ -74,18 +78,30 @@ def test_a_moved_photograph_is_known_by_its_bytes(out: Path) -> None:
     assert stems(out, "here/x.jpg", content="abc") == ["x-2"]
 
 
-@pytest.mark.parametrize("content", ['{"image": 3}', "[]", "{}", "not json", "", '{"image": null}'])
-def test_other_peoples_files_stay(out: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        *('{"image": 3}', "[]", "{}", "not json", "", '{"image": null}', "[" * 9000),
+        *('{"image": "x.jpg", "photograph": "digest"}', '{"format": "freeda-result", "exports": 3}'),
+    ],
+)
+def test_other_peoples_records_stay(out: Path, content: str) -> None:
+    """Also one that names a photograph of that name, as captions and annotations do."""
     out.mkdir()
     (out / "x.json").write_text(content)
     assert stems(out, "x.jpg") == ["x-2"]
 
 
-def test_a_damaged_record_beside_its_labels_is_written_anew(out: Path) -> None:
+def test_other_peoples_files_are_not_written_over(out: Path) -> None:
     out.mkdir()
-    (out / "x.json").write_text('{"image": "x.j')
-    (out / "x.labels.png").touch()
-    assert stems(out, "x.jpg") == ["x"]
+    for name in ("x.txt", "x.labels.png", "y.svg"):
+        (out / name).write_text("somebody's")
+    assert stems(out, "x.jpg", "y.jpg") == ["x-2", "y"]  # no drawing of y was asked for
+    shelf = Shelf(out)
+    assert [shelf.place(Path(n), None, ["svg", "yolo"])[0] for n in ("x.jpg", "y.jpg")] == ["x-2", "y-2"]
+    with Written(out).replace("z.txt") as (temp,):  # ours, of a run that was killed before its record
+        temp.write_text("ours")
+    assert Shelf(out).place(Path("z.jpg"), None, ["yolo"])[0] == "z"
 
 
 def test_whole_only_with_all_files(out: Path) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from freeda.errors import InputError
+from freeda.errors import BankError, InputError
 from freeda.segment import Segmentation, Vocabulary
+from freeda.source_file import SourceFile
 
 RNG = np.random.default_rng(0)
 IMAGE = np.kron(RNG.integers(0, 256, (5, 7, 3)), np.ones((12, 12, 1))).astype(np.uint8)
@@ -124,7 +126,7 @@ def test_less_may_be_kept(result: Segmentation, tmp_path: Path) -> None:
     for ask in (lambda: image.scores(), lambda: bare.confidence, lambda: image.save_npz(tmp_path / "x")):
         with pytest.raises(InputError, match="without its scene"):
             ask()
-    with pytest.raises(InputError, match="without its photograph"):
+    with pytest.raises(InputError, match="photograph, which was not kept"):
         bare.save(tmp_path / "out")
     with pytest.raises(InputError, match="keep is 'all'"):
         result.save_npz(tmp_path / "y", keep="all")
@@ -184,7 +186,7 @@ def rewrite(path: Path, to: Path, **changes: Any) -> Path:
         ({"header": {"format": "freeda-vocabulary"}}, "a saved vocabulary, expected a saved segmentation"),
         ({"header": {"version": 99}}, "version 99"),
         ({"header": {"names": ["one"]}}, "no names"),
-        ({"header": {"names": [1, 2, 3, 4]}}, "no strings"),
+        ({"header": {"names": [1, 2, 3, 4]}}, "'names' is"),
         ({"header": {"names": 3}}, "damaged"),
         ({"header": {"options": {"colour": 1}}}, "damaged.*colour"),
         ({"header": {"options": {"k": 0}}}, "k is 0"),
@@ -208,6 +210,47 @@ def test_damaged_segmentations(
     with pytest.raises(InputError, match=says) as caught:
         Segmentation.load_npz(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+JUNK: list[Any] = [-1, None, "x", {}, [[]], {"path": 3}, ["x", 3]]
+
+
+@pytest.mark.filterwarnings("ignore:.*moved or changed")
+@pytest.mark.parametrize("what", ["segmentation", "vocabulary"])
+def test_no_field_of_a_header_is_believed(tiny_model: Any, tmp_path: Path, what: str) -> None:
+    """Each field, and each field of the objects in it, with other kinds of values: refused, or harmless."""
+    good, path = tmp_path / "good.npz", tmp_path / "bad.npz"
+    if what == "vocabulary":
+        tiny_model.vocabulary(["cat", "dog"]).save(good)
+    else:
+        Image.fromarray(IMAGE[:20, :30]).save(tmp_path / "x.png")
+        tiny_model.segment(tmp_path / "x.png", ["cat"]).save_npz(good)
+    with np.load(good, allow_pickle=False) as file:
+        header = json.loads(bytes(file["header"]))
+    places = [(name,) for name in header]
+    places += [(a, b) for a in ("file", "models", "vocabulary") for b in header.get(a) or ()]
+    refused = 0
+    for place in places:
+        for junk in JUNK:
+            changed = json.loads(json.dumps(header))
+            inner = changed if len(place) == 1 else changed[place[0]]
+            inner[place[-1]] = junk
+            rewrite(good, path, header=changed)
+            try:
+                if what == "vocabulary":
+                    found = Vocabulary.load(path)
+                    assert tiny_model.segment(IMAGE[:20, :30], found).caveats.lines() is not None
+                    assert repr(found) and found.digest()
+                else:
+                    again = Segmentation.load_npz(path)
+                    assert repr(again) and again._repr_html_() and again.explain(3, 4)
+                    if place[0] == "file":
+                        again.export(tmp_path / "out", ["labelme", "geojson"], str(refused))
+                    again.need_scene()[0].segment(tiny_model.vocabulary(["cat"]))
+            except (InputError, BankError) as error:
+                assert "\n" not in str(error), (place, junk)
+                refused += 1
+    assert refused > len(places)
 
 
 def damage(path: Path, kind: str) -> None:
@@ -295,7 +338,7 @@ def test_regions_have_the_photographs_size(tiny_model: Any) -> None:
 
 
 def test_said_in_a_line(result: Segmentation) -> None:
-    said = repr(replace(result, source="photo.jpg"))
+    said = repr(replace(result, file=SourceFile("photo.jpg")))
     assert said.startswith("<Segmentation of photo.jpg, 84 x 60: ") and said.endswith("%>")
     largest = max(result.shares, key=lambda n: result.shares[n])
     assert f": {largest} {100 * result.shares[largest]:.1f} %" in said

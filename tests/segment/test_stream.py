@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from freeda.errors import InputError, MachineError
+from freeda.errors import FreedaWarning, InputError, MachineError
 from freeda.segment import Segmentation, Vocabulary
 
 RNG = np.random.default_rng(0)
@@ -57,6 +57,8 @@ def test_written_as_they_come(tiny_model: Any, folder: Path, tmp_path: Path) -> 
     stream = tiny_model.segment_many(folder / "*.png", WORDS, tmp_path / "out", npz=True)
     first = next(stream)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        ".freeda.jsonl",
+        ".lock",
         "a.json",
         "a.labels.png",
         "a.npz",
@@ -74,14 +76,14 @@ def test_a_rerun_continues(tiny_model: Any, folder: Path, tmp_path: Path, encode
     stream = tiny_model.segment_many(folder, WORDS, out)
     next(stream), next(stream)
     stream.close()
-    times = {p: p.stat().st_mtime_ns for p in out.iterdir()}
+    times = {p: p.stat().st_mtime_ns for p in out.glob("[!.]*")}
     outcomes = list(tiny_model.segment_many(folder, WORDS, out))
     assert encoded == ["a.png", "b.png", "c.png"]
     assert [o.kept for o in outcomes] == [True, True, False]
     assert outcomes[0].files["json"] == out / "a.json" and outcomes[0].result is None
     assert times == {p: p.stat().st_mtime_ns for p in times}
     list(tiny_model.segment_many(folder, WORDS, out, again=True))
-    assert len(encoded) == 6 and len(list(out.iterdir())) == 9
+    assert len(encoded) == 6 and len(list(out.glob("[!.]*"))) == 9
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,9 @@ def test_what_makes_a_rerun_redo(
     list(tiny_model.segment_many(folder, words, out, **more))
     everything = change in ("words", "option", "vocabulary", "npz")
     assert encoded == (["a.png", "b.png", "c.png"] if everything else ["b.png"])
-    assert {p.name for p in out.glob("*.json")} == {"a.json", "b.json", "c.json"}
+    # A damaged record could be anybody's file by now: it stays, and so does what it spoke of.
+    more_names = {"b-2.json"} if change == "json" else set()
+    assert {p.name for p in out.glob("*.json")} == {"a.json", "b.json", "c.json"} | more_names
     encoded.clear()
     list(tiny_model.segment_many(folder, words, out, **more))
     assert encoded == []
@@ -140,11 +144,108 @@ def test_one_stem_twice_never_overwrites(tiny_model: Any, tmp_path: Path, encode
     assert encoded == ["p.png", "p.png"]
 
 
+def test_one_name_in_two_present_folders(
+    tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: list[str]
+) -> None:
+    """A path as typed means another file elsewhere: photographs are known by where they lie."""
+    sizes = {"A": (40, 30), "B": (20, 20)}
+    for place, size in sizes.items():
+        photo(tmp_path / place / "photos" / "p.png", size)
+    for place in ("A", "B", "A"):
+        monkeypatch.chdir(tmp_path / place)
+        (outcome,) = tiny_model.segment_many("photos", WORDS, tmp_path / "out")
+        record = json.loads(outcome.files["json"].read_text())
+        assert (record["width"], record["height"]) == sizes[place]
+        assert record["image"] == str(tmp_path / place / "photos" / "p.png")
+    assert outcome.kept and len(encoded) == 2
+    moved = (tmp_path / "A" / "photos").rename(tmp_path / "C")
+    (again,) = tiny_model.segment_many(moved, WORDS, tmp_path / "out")
+    assert again.kept and again.files == outcome.files
+
+
+def test_two_runs_at_once_do_not_mix(tiny_model: Any, folder: Path, tmp_path: Path) -> None:
+    first = tiny_model.segment_many(folder, WORDS, tmp_path / "out")
+    next(first)
+    with pytest.raises(InputError, match=r"out: another run is writing this folder of results \(process"):
+        next(tiny_model.segment_many(folder, WORDS, tmp_path / "out"))
+    assert [o.kept for o in first] == [False, False]
+    assert all(o.kept for o in tiny_model.segment_many(folder, WORDS, tmp_path / "out"))
+
+
+def test_other_peoples_files_beside_the_photographs(tiny_model: Any, folder: Path) -> None:
+    names = ("a.txt", "a.svg", "a.npz", "b.json", "c.labels.png", "c.overlay.jpg")
+    for name in names:
+        (folder / name).write_text(f"somebody's {name}")
+    made = [*tiny_model.segment_many(folder / "?.png", WORDS, folder, exports=["yolo", "svg", "npz"])]
+    assert [o.files["json"].name for o in made] == ["a-2.json", "b-2.json", "c-2.json"]
+    assert all((folder / name).read_text() == f"somebody's {name}" for name in names)
+    (folder / "a-2.json").unlink()
+    with pytest.raises(InputError, match=r"a\.txt: not written over, since freeda did not write it"):
+        made[0].result.export(folder, ["coco", "yolo"])
+    assert not (folder / "a.coco.json").exists()
+    made[0].result.export(folder, ["yolo"], "d")
+    assert made[0].result.export(folder, ["yolo"], "d")["yolo"].name == "d.txt"  # ours: written again
+
+
+def test_what_somebody_corrected_is_not_written_over(tiny_model: Any, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    list(tiny_model.segment_many(folder, WORDS, out, exports=["labelme"]))
+    (out / "b.labelme.json").write_text("corrected by hand")
+    assert all(o.kept for o in tiny_model.segment_many(folder, WORDS, out, exports=["labelme"]))
+    made = [*tiny_model.segment_many(folder, ["dog", "sea"], out, exports=["labelme"])]
+    assert [o.error is None for o in made] == [True, False, True]
+    assert "b.labelme.json: not written over, since freeda did not write it or somebody" in str(made[1].error)
+    assert (out / "b.labelme.json").read_text() == "corrected by hand"
+
+
+def test_one_that_cannot_be_written_stops_no_other(tiny_model: Any, folder: Path, tmp_path: Path) -> None:
+    long = photo(folder / ("b" * 245 + ".png"))
+    made = [*tiny_model.segment_many(folder, WORDS, tmp_path / "out")]
+    assert [o.path.name for o in made if o.error] == [long.name]
+    assert "File name too long" in str(made[2].error)
+    rasterio = pytest.importorskip("rasterio", reason="georeferences need rasterio (the extra geo)")
+    from rasterio.control import GroundControlPoint
+
+    points = [GroundControlPoint(r, c, 10 + c, 50 - r) for r, c in ((0, 0), (0, 30), (24, 0), (24, 30))]
+    shape = {"driver": "GTiff", "height": 24, "width": 30, "count": 3, "dtype": "uint8"}
+    with rasterio.open(folder / "g.tif", "w", **shape, crs="EPSG:4326", gcps=points) as file:
+        file.write(np.zeros((3, 24, 30), np.uint8))
+    made = [*tiny_model.segment_many(folder, WORDS, tmp_path / "geo", exports=["geojson"])]
+    assert [o.path.name for o in made if o.error] == [long.name, "g.tif"]
+    assert "g.tif: placed by control points" in str(made[-1].error)
+    assert {p.stem for p in (tmp_path / "geo").glob("*.json")} == {"a", "b", "c"}
+
+
+def test_a_place_on_the_map_goes_with_the_result(
+    tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export made later asks no photograph that has the same name by now."""
+    rasterio = pytest.importorskip("rasterio", reason="georeferences need rasterio (the extra geo)")
+    shape = {"driver": "GTiff", "height": 24, "width": 30, "count": 3, "dtype": "uint8", "crs": "EPSG:32633"}
+    for place, x in (("A", 500_064), ("B", 700_064)):
+        (tmp_path / place).mkdir()
+        transform = rasterio.transform.Affine(0.5, 0, x, 0, -0.5, 4_649_776)
+        with rasterio.open(tmp_path / place / "tile.tif", "w", **shape, transform=transform) as file:
+            file.write(np.full((3, 24, 30), x % 200, np.uint8))
+    monkeypatch.chdir(tmp_path / "A")
+    (outcome,) = tiny_model.segment_many("tile.tif", WORDS, "out", npz=True)
+    monkeypatch.chdir(tmp_path / "B")
+    kept = Segmentation.load_npz(tmp_path / "A" / outcome.files["npz"])
+    (tmp_path / "A" / "tile.tif").write_bytes((tmp_path / "B" / "tile.tif").read_bytes())
+    made = kept.export(tmp_path / "later", "geojson")["geojson"]
+    (first, *_) = json.loads(made.read_text())["features"]
+    ring = np.asarray(first["geometry"]["coordinates"][0][0])
+    assert 500_064 <= ring[:, 0].min() < ring[:, 0].max() <= 500_079
+    with pytest.warns(FreedaWarning, match=r"A/tile\.tif: moved or changed"):
+        told = json.loads(kept.export(tmp_path / "later", "labelme")["labelme"].read_text())
+    assert told["imageData"] is not None and told["imagePath"] == "tile.tif"
+
+
 def test_results_beside_the_photographs(tiny_model: Any, folder: Path) -> None:
     for _ in range(2):
         outcomes = list(tiny_model.segment_many(folder, WORDS, folder))
         assert [o.path.name for o in outcomes] == ["a.png", "b.png", "c.png"]
-    assert all(o.kept for o in outcomes) and len(list(folder.iterdir())) == 12
+    assert all(o.kept for o in outcomes) and len(list(folder.glob("[!.]*"))) == 12
 
 
 def test_a_bad_file_is_told_and_the_rest_done(tiny_model: Any, folder: Path, tmp_path: Path) -> None:
@@ -175,6 +276,24 @@ def test_a_photograph_too_large_for_memory(
     first, *rest = tiny_model.segment_many(folder, WORDS)
     assert "a.png: this photograph does not fit into memory" in str(first.error)
     assert all(o.result is not None for o in rest)
+
+
+def test_memory_that_fails_while_labelling(
+    tiny_model: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from freeda.segment import result
+
+    real, calls = result.label_map, iter(range(100))
+
+    def label_map(*given: Any) -> Any:
+        if next(calls) == 0:
+            raise MemoryError
+        return real(*given)
+
+    monkeypatch.setattr(result, "label_map", label_map)
+    first, *rest = tiny_model.segment_many(folder, WORDS, tmp_path / "out")
+    assert "a.png: this photograph does not fit into memory" in str(first.error)
+    assert all(o.files for o in rest)
 
 
 def test_a_lost_device_is_no_photographs_fault(

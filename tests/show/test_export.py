@@ -1,12 +1,9 @@
-"""Results on disk: three files, all whole or none."""
+"""Pictures, records and overviews on disk."""
 
 from __future__ import annotations
 
-import errno
-import json
-import os
+import csv
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +20,10 @@ from freeda.show import (
     to_hex,
     write_image,
     write_page,
-    write_result,
 )
+from freeda.show.export import record_of
+from freeda.show.overview import write_overview
+from freeda.written import Written
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -32,55 +31,46 @@ LABELS = np.zeros((30, 40), np.int32)
 LABELS[:, 30:] = 2
 
 
-def test_three_files(tmp_path: Path) -> None:
-    paths = write_result(
-        IMAGE, LABELS, ["sky", "cat", "sea"], None, tmp_path / "out", "photo", "photo.jpg", {"k": 3}
-    )
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "photo.json",
-        "photo.labels.png",
-        "photo.overlay.jpg",
-    ]
-    assert set(paths) == {"labels", "overlay", "json"}
-    plane = Image.open(paths["labels"])
-    assert plane.mode == "P"
-    np.testing.assert_array_equal(np.asarray(plane), LABELS)
-    assert Image.open(paths["overlay"]).mode == "RGB"
-    record = json.loads(paths["json"].read_text("utf-8"))
-    assert (record["image"], record["width"], record["height"]) == ("photo.jpg", 40, 30)
-    assert record["options"] == {"k": 3} and record["labels"] == "photo.labels.png"
-    assert [c["name"] for c in record["classes"]] == ["sky", "cat", "sea"]
+def test_what_the_record_says() -> None:
+    names = ["sky", "cat", "sea"]
+    record = record_of(LABELS, names, None, palette(3))
+    assert (record["width"], record["height"]) == (40, 30)
+    assert [c["name"] for c in record["classes"]] == names
     assert [c["pixels"] for c in record["classes"]] == [900, 0, 300]
     assert [c["share"] for c in record["classes"]] == [0.75, 0.0, 0.25]
     assert [c["colour"] for c in record["classes"]] == [to_hex(c) for c in palette(3)]
 
 
-def test_scores_are_averaged_over_a_class_s_own_pixels(tmp_path: Path) -> None:
+def test_scores_are_averaged_over_a_class_s_own_pixels() -> None:
     scores = RNG.random((3, 30, 40))
-    paths = write_result(IMAGE, LABELS, ["sky", "cat", "sea"], scores, tmp_path, "p")
-    got = [c["score"] for c in json.loads(paths["json"].read_text())["classes"]]
+    got = [c["score"] for c in record_of(LABELS, ["sky", "cat", "sea"], scores, palette(3))["classes"]]
     assert got[1] is None
     np.testing.assert_allclose([got[0], got[2]], [scores[0, :, :30].mean(), scores[2, :, 30:].mean()])
     with pytest.raises(InputError, match="scores have shape"):
-        write_result(IMAGE, LABELS, ["sky"], scores, tmp_path, "q")
+        record_of(LABELS, ["sky"], scores, palette(3))
 
 
-@pytest.mark.parametrize("nth", [1, 2, 3])
-def test_no_space_at_any_of_the_three_leaves_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
-) -> None:
-    calls = iter(range(1, 10))
-    real = os.fsync
+def test_a_jpeg_of_what_the_format_cannot_hold_is_reduced(tmp_path: Path) -> None:
+    wide = np.zeros((8, 66_000, 3), np.uint8)
+    assert Image.open(write_image(tmp_path / "wide.jpg", wide)).size == (65_500, 8)
+    assert Image.open(write_image(tmp_path / "wide.png", wide)).size == (66_000, 8)
 
-    def flush(handle: Any) -> None:
-        if next(calls) == nth:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(handle)
 
-    monkeypatch.setattr(os, "fsync", flush)
-    with pytest.raises(InputError, match="No space left"):
-        write_result(IMAGE, LABELS, ["a", "b", "c"], None, tmp_path, "p")
-    assert list(tmp_path.iterdir()) == []
+def test_a_table_no_spreadsheet_runs_and_a_page_no_name_leaves(tmp_path: Path) -> None:
+    names = ["=1+1", "<b>", "cat"]
+    record = {"image": "/x/-a, b.jpg", "overlay": "a b#.overlay.jpg"}
+    made = record_of(LABELS, names, None, palette(3)), record_of(LABELS[:, :9], ["dog"], None, palette(1))
+    records = [record | one for one in made]
+    (tmp_path / "shares.csv").write_text("somebody's")
+    page, table = write_overview(Written(tmp_path), records)
+    assert (tmp_path / "shares.csv").read_text() == "somebody's" and table.name == "shares-2.csv"
+    rows = list(csv.reader(table.read_text().splitlines()))
+    assert rows[0] == ["image", "width", "height", "overlay", "'=1+1", "<b>", "cat", "dog"]
+    assert rows[1] == ["/x/-a, b.jpg", "40", "30", "a b#.overlay.jpg", "0.750000", "0.000000", "0.250000", ""]
+    assert rows[2][4:] == ["", "", "", "1.000000"]
+    told = page.read_text("utf-8")
+    assert "a%20b%23.overlay.jpg" in told and "<b>-a, b.jpg</b>" in told and "=1+1 75.0 %, cat 25.0 %" in told
+    assert write_overview(Written(tmp_path), records[:1]) == [page, table]  # ours, so written over
 
 
 def test_area_shares_sum_to_one_without_strangers() -> None:

@@ -25,11 +25,12 @@ from export_readers import (
     read_svg,
     read_yolo,
 )
-from freeda.errors import InputError
+from freeda.errors import FreedaWarning, InputError
 from freeda.options import EXPORTS
 from freeda.show import palette, to_hex
 from freeda.show.exports import Labelled, render, write_exports
 from freeda.show.exports.coco import encode_runs, run_lengths
+from freeda.source_file import SourceFile, source_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 MAPS = label_maps()
@@ -127,7 +128,7 @@ def test_long_runs_are_coded_as_pycocotools_does(size: int) -> None:
 def test_coco_s_records(tmp_path: Path) -> None:
     labels = np.zeros((20, 30), int)
     labels[2:6, 3:9] = labels[10:19, 20:28] = 2
-    more = {"source": "photos/a b.jpg"}
+    more = {"file": SourceFile("photos/a b.jpg")}
     _, by_class = read_coco(written(labels, 3, tmp_path, "coco", **more), labels.shape)
     _, by_area = read_coco(written(labels, 3, tmp_path, "coco-instances", **more), labels.shape)
     assert [a["area"] for a in by_class.anns.values()] == [600 - 24 - 72, 96]
@@ -151,11 +152,15 @@ def test_labelme_finds_or_holds_its_photograph(tmp_path: Path) -> None:
     labels = np.zeros((4, 6), int)
     (tmp_path / "in").mkdir()
     Image.fromarray(photo).save(tmp_path / "in" / "x.png")
-    out = tmp_path / "out"
-    path = written(labels, 1, out, "labelme", source=str(tmp_path / "in" / "x.png"), photo=photo)
+    out, file = tmp_path / "out", source_file(tmp_path / "in" / "x.png", (4, 6))
+    path = written(labels, 1, out, "labelme", file=file, photo=photo)
     record = json.loads(path.read_text("utf-8"))
     assert record["imageData"] is None
     assert (path.parent / record["imagePath"]).resolve() == (tmp_path / "in" / "x.png").resolve()
+    Image.fromarray(photo[::-1]).save(tmp_path / "in" / "x.png")  # another picture of that name
+    with pytest.warns(FreedaWarning, match=r"x\.png: moved or changed"):
+        path = written(labels, 1, out, "labelme", file=file, photo=photo)
+    assert json.loads(path.read_text("utf-8"))["imageData"] is not None
     record = json.loads(written(labels, 1, out, "labelme", photo=photo).read_text("utf-8"))
     np.testing.assert_array_equal(
         np.asarray(Image.open(io.BytesIO(base64.b64decode(record["imageData"])))), photo

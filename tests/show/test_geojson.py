@@ -18,6 +18,7 @@ from export_readers import read_geojson
 from freeda.errors import InputError
 from freeda.show import palette
 from freeda.show.exports import Labelled, write_exports
+from freeda.source_file import source_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 SIZE = (24, 30)
@@ -50,7 +51,8 @@ def geotiff(path: Path, transform: Any, crs: Any, size: tuple[int, int] = SIZE, 
 
 
 def export(source: str | None, folder: Path, labels: Any = LABELS) -> Path:
-    picture = Labelled(labels, ["a", "b", "c"], palette(3), None, source, folder, "p")
+    file = None if source is None else source_file(source, labels.shape)
+    picture = Labelled(labels, ["a", "b", "c"], palette(3), None, file, folder, "p")
     return write_exports(picture, ["geojson"])["geojson"]
 
 
@@ -91,8 +93,6 @@ def test_plain_photographs_are_in_pixels(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_kept_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"gone\.tif: no such file: its georeference"):
-        export(str(tmp_path / "gone.tif"), tmp_path)
     source = geotiff(tmp_path / "other.tif", NORTH_UP, "EPSG:32633", (12, 30))
     with pytest.raises(InputError, match=r"30 x 12 pixels as stored, but 30 x 24 were labelled"):
         export(source, tmp_path)
@@ -128,6 +128,10 @@ def test_without_rasterio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "rasterio", None)
     with pytest.raises(InputError, match=r"freeda\[geo\]"):
         export(source, tmp_path)
+    (tmp_path / "w.jgw").write_text("0.5\n0\n0\n-0.5\n500000.25\n4649775.75\n")
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "w.jpg")
+    with pytest.raises(InputError, match=r"w\.jpg: its place on the map needs rasterio"):
+        export(str(tmp_path / "w.jpg"), tmp_path)
     for plain in ("q.tif", "q.jpg"):
         assert json.loads(export(str(tmp_path / plain), tmp_path).read_text("utf-8"))["units"] == "pixels"
 
@@ -139,3 +143,12 @@ def test_a_world_file_counts(tmp_path: Path) -> None:
     plane, record = read_geojson(export(str(tmp_path / "p.png"), tmp_path), SIZE, NORTH_UP)
     np.testing.assert_array_equal(plane, LABELS)
     assert record["units"] == "map" and "crs" not in record
+
+
+def test_a_text_that_names_another_file_is_not_followed(tmp_path: Path) -> None:
+    """GDAL reads such texts whatever their suffix; here they are no map, even beside a world file."""
+    geotiff(tmp_path / "secret.tif", NORTH_UP, "EPSG:32633")
+    vrt = '<VRTDataset rasterXSize="30" rasterYSize="24"><SRS>EPSG:32633</SRS></VRTDataset>'
+    (tmp_path / "p.jpg").write_text(vrt)
+    (tmp_path / "p.jgw").write_text("1\n0\n0\n-1\n0\n0\n")
+    assert json.loads(export(str(tmp_path / "p.jpg"), tmp_path).read_text())["units"] == "pixels"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -18,6 +17,7 @@ from ..options.words import with_synonyms
 from ..segment.result import Segmentation
 from ..segment.scene import Scene
 from ..segment.vocabulary import Names, Vocabulary, parse_names
+from ..source_file import SourceFile, source_file
 from .limits import Limits
 from .sessions import Shelf
 
@@ -42,8 +42,6 @@ class Open:
     scene: Scene
     name: str
     """What its files are called."""
-    tiff: Path | None = None
-    """The file that it came in where that is a TIFF, which may say where on a map it lies."""
     result: Segmentation | None = None
     """How it was labelled last."""
     asked: tuple[str, Knobs] | None = None
@@ -85,7 +83,7 @@ class Engine:
         """
         scene = self._encode(image, name, scale)
         self._opened += 1
-        opened = Open(scene, name, _tiff(image), number=self._opened)
+        opened = Open(scene, name, number=self._opened)
         self._open.put(session, opened)
         return opened
 
@@ -115,7 +113,7 @@ class Engine:
             if here.asked == (words, knobs):
                 return here
             if scale != here.scene.options.superpixels.scale:
-                here.scene = self._encode(here.scene.image, here.name, scale, here.scene.outside)
+                here.scene = self._encode(here.scene.image, here.name, scale, here.scene)
             here.result = self._labelled(here.scene, names, knobs)
             here.asked, here.turn = (words, knobs), here.turn + 1
         return here
@@ -145,18 +143,24 @@ class Engine:
             raise InputError(f"{rows} words: at most {self.limits.words} at a time")
         return names
 
-    def _encode(self, image: Picture, name: str, scale: float | None, outside: str | None = None) -> Scene:
-        """`outside` is the picture's own, where it was encoded before."""
+    def _encode(self, image: Picture, name: str, scale: float | None, like: Scene | None = None) -> Scene:
+        """`like` is the picture as it was encoded before."""
         superpixels = replace(self.model.options.superpixels, scale=self._scale(scale))
         pixels: RGB | Image.Image
+        known: dict[str, Any] = {} if like is None else {"outside": like.outside, "file": like.file}
         if isinstance(image, (str, Path)):
             pixels = self._read(image, name)
-            outside = self.model.outside(image, pixels)
+            known["outside"] = self.model.outside(image, pixels)
+            # Its place on a map is remembered, but no visitor need know our folders.
+            place = source_file(image, pixels.shape[:2]).place
+            if place is not None:
+                place = replace(place, problem=place.problem.replace(str(Path(image).absolute()), name))
+            known["file"] = SourceFile(name, None, place)
         else:
             pixels = image
         with self.busy:
             scene = self.model.encode(pixels, superpixels=superpixels)
-        return scene if outside is None else replace(scene, outside=outside)
+        return replace(scene, **known)
 
     def _read(self, path: str | Path, name: str) -> RGB:
         millions = 0.0
@@ -192,16 +196,6 @@ class Engine:
                 vocabulary = self.model.vocabulary(names, k=k)
                 self._words.put(key, vocabulary)
             return scene.segment(vocabulary, **changes)
-
-
-def _tiff(image: Picture) -> Path | None:
-    # By its first bytes, not by its name: GDAL, which is to read it, takes a text for a list of other files,
-    # and these bytes begin none.
-    if isinstance(image, (str, Path)):
-        with suppress(OSError), open(image, "rb") as file:
-            if file.read(4) in (b"II*\0", b"MM\0*"):
-                return Path(image)
-    return None
 
 
 def check_text(text: str, what: str, limits: Limits) -> str:

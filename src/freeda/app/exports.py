@@ -59,14 +59,8 @@ def write(
         return result.save_npz(folder / f"{stem}.npz")
     from ..show.exports import Labelled, write_exports
 
-    source = str(opened.tiff) if kind == "geojson" and opened.tiff else None
-    if source is not None and not Path(source).is_file():
-        raise InputError(f"{opened.name} as it was sent is gone, and where on a map it lies: open it again")
-    labelled = Labelled(result.labels, result.names, colours, result.photo, source, folder, stem, 0.0)
-    try:
-        done = write_exports(labelled, [kind])
-    except InputError as error:  # no visitor need know our folders
-        raise InputError(str(error).replace(str(opened.tiff), opened.name)) from error
+    labelled = Labelled(result.labels, result.names, colours, result.photo, result.file, folder, stem, 0.0)
+    done = write_exports(labelled, [kind])
     written = sorted(set(done.values()))
     if len(written) == 1 and written[0].is_file():
         return written[0]

@@ -53,12 +53,12 @@ class Explainer:
         `strict`, InputError."""
         if outcome.result is None:
             return
-        from ..segment.shelf import card_path, note_card
+        from ..segment.shelf import write_card
 
-        record = outcome.files["json"]
         for x, y in self.points:
             try:
                 found = outcome.result.explain(x, y)
+                card = write_card(outcome.files["json"], found)
             except InputError as error:
                 told = InputError(f"{outcome.path}: --explain {x},{y}: {error}")
                 if strict:
@@ -66,8 +66,7 @@ class Explainer:
                 say_error(told, console)
                 self.missed = True
                 continue
-            note_card(record, (x, y))  # first, so that no card is there without being told
-            self._told.append(f"{found}\n\nas a picture: {found.save(card_path(record, x, y))}\n")
+            self._told.append(f"{found}\n\nas a picture: {card}\n")
 
     def print(self) -> None:
         """All that was found, on stdout."""

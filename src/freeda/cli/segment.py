@@ -16,6 +16,7 @@ from ..options import VOCABULARY, SegmentOptions, export_kinds, parse_settings
 from ..presets import DEFAULT, ENCODERS, drawing_with, find_preset
 from ..profile import Clock
 from ..sources import find_images
+from ..written import Written
 from .base import Device, Dtype, Model, Yes, change, say, say_error
 from .explain import Explain, Explainer, read_points
 from .export import Exports
@@ -96,11 +97,11 @@ def segment(
     """Label every pixel of photographs with one of your words.
 
     Writes STEM.labels.png (palette), STEM.overlay.jpg (with legend) and STEM.json for every photograph, as
-    soon as it is labelled. A rerun skips what the same words, options and models made of the same photograph,
-    unless it is to be explained (STEM.explain-X-Y.png).
+    soon as it is labelled; of several also overview.html and shares.csv. A rerun skips what the same words,
+    options and models made of the same photograph, unless it is to be explained (STEM.explain-X-Y.png).
 
-    Exit code: 0 all went well; 1 some photographs could not be read or explained, the others are done; 2
-    nothing could be done, or it stopped for the reason told.
+    Exit code: 0 all went well; 1 some photographs could not be read, written or explained, the others are
+    done; 2 nothing could be done, or it stopped for the reason told.
     """
     clock = Clock(profile)
     if not images and save_vocabulary is None:
@@ -183,11 +184,14 @@ def _segment_all(
     batch_size: int | None,
     explainer: Explainer,
 ) -> bool:
-    """Label the photographs and print what was found; whether some could not be read or explained.
+    """Label the photographs and print what was found; whether some could not be labelled or explained.
 
-    Raises the error of a photograph where there is only that one, and InputError where none could be read.
+    Raises the error of a photograph where there is only that one, and InputError where all failed.
     """
-    failed, counts, rows, strange = [], Counter[str](), [], Counter[str]()
+    from ..segment.shelf import read_record
+    from ..show.overview import write_overview
+
+    failed, counts, rows, strange, records = [], Counter[str](), [], Counter[str](), []
     with Bars(len(paths)) as bars:
         for outcome in model.segment_many(
             paths,
@@ -204,6 +208,8 @@ def _segment_all(
             if outcome.error is not None:
                 failed.append(outcome)
                 say_error(outcome.error, bars.console)
+            else:
+                records.append(read_record(outcome.files["json"]))
             explainer.add(outcome, bars.console, strict or len(paths) == 1)
             if outcome.result is not None and (why := outcome.result.caveats.of_picture()):
                 strange[why] += 1
@@ -219,9 +225,12 @@ def _segment_all(
         said = ", ".join(f"{n:,} {what}" for what, n in counts.items())
         say(f"{len(paths):,} photographs: {said}; results in {out}")
     if len(failed) == len(paths):
-        raise InputError(f"none of the {len(paths):,} photographs could be read")
+        raise InputError(f"none of the {len(paths):,} photographs could be labelled")
+    if len(paths) > 1:
+        overview, shares = write_overview(Written(out), records)
+        say(f"at a glance: {overview}; what covers each: {shares}")
     if failed:
         listed = ", ".join(str(outcome.path) for outcome in failed[:10])
         more = f" and {len(failed) - 10:,} more" if len(failed) > 10 else ""
-        say_error(InputError(f"{len(failed):,} of {len(paths):,} could not be read: {listed}{more}"))
+        say_error(InputError(f"{len(failed):,} of {len(paths):,} could not be labelled: {listed}{more}"))
     return bool(failed) or explainer.missed

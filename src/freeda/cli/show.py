@@ -85,7 +85,7 @@ def table_of(outcomes: Sequence[Outcome], lines: Sequence[tuple[Text, Text]]) ->
 def found(outcome: Outcome) -> tuple[Text, Text]:
     """A photograph's size and the classes found in it, largest first, as texts."""
     if outcome.error is not None:
-        return Text(""), Text("could not be read", style="red")
+        return Text(""), Text("failed", style="red")
     if outcome.result is None:
         return Text(""), Text("was there already", style="dim")
     height, width = outcome.result.size

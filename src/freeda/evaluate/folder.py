@@ -15,6 +15,11 @@ from ..segment.vocabulary import Vocabulary
 from .part import Part, Piece, read_part, write_part
 
 RUN, PARTS, WORDS = "run.json", "parts", "vocabulary.npz"
+REPORT = (
+    *("confusion.png", "classes.png", "worst.jpg", "best.jpg"),
+    *("confusion.csv", "report.md", "report.json"),
+)
+"""Files that `report` writes beside them."""
 FORMAT, VERSION = "freeda-evaluation", 1
 _WAYS_OUT = "another --out, or begin anew (--no-resume)"
 
@@ -28,8 +33,15 @@ class RunFolder:
     def begin(self, settings: dict[str, Any], resume: bool) -> None:
         """Make the folder ready for a run with these settings, which all figures depend on.
 
-        Raises InputError where it holds a run with others, unless `resume` is off: then that run is removed.
+        Raises InputError where it holds a run with others, unless `resume` is off: then that run is removed;
+        and where it holds files of such names that are no run's.
         """
+        kept = [path.relative_to(self.path) for path in (self.path / PARTS).glob("*.npz")]
+        strange = kept or [name for name in (WORDS, *REPORT) if (self.path / name).exists()]
+        if strange and not (self.path / RUN).exists():
+            raise InputError(
+                f"{self.path / strange[0]}: no evaluation's: it would be lost, so give another --out"
+            )
         make_folder(self.path / PARTS)
         for temp in (*self.path.glob(".*.tmp"), *(self.path / PARTS).glob(".*.tmp")):  # what a kill left
             with suppress(OSError):

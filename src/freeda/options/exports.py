@@ -20,7 +20,10 @@ EXPORTS: dict[str, tuple[str, ...]] = {
     "npz": (".npz",),
 }
 """Each kind and how its files' names end, after the photograph's stem; docs/exports.md tells the rest."""
-
+PICTURES = ("labels", "overlay")
+"""Kinds that are always written, beside a photograph's record."""
+RECORD, FORMAT = ".json", "freeda-result"
+"""How the record's name ends, and what its "format" says."""
 
 EXPLANATION = ".explain-{x}-{y}.png"
 """How the name of the picture ends that explains a pixel."""

@@ -14,22 +14,48 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, one_line
+from ..errors import InputError, one_line, shortened
 from ..files import DAMAGED_NPZ, atomic_path
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 WORDS, RESULT, VERSION = "freeda-vocabulary", "freeda-segmentation", 1
 _KINDS = {WORDS: "vocabulary", RESULT: "segmentation"}
+_MODELS = {str: (str, int, None, {str: (str, int, float, None, list)})}
+_SHAPES: dict[str, dict[str, Any]] = {
+    WORDS: {
+        "names": [str],
+        "words": [[str]],
+        "options": (None, dict),
+        "models": (None, _MODELS),
+        "answered": (None, {str: [str]}),
+    },
+    RESULT: {
+        "names": [str],
+        "options": dict,
+        "models": _MODELS,
+        "outside": (None, str),
+        "answered": (None, {str: [str]}),
+        "vocabulary": (None, dict),
+        "scene": (None, {str: dict}),
+    },
+}
+"""What the fields of a header are: a type; [items]; {str: values}; alternatives in a tuple."""
 T = TypeVar("T")
 
 
 def write_npz(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Arrays) -> Path:
-    """Write a file; the path is returned. Raises InputError where writing fails."""
+    """Write a file, whole or not at all; the path is returned. Raises InputError where writing fails."""
+    with atomic_path(path) as temp:
+        dump_npz(temp, kind, header, arrays)
+    return Path(path)
+
+
+def dump_npz(temp: Path, kind: str, header: Mapping[str, Any], arrays: Arrays) -> None:
+    """`write_npz` into a file that is still to be given its name."""
     text = json.dumps({"format": kind, "version": VERSION, **header}, allow_nan=False)
     entries: dict[str, Any] = {"header": np.frombuffer(text.encode("utf-8"), np.uint8), **arrays}
-    with atomic_path(path) as temp, open(temp, "wb") as file:  # a file, or numpy would add a suffix
+    with open(temp, "wb") as file:  # a file, or numpy would add a suffix
         np.savez_compressed(file, **entries)
-    return Path(path)
 
 
 def read_npz(path: str | Path, kind: str, make: Callable[[dict[str, Any], dict[str, Any]], T]) -> T:
@@ -39,6 +65,7 @@ def read_npz(path: str | Path, kind: str, make: Callable[[dict[str, Any], dict[s
     """
     header, arrays = _read(path, kind)
     try:
+        check_header(header, kind)
         return make(header, arrays)
     except KeyError as error:
         raise InputError(f"{path}: damaged: {error} is missing") from error
@@ -63,12 +90,23 @@ def _read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, npt.ND
         raise _broken(path, what, error) from error
     found = header.pop("format", None) if isinstance(header, dict) else None
     if found != kind:
-        told = f"a saved {_KINDS[found]}" if found in _KINDS else "some other file"
+        told = f"a saved {_KINDS[found]}" if isinstance(found, str) and found in _KINDS else "some other file"
         raise InputError(f"{path}: this is {told}, expected a saved {what}")
     version = header.pop("version", None)
     if version != VERSION:
         raise InputError(f"{path}: a saved {what} of version {version!r}: this freeda reads {VERSION}")
     return header, arrays
+
+
+def _shaped(value: Any, shape: Any) -> bool:
+    """Whether a JSON value has a shape of `_SHAPES`."""
+    if isinstance(shape, tuple):
+        return any(_shaped(value, one) for one in shape)
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_shaped(item, shape[0]) for item in value)
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(_shaped(item, shape[str]) for item in value.values())
+    return value is None if shape is None else isinstance(value, shape)
 
 
 def _broken(path: str | Path, what: str, error: Exception) -> InputError:
@@ -83,12 +121,16 @@ def tuples(value: Any) -> Any:
     return tuple(map(tuples, value)) if isinstance(value, list) else value
 
 
-def lists_of_words(value: Any) -> dict[str, tuple[str, ...]]:
-    """JSON's object of lists of strings, as tuples; ValueError for anything else."""
-    check(isinstance(value, dict), "it holds no lists of words where it should")
-    for words in value.values():
-        check(isinstance(words, list) and words != [] and all(isinstance(w, str) for w in words), "no words")
-    return {name: tuple(words) for name, words in value.items()}
+def lists_of_words(value: Mapping[str, list[str]] | None) -> dict[str, tuple[str, ...]]:
+    """JSON's object of lists of strings, as tuples; ValueError for an empty list."""
+    check(all((value or {}).values()), "a class is answered for by no words")
+    return {name: tuple(words) for name, words in (value or {}).items()}
+
+
+def check_header(header: Mapping[str, Any], kind: str) -> None:
+    """ValueError unless each field of a header is of its kind."""
+    for field, shape in _SHAPES[kind].items():
+        check(_shaped(header.get(field), shape), f"{field!r} is {shortened(header.get(field))}")
 
 
 def check(good: bool | np.bool_, message: str) -> None:

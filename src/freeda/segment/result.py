@@ -12,23 +12,27 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..files import to_json
 from ..identity import difference
 from ..options import VOCABULARY, SegmentOptions, export_kinds, to_dict
-from ..options.exports import export_names
+from ..options.exports import FORMAT, PICTURES, RECORD, export_names
 from ..show.caveats import NONE, Caveats
 from ..show.explanation import CLASSES, REFERENCES, Explanation
-from ..show.export import write_result
-from ..show.exports import Labelled, write_exports
+from ..show.export import record_of
+from ..show.exports import Labelled, render
 from ..show.exports.supervision import detections
 from ..show.html import result_html
 from ..show.palette import palette
+from ..source_file import SourceFile
+from ..written import Written
 from .background import label_names
 from .explain import explain_pixel
+from .npz import RESULT, dump_npz, write_npz
 from .pieces import Floats
 from .prototypes import ReferenceBank
 from .refine import place_scores
 from .scene import Scene
-from .store import read_segmentation, save_segmentation
+from .store import parts_of, read_segmentation
 from .upsample import dense_scores, enlarged, label_map
 from .vocabulary import Vocabulary
 
@@ -48,7 +52,7 @@ class Segmentation:
     names: tuple[str, ...]
     """What the labels mean: the classes, then whatever else the options add ("background" and the like)."""
     options: SegmentOptions
-    source: str | None = None
+    file: SourceFile | None = None
     """The file it came from."""
     models: dict[str, Any] = field(default_factory=dict)
     """Which models made it (`Encoders.identity`)."""
@@ -68,6 +72,11 @@ class Segmentation:
     def size(self) -> tuple[int, int]:
         """(height, width) of the photograph in pixels."""
         return self.labels.shape[0], self.labels.shape[1]
+
+    @property
+    def source(self) -> str | None:
+        """The absolute path of the file it came from; None where it came from none."""
+        return None if self.file is None else self.file.path
 
     @property
     def stem(self) -> str:
@@ -177,10 +186,11 @@ class Segmentation:
         """Write the palette PNG, the overlay with its legend and the JSON; returns their paths by kind.
 
         `stem` defaults to the photograph's file name. `scores` adds each class's mean score to the JSON.
-        `exports` are written too, before the JSON (see `export`). Raises InputError where writing fails.
+        `exports` are written too, before the JSON. Errors as `export`.
         """
-        done = self.export(out_dir, exports, stem) if exports else {}
-        return done | self.write(out_dir, stem, self.scores() if scores else None, {})
+        found = self.scores() if scores else None
+        record = record_of(self.labels, self.names, found, self.palette, self.caveats)
+        return self.write(Written(out_dir), stem or self.stem, [*export_kinds(exports), *PICTURES], record)
 
     def export(
         self, out_dir: str | Path, kinds: str | Sequence[str], stem: str | None = None, tolerance: float = 0.0
@@ -190,35 +200,43 @@ class Segmentation:
         `kinds` are one or more of "labels", "overlay", "svg", "coco", "coco-instances", "coco-panoptic",
         "labelme", "yolo", "geojson", "npz" (`freeda.options.EXPORTS`). Polygons leave the true outlines by at
         most `tolerance` pixels: 0 is exact. Raises InputError for another kind, for what was not kept, for a
-        georeference that cannot be kept, and where writing fails.
+        georeference that cannot be kept, where writing fails, and where a file of that name is there that
+        freeda did not write or that was changed since; then none of the files is new.
         """
-        kinds, folder, stem = export_kinds(kinds), Path(out_dir), stem or self.stem
-        kept = (self.labels, self.names, self.palette, self.photo, self.source)
-        labelled = Labelled(*kept, folder, stem, tolerance, self.caveats)
-        done = write_exports(labelled, [kind for kind in kinds if kind != "npz"])
-        if "npz" in kinds:  # with whatever there is
-            keep = "labels" if self.photo is None else "image" if self.scene is None else "scene"
-            done["npz"] = self.save_npz(folder / export_names(stem, ["npz"])["npz"], keep)
-        return done
+        return self.write(Written(out_dir), stem or self.stem, export_kinds(kinds), tolerance=tolerance)
 
     def write(
-        self, out_dir: str | Path, stem: str | None, scores: Floats | None, about: Mapping[str, Any]
+        self,
+        folder: Written,
+        stem: str,
+        kinds: Sequence[str],
+        record: Mapping[str, Any] | None = None,
+        tolerance: float = 0.0,
     ) -> dict[str, Path]:
-        """`save`, with more entries for the JSON."""
-        stem = stem or self.stem
-        options: dict[str, Any] = to_dict(self.options)
-        return write_result(
-            self.image,
-            self.labels,
-            self.names,
-            scores,
-            out_dir,
-            stem,
-            source=self.source,
-            options=options,
-            about={"models": self.models, **about},
-            caveats=self.caveats,
-        )
+        """`export` into an open folder, and STEM.json where there is a `record` (`record_of` and more).
+
+        All files or none are new; the JSON is renamed last: where it is, all is there.
+        """
+        if Path(stem).name != stem:
+            raise InputError(f"stem {stem!r} is not a file name: folders belong into out_dir")
+        names = export_names(stem, dict.fromkeys(kinds))
+        kept = (self.labels, self.names, self.palette, self.photo, self.file)
+        labelled = Labelled(*kept, folder.folder, stem, tolerance, self.caveats)
+        drawn = (render(labelled, kind) for kind in kinds if kind != "npz")
+        made = {name: data for files in drawn for name, data in files.items()}
+        if record is not None:
+            names["json"] = f"{stem}{RECORD}"
+            told = {"format": FORMAT, "image": self.source, **{kind: names[kind] for kind in PICTURES}}
+            made_by = {"options": to_dict(self.options), "models": self.models}
+            made[names["json"]] = to_json({**told, **record, **made_by}).encode()
+        with folder.replace(*names.values()) as temps:
+            for name, temp in zip(names.values(), temps, strict=True):
+                if name in made:
+                    temp.write_bytes(made[name])
+                else:  # an npz, with whatever there is
+                    keep = "labels" if self.photo is None else "image" if self.scene is None else "scene"
+                    dump_npz(temp, RESULT, *parts_of(self, keep))
+        return {kind: folder.folder / name for kind, name in names.items()}
 
     def save_npz(self, path: str | Path, keep: str = "scene") -> Path:
         """Write one .npz file that `load_npz` reads back; docs/python.md says what is in it.
@@ -227,7 +245,7 @@ class Segmentation:
         "image" (labels, region map and the photograph's pixels) or "labels" (no pixels). Raises InputError
         for another word, for what an earlier file did not keep, and where writing fails.
         """
-        return save_segmentation(self, path, keep)
+        return write_npz(path, RESULT, *parts_of(self, keep))
 
     @classmethod
     def load_npz(cls, path: str | Path) -> Segmentation:
@@ -284,6 +302,4 @@ def segment_scene(scene: Scene, vocabulary: Vocabulary, options: SegmentOptions)
         labels = label_map(scores, scene.size)
     caveats = Caveats(scene.outside, vocabulary.answered or {})
     models, photo = dict(scene.models), scene.image
-    return Segmentation(
-        labels, names, options, scene.source, models, scene, vocabulary, photo, caveats=caveats
-    )
+    return Segmentation(labels, names, options, scene.file, models, scene, vocabulary, photo, caveats=caveats)

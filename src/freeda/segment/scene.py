@@ -13,6 +13,7 @@ from ..encoders import Encoders
 from ..errors import InputError
 from ..options import ENCODING, VOCABULARY, SegmentOptions
 from ..profile import OFF, Clock
+from ..source_file import SourceFile
 from .mosaic import Mosaic, join
 from .pieces import encode_pieces
 from .prototypes import ReferenceBank
@@ -38,7 +39,7 @@ class Scene:
     """Its windows' regions, features and embeddings, joined."""
     options: SegmentOptions
     """What it was encoded with."""
-    source: str | None = None
+    file: SourceFile | None = None
     """The file it came from."""
     models: Mapping[str, Any] = field(default_factory=dict)
     """Which models encoded it (`Encoders.identity`)."""
@@ -51,7 +52,7 @@ class Scene:
 
     def __repr__(self) -> str:
         height, width = self.size
-        of, windows = self.source or "an array", len(self.mosaic.embeddings)
+        of, windows = self.file or "an array", len(self.mosaic.embeddings)
         return f"<Scene of {of}, {width} x {height}: {windows} windows>"
 
     @property
@@ -103,7 +104,7 @@ def encode_scene(
     encoders: Encoders,
     image: npt.NDArray[np.uint8],
     options: SegmentOptions,
-    source: str | None = None,
+    file: SourceFile | None = None,
     make_vocabulary: VocabularyMaker | None = None,
     batch_size: int | None = None,
     on_done: Callable[[int, int], None] | None = None,
@@ -119,4 +120,4 @@ def encode_scene(
     pieces = list(encode_pieces(encoders, working, boxes, options.superpixels, batch_size, on_done, clock))
     with clock("join"):
         mosaic = join(pieces, height, width)
-    return Scene(image, mosaic, options, source, encoders.identity, outside, make_vocabulary, bank, clock)
+    return Scene(image, mosaic, options, file, encoders.identity, outside, make_vocabulary, bank, clock)

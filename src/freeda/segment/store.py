@@ -11,8 +11,9 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..options import SegmentOptions, from_dict, to_dict
 from ..show.caveats import Caveats
+from ..source_file import SourceFile
 from .mosaic import Mosaic
-from .npz import RESULT, Arrays, check, checked, lists_of_words, narrow, read_npz, write_npz
+from .npz import RESULT, Arrays, check, checked, lists_of_words, narrow, read_npz
 from .scene import Scene
 from .vocabulary import Vocabulary
 
@@ -23,14 +24,14 @@ KEEP = ("scene", "image", "labels")
 _MATRICES = ("local", "context")
 
 
-def save_segmentation(result: Segmentation, path: str | Path, keep: str = "scene") -> Path:
-    """Write a segmentation; the path is returned. Raises InputError as `Segmentation.save_npz` says."""
+def parts_of(result: Segmentation, keep: str = "scene") -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """What a file holds of a segmentation: header and arrays. Errors as `Segmentation.save_npz` says."""
     if keep not in KEEP:
         raise InputError(f"keep is {keep!r}: use one of {', '.join(map(repr, KEEP))}")
     header: dict[str, Any] = {
         "names": list(result.names),
         "options": to_dict(result.options),
-        "source": result.source,
+        "file": None if result.file is None else result.file.header(),
         "models": result.models,
         "outside": result.caveats.outside,
         "answered": dict(result.caveats.answered),
@@ -50,7 +51,7 @@ def save_segmentation(result: Segmentation, path: str | Path, keep: str = "scene
         arrays.update({f"vocabulary.{name}": array for name, array in own.items()})
         header["scene"] = {"options": to_dict(scene.options)}
         arrays.update(_mosaic_parts(scene.mosaic))
-    return write_npz(path, RESULT, header, arrays)
+    return header, arrays
 
 
 def read_segmentation(path: str | Path) -> dict[str, Any]:
@@ -60,7 +61,6 @@ def read_segmentation(path: str | Path) -> dict[str, Any]:
 
 def _fields(header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
     names, labels = tuple(header["names"]), checked(arrays["labels"], 2, np.int32)
-    check(all(isinstance(n, str) for n in names), "its names are no strings")
     check(labels.size > 0 and labels.min() >= 0 and labels.max() < len(names), "its labels have no names")
     regions, image = checked(arrays["regions"], 2, np.int64), arrays.get("image")
     if image is not None:
@@ -75,13 +75,13 @@ def _fields(header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
         "labels": labels,
         "names": names,
         "options": from_dict(SegmentOptions, header["options"]),
-        "source": header["source"],
+        "file": _file(header),
         "models": dict(header["models"]),
         "scene": scene,
         "vocabulary": vocabulary,
         "photo": image,
         "cut": regions,
-        "caveats": Caveats(_outside(header), lists_of_words(header.get("answered", {}))),
+        "caveats": Caveats(header.get("outside") or "", lists_of_words(header.get("answered"))),
     }
 
 
@@ -90,16 +90,14 @@ def _scene(header: dict[str, Any], arrays: Arrays) -> Scene:
         image=arrays["image"],
         mosaic=_mosaic(arrays),
         options=from_dict(SegmentOptions, header["scene"]["options"]),
-        source=header["source"],
+        file=_file(header),
         models=dict(header["models"]),
-        outside=_outside(header),
+        outside=header.get("outside") or "",
     )
 
 
-def _outside(header: dict[str, Any]) -> str:
-    told = header.get("outside", "")
-    check(isinstance(told, str), "what its models know is no text")
-    return told
+def _file(header: dict[str, Any]) -> SourceFile | None:
+    return None if header["file"] is None else SourceFile.of_header(header["file"])
 
 
 def _mosaic_parts(mosaic: Mosaic) -> dict[str, npt.NDArray[Any]]:

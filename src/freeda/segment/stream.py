@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ..errors import FreedaError, InputError, device_lost, out_of_memory
+from ..files import make_folder
+from ..lock import only_writer
 from ..options import SegmentOptions, to_dict
+from ..options.exports import PICTURES
+from ..show.export import record_of
+from ..source_file import digest_of
 from .result import Segmentation
 from .scene import Scene
 from .shelf import Point, Shelf, explained
 from .vocabulary import Vocabulary
+
+_OF_ONE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+"""What the system says of a name that it does not take."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,7 @@ class Outcome:
     files: dict[str, Path] = field(default_factory=dict)
     """What was written, or found written, by kind: "labels", "overlay", "json" and exports."""
     error: InputError | None = None
-    """Why the photograph could not be read."""
+    """Why the photograph could not be read, labelled or written."""
 
     @property
     def kept(self) -> bool:
@@ -53,65 +63,74 @@ class Stream:
 
     def run(self, paths: Iterable[Path]) -> Iterator[Outcome]:
         """Label each file; see `FreeDA.segment_many`."""
-        shelf = None if self.out is None else Shelf(self.out)
         recipe = {"vocabulary": self.vocabulary.digest(), **self.about}
+        if self.out is None:
+            yield from self._each(paths, None, recipe)
+            return
+        out = Path(self.out)
+        new = not out.exists()
+        try:
+            with only_writer(make_folder(out), "folder of results", InputError):
+                yield from self._each(paths, Shelf(out), recipe)
+        finally:
+            if new:
+                with suppress(OSError):  # unless something was written
+                    out.rmdir()
+
+    def _each(
+        self, paths: Iterable[Path], shelf: Shelf | None, recipe: Mapping[str, Any]
+    ) -> Iterator[Outcome]:
         for path in paths:
             if self.on_start is not None:
                 self.on_start(path)
             yield self._one(path, shelf, recipe)
 
     def _one(self, path: Path, shelf: Shelf | None, recipe: Mapping[str, Any]) -> Outcome:
-        content, stem, fingerprint = _content(path), "", ""
+        content, stem, fingerprint = digest_of(path), "", ""
         there, cards, outdated = list[str](), list[Point](), list[Point]()
-        if shelf is not None:
-            stem, record = shelf.place(path, content)
-            fingerprint = sha256(json.dumps([recipe, content], sort_keys=True).encode()).hexdigest()
-            if record and content and record.get("fingerprint") == fingerprint:
-                # What a record does not name may lie there from an earlier run with other words.
-                there, cards = record.get("exports", []), explained(record)
-                files = shelf.whole(stem, self.exports) if set(self.exports) <= set(there) else None
-                if files and not self.again:
-                    return Outcome(path, files=files)
-            else:
-                outdated = explained(record)
+        writing = False
         try:
+            if shelf is not None:
+                stem, record = shelf.place(path, content, self.exports)
+                fingerprint = sha256(json.dumps([recipe, content], sort_keys=True).encode()).hexdigest()
+                if content and record.get("fingerprint") == fingerprint:
+                    # What a record does not name may lie there from an earlier run with other words.
+                    there, cards = record.get("exports", []), explained(record)
+                    files = shelf.whole(stem, self.exports) if set(self.exports) <= set(there) else None
+                    if files and not self.again:
+                        return Outcome(path, files=files)
+                else:
+                    outdated = explained(record)
             scene = self.encode(path)
+            result = scene.segment(self.vocabulary)
+            if shelf is None:
+                return Outcome(path, result)
+            with scene.clock("write"):
+                writing = True
+                shelf.drop_cards(stem, outdated)  # of other words, and not to be taken for these
+                about = {
+                    "fingerprint": fingerprint,
+                    "photograph": content,
+                    "exports": list(dict.fromkeys([*there, *self.exports])),
+                    "explained": cards,
+                }
+                told = record_of(result.labels, result.names, None, result.palette, result.caveats) | about
+                files = result.write(shelf.written, stem, [*self.exports, *PICTURES], told)
+            return Outcome(path, result, files)
         except (InputError, MemoryError, RuntimeError) as error:
-            told = _told(path, error)
-            if told is None:
+            told_error = _told(path, error)
+            if told_error is None or (told_error is error and self.strict) or (writing and _of_all(error)):
                 raise
-            if self.strict or not isinstance(told, InputError):
-                raise told from error
+            if self.strict or not isinstance(told_error, InputError):
+                raise told_error from error
             if shelf is not None:
                 shelf.give_back(stem)
-            return Outcome(path, error=told)
-        result = scene.segment(self.vocabulary)
-        if shelf is None:
-            return Outcome(path, result)
-        with scene.clock("write"):
-            shelf.drop_cards(stem, outdated)  # of other words, and not to be taken for these
-            files = result.export(shelf.folder, self.exports, stem) if self.exports else {}
-            # The JSON appears last: where it is, all is there.
-            exports = list(dict.fromkeys([*there, *self.exports]))
-            about = {
-                "fingerprint": fingerprint,
-                "photograph": content,
-                "exports": exports,
-                "explained": cards,
-            }
-            files |= result.write(shelf.folder, stem, None, about)
-        return Outcome(path, result, files)
+            return Outcome(path, error=told_error)
 
 
-def _content(path: Path) -> str | None:
-    """SHA-256 (hex) of a file's bytes; None for what is no plain readable file."""
-    if not path.is_file():
-        return None
-    try:
-        with open(path, "rb") as file:
-            return file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
+def _of_all(error: BaseException) -> bool:
+    """Whether writing the next photograph's files would meet the same: a full disk, a folder taken away."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno not in _OF_ONE
 
 
 def _told(path: Path, error: BaseException) -> FreedaError | None:

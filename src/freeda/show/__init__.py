@@ -1,6 +1,6 @@
 """Label maps as pictures: palettes, overlays with a legend, exports, pages."""
 
-from .export import area_shares, write_image, write_result
+from .export import area_shares, write_image
 from .overlay import label_map_image, overlay
 from .page import Row, Section, Tile, lay_page, write_page
 from .palette import palette, to_hex
@@ -22,5 +22,4 @@ __all__ = [
     "to_hex",
     "write_image",
     "write_page",
-    "write_result",
 ]

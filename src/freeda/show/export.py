@@ -1,8 +1,9 @@
-"""One result on disk: palette PNG, overlay with legend, JSON."""
+"""Pictures as files, and what the record of a result says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import InputError
-from ..files import atomic_path, atomic_paths, to_json
+from ..files import atomic_write_bytes
 from ..images import WORLD
 from .caveats import NONE, Caveats
-from .overlay import label_map_image, overlay
-from .palette import palette, to_hex
-from .tiles import RGB, check_sizes, label_counts
+from .palette import to_hex
+from .tiles import RGB, label_counts
 
-JPEG: dict[str, Any] = {"quality": 92, "subsampling": 0}
+_JPEG_MOST = 65_500
+"""Pixels a side that JPEG's usual library writes."""
 
 
 def area_shares(labels: NDArray[Any], n: int) -> NDArray[np.float64]:
@@ -34,22 +35,30 @@ def write_image(path: str | Path, image: RGB | Image.Image) -> Path:
     `images.of_world`. Raises InputError.
     """
     path = Path(path)
-    kinds: dict[str, tuple[str, dict[str, Any]]] = {
-        ".png": ("PNG", {"pnginfo": _record(image)}),
-        ".jpg": ("JPEG", JPEG),
-        ".jpeg": ("JPEG", JPEG),
-    }
-    if path.suffix.lower() not in kinds:
+    kind = path.suffix.lower()
+    if kind not in (".png", ".jpg", ".jpeg"):
         raise InputError(f"{path}: pictures are written as .png or .jpg, not '{path.suffix}'")
-    kind, settings = kinds[path.suffix.lower()]
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    with atomic_path(path) as temp:
-        picture.save(temp, format=kind, **settings)
-    return path
+    return atomic_write_bytes(path, png(picture) if kind == ".png" else jpeg(picture))
 
 
-def _record(image: RGB | Image.Image) -> PngInfo | None:
-    told = image.info.get(WORLD) if isinstance(image, Image.Image) else None
+def png(picture: Image.Image) -> bytes:
+    """A picture as PNG, with its record of `images.of_world`."""
+    file = io.BytesIO()
+    picture.save(file, format="PNG", pnginfo=_record(picture))
+    return file.getvalue()
+
+
+def jpeg(picture: Image.Image) -> bytes:
+    """A picture as JPEG (quality 92, full colour resolution), reduced where the format cannot hold it."""
+    file = io.BytesIO()
+    picture.thumbnail((_JPEG_MOST, _JPEG_MOST))
+    picture.save(file, format="JPEG", quality=92, subsampling=0)
+    return file.getvalue()
+
+
+def _record(image: Image.Image) -> PngInfo | None:
+    told = image.info.get(WORLD)
     if not isinstance(told, str):
         return None
     info = PngInfo()
@@ -57,56 +66,24 @@ def _record(image: RGB | Image.Image) -> PngInfo | None:
     return info
 
 
-def write_result(
-    image: RGB,
+def record_of(
     labels: NDArray[Any],
     names: Sequence[str],
     scores: NDArray[Any] | None,
-    out_dir: str | Path,
-    stem: str,
-    source: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    colours: RGB | None = None,
-    about: Mapping[str, Any] | None = None,
+    colours: RGB,
     caveats: Caveats = NONE,
-) -> dict[str, Path]:
-    """Write STEM.labels.png, STEM.overlay.jpg and STEM.json into `out_dir`; each appears whole or not at all.
+) -> dict[str, Any]:
+    """What STEM.json says of a label map: integer (H, W), indices into `names`.
 
-    `image` uint8 (H, W, 3), `labels` integer (H, W), indices into `names`; `scores`, if given, float (n, H,
-    W): its mean over a class's own pixels goes into the JSON. `source` names the picture, `options` is
-    whatever belongs to the record (JSON values), `about` more entries of the JSON beside the usual ones;
-    `caveats` go into legend and JSON.
-    Returns the paths by kind: "labels", "overlay", "json"; the JSON appears last.
-
-    Raises InputError for sizes that differ and where writing fails; then none of the three files is new.
+    `scores`, if given, is float (n, H, W): its mean over a class's own pixels is told. Raises InputError for
+    scores of another shape.
     """
-    check_sizes(image, labels)
-    if Path(stem).name != stem:
-        raise InputError(f"stem {stem!r} is not a file name: folders belong into out_dir")
-    colours = palette(len(names)) if colours is None else colours
-    folder = Path(out_dir)
-    paths = {
-        "labels": folder / f"{stem}.labels.png",
-        "overlay": folder / f"{stem}.overlay.jpg",
-        "json": folder / f"{stem}.json",
-    }
-    record = {
-        "image": source,
+    return {
         "width": int(labels.shape[1]),
         "height": int(labels.shape[0]),
-        "labels": paths["labels"].name,
-        "overlay": paths["overlay"].name,
         "warnings": caveats.lines(),
         "classes": _classes(labels, names, scores, colours, caveats),
-        "options": dict(options or {}),
-        **(about or {}),
     }
-    picture, plane = overlay(image, labels, names, colours, caveats=caveats), label_map_image(labels, colours)
-    with atomic_paths(*paths.values()) as (a, b, c):
-        plane.save(a, format="PNG")
-        Image.fromarray(picture).save(b, format="JPEG", **JPEG)
-        c.write_text(to_json(record), encoding="utf-8")
-    return paths
 
 
 def _classes(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -14,7 +13,7 @@ from PIL import Image
 
 from ..errors import printable
 from .caveats import NONE, Caveats
-from .export import JPEG, area_shares
+from .export import area_shares, jpeg
 from .overlay import overlay
 from .palette import ink, to_hex
 from .tiles import RGB
@@ -54,9 +53,7 @@ def result_html(
 
 def picture_html(picture: RGB, said: str, style: str = "max-width:100%") -> str:
     """`picture` uint8 (H, W, 3) as an <img> that holds it; `said` is for those who do not see it."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="JPEG", **JPEG)
-    data = base64.b64encode(file.getvalue()).decode("ascii")
+    data = base64.b64encode(jpeg(Image.fromarray(picture))).decode("ascii")
     return f'<img alt="{_text(said)}" style="{style}" src="data:image/jpeg;base64,{data}">'
 
 

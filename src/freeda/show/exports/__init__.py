@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from PIL import Image
 from ...errors import InputError
 from ...files import atomic_paths
 from ...options.exports import EXPORTS, export_kinds, export_names
-from ..export import JPEG
+from ..export import jpeg, png
 from ..overlay import label_map_image, overlay
 from . import coco, geojson, polygons, svg
 from .labelled import Labelled, check
@@ -50,18 +49,14 @@ def write_exports(picture: Labelled, kinds: Iterable[str]) -> dict[str, Path]:
 
 
 def _labels(picture: Labelled) -> list[bytes]:
-    file = io.BytesIO()
-    label_map_image(picture.labels, picture.colours).save(file, format="PNG")
-    return [file.getvalue()]
+    return [png(label_map_image(picture.labels, picture.colours))]
 
 
 def _overlay(picture: Labelled) -> list[bytes]:
     if picture.photo is None:
         raise InputError("an overlay needs the photograph, which was not kept (keep='labels')")
-    file = io.BytesIO()
     drawn = overlay(picture.photo, picture.labels, picture.names, picture.colours, caveats=picture.caveats)
-    Image.fromarray(drawn).save(file, format="JPEG", **JPEG)
-    return [file.getvalue()]
+    return [jpeg(Image.fromarray(drawn))]
 
 
 _WRITERS: dict[str, Callable[[Labelled], list[bytes]]] = {

@@ -5,7 +5,6 @@ Formats: https://cocodataset.org/#format-data. The run-length code is the one of
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from ..export import png
 from .labelled import Labelled, json_bytes
 
 
@@ -32,8 +32,6 @@ def panoptic(picture: Labelled) -> list[bytes]:
     """The panoptic picture (a class's id = red + 256 green + 65536 blue, 0 is nothing) and its table."""
     ids = picture.ids
     plane = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(plane).save(file, format="PNG")
     boxes = ndimage.find_objects(ids)
     segments = [
         {"id": i, "category_id": i, "area": picture.pixels(i - 1), "bbox": _box(box), "iscrowd": 0}
@@ -46,7 +44,7 @@ def panoptic(picture: Labelled) -> list[bytes]:
     ]
     for category, colour in zip(table["categories"], picture.colours.tolist(), strict=True):
         category.update(isthing=0, color=colour)
-    return [file.getvalue(), json_bytes(table)]
+    return [png(Image.fromarray(plane)), json_bytes(table)]
 
 
 def _annotated(picture: Labelled, ids: NDArray[np.int32], labels: NDArray[np.int64] | None) -> dict[str, Any]:

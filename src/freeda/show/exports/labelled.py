@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files import to_json
+from ...source_file import SourceFile
 from ..caveats import NONE, Caveats
 from ..overlay import number_areas
 from ..tiles import label_counts
@@ -30,7 +31,7 @@ class Labelled:
     """(len(names), 3) RGB."""
     photo: NDArray[np.uint8] | None = None
     """(H, W, 3) RGB, where known."""
-    source: str | None = None
+    file: SourceFile | None = None
     """The photograph's file, where known."""
     folder: Path = Path()
     """Where the files will lie: some name the photograph from there."""
@@ -48,7 +49,7 @@ class Labelled:
     @property
     def file_name(self) -> str:
         """The photograph's name without its folders."""
-        return Path(self.source).name if self.source else self.stem
+        return Path(self.file.path).name if self.file else self.stem
 
     @cached_property
     def ids(self) -> NDArray[np.int32]:

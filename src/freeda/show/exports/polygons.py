@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
-import io
 import os
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...errors import FreedaWarning
+from ..export import png
 from .labelled import Labelled, json_bytes
 from .outline import areas
 from .single import single_ring
@@ -62,12 +64,14 @@ def _single_rings(picture: Labelled) -> list[tuple[int, NDArray[Any]]]:
 
 
 def _picture(picture: Labelled) -> tuple[str, str | None]:
-    """What LabelMe is told of the photograph: a path, and its bytes in base64 where no file is there."""
-    if picture.source is not None and Path(picture.source).is_file():
+    """What LabelMe is told of the photograph: a path, or its bytes in base64 where no path leads to them."""
+    file = picture.file
+    if file is not None and (file.there() or (picture.photo is None and Path(file.path).is_file())):
         folder = picture.folder.resolve()
-        return Path(os.path.relpath(Path(picture.source).resolve(), folder)).as_posix(), None
+        return Path(os.path.relpath(Path(file.path).resolve(), folder)).as_posix(), None
     if picture.photo is None:
         return picture.file_name, None
-    file = io.BytesIO()
-    Image.fromarray(picture.photo).save(file, format="PNG")
-    return picture.file_name, base64.b64encode(file.getvalue()).decode("ascii")
+    if file is not None and file.digest is not None:
+        told = f"{file}: moved or changed since it was labelled: the LabelMe file holds the picture itself"
+        warn(told, FreedaWarning, stacklevel=2)
+    return picture.file_name, base64.b64encode(png(Image.fromarray(picture.photo))).decode("ascii")
