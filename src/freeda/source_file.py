@@ -83,7 +83,7 @@ def source_file(path: str | Path, size: tuple[int, int]) -> SourceFile:
 def digest_of(path: str | Path) -> str | None:
     """SHA-256 (hex) of a file's bytes; None for what is no plain readable file."""
     try:
-        if not Path(path).is_file():
+        if not _is_file(Path(path)):
             return None
         with open(path, "rb") as file:
             return file_digest(file, "sha256").hexdigest()
@@ -91,12 +91,18 @@ def digest_of(path: str | Path) -> str | None:
         return None
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long
+        return False
+
+
 def _place(path: Path, size: tuple[int, int]) -> Place | None:
     """Where a picture lies on a map, as rasterio tells; None where nothing speaks of a place."""
     kind = path.suffix.lower()
     worlds = (f".{kind[1:2]}{kind[-1:]}w", f"{kind}w", ".wld", ".aux.xml")  # ".jgw" or ".jpgw" of ".jpg"
-    names = (f"{path}.aux.xml", *(path.with_suffix(end) for end in worlds))
-    beside = any(map(os.path.isfile, names))
+    beside = any(map(_is_file, [Path(f"{path}.aux.xml"), *map(path.with_suffix, worlds)]))
     driver = _driver(path)
     if driver is None or not (beside or driver in _BY_ITSELF):
         return None

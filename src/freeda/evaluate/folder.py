@@ -36,7 +36,7 @@ class RunFolder:
         Raises InputError where it holds a run with others, unless `resume` is off: then that run is removed;
         and where it holds files of such names that are no run's.
         """
-        kept = [path.relative_to(self.path) for path in (self.path / PARTS).glob("*.npz")]
+        kept = [f"{PARTS}/{path.name}" for path in (self.path / PARTS).glob("*.npz")]
         strange = kept or [name for name in (WORDS, *REPORT) if (self.path / name).exists()]
         if strange and not (self.path / RUN).exists():
             raise InputError(
