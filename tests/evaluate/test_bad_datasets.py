@@ -244,7 +244,7 @@ def test_masks_of_single_classes(tmp_path: Path) -> None:
         ('{"#ff0000": "cat", "#FF0000": "dog"}', "'#FF0000': the colour #ff0000 has a name already, 'cat'"),
         ('{"#ff0000": "cat", "2": "dog"}', "entry '2': a colour and a class are needed"),
         ('{"cat": [255, 0, 256]}', "entry 'cat': a colour and a class are needed"),
-        ('{"#ff0000": " "}', "names.json: a class name is blank"),
+        ('{"#ff0000": " "}', "names.json: entry '#ff0000': a class name is blank"),
         ("[" + ", ".join(f'"c{i}"' for i in range(255)) + "]", "names 255 classes: at most 254 labels"),
         ("7", "names.json: not a names file"),
     ],

@@ -52,11 +52,13 @@ def caption_rows(path: Path, column: str | None = None, id_column: str | None = 
                 yield from _plain(path, _lines(path, file))
 
 
-def plain_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Place ("line 3") and text of a text file's lines that are not blank. Errors as `caption_rows`."""
+def whole_text(path: Path) -> str:
+    """A text file, whole. Raises InputError for one that cannot be read or is no text."""
     with _opened(path) as (binary, start), _decoded(binary, start) as (file, _):
-        for place, _, text in _plain(path, _lines(path, file)):
-            yield place, text
+        text = file.read()
+    for number, line in enumerate(text.splitlines(), 1):
+        check_text(f"{path}: line {number}", line)
+    return text
 
 
 @contextmanager
@@ -68,11 +70,11 @@ def _opened(path: Path) -> Iterator[tuple[Any, bytes]]:
             binary: Any = io.BufferedReader(gzip.GzipFile(fileobj=raw)) if zipped else raw
             yield binary, binary.peek(1024)[:1024]
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a caption file: it is neither UTF-8 nor whole UTF-16 text") from error
+        raise InputError(f"{path}: it is neither UTF-8 nor whole UTF-16 text") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: damaged or incomplete gzip file ({error})") from error
     except OSError as error:
-        raise InputError(f"{path}: captions cannot be read ({error.strerror or error})") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 @contextmanager
@@ -106,7 +108,7 @@ def _lines(path: Path, file: IO[str]) -> Iterator[str]:
 def check_text(place: str, text: str) -> None:
     """Raise InputError naming the place for text that no tokenizer takes: a NUL, a lone surrogate."""
     if "\0" in text:
-        raise InputError(f"{place}: holds a NUL character: not a caption file, or UTF-16 without a mark")
+        raise InputError(f"{place}: holds a NUL character (U+0000): no text, or UTF-16 without a mark")
     if not text.isascii() and _NOT_UTF8.search(text):
         raise InputError(f"{place}: not UTF-8 text: save the file as UTF-8")
 

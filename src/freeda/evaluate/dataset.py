@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -134,6 +134,9 @@ def open_dataset(
     split = known.split if split is None else split
     found = known.find(root, split, known.background)
     names = known.classes if given is None else _other_words(given, len(known.classes))
+    if given is not None:
+        told = (f"{new} for {usual}" for new, usual in zip(names, known.classes, strict=True) if new != usual)
+        found = replace(found, legend=f"{given}: {', '.join(told) or 'the usual names'}")
     return FileDataSet(known_name, names, known.background, known.changes, found, split)
 
 
@@ -208,16 +211,18 @@ def _check_sample(dataset: FileDataSet, i: int) -> None:
 
 
 def _other_words(path: Path, wanted: int) -> tuple[str, ...]:
-    from ..collect.readers import plain_lines
+    from ..collect.names import word_list
     from ..segment.vocabulary import parse_names
 
     if not path.is_file():
         raise InputError(f"{path}: there is no such list of classes: one name a line is needed")
-    lines = [text for _, text in plain_lines(path) if not text.startswith("#")]
+    listed = word_list(path)
     try:
-        names = tuple(parse_names(lines))
+        names = tuple(parse_names(listed))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    if any("=" in name for name in listed):
+        raise InputError(f"{path}: has synonyms: a class of a data set is asked for by one name")
     if len(names) != wanted:
         raise InputError(f"{path}: names {len(names)} classes, but {wanted} are needed, one a line")
     return names
