@@ -59,7 +59,7 @@ def test_names_files(
 ) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     assert read_names(None, tmp_path / name) == expected
-    assert f"{name}: {len(expected)} classes: {', '.join(expected)}\n" in capsys.readouterr().out
+    assert f"{name}: {', '.join(expected)}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("given", ["words.txt", "cat, animals.JSON", ["cat", "words.txt"]])

@@ -15,7 +15,7 @@ from ..presets import DEFAULT, DRAWING, ENCODERS, drawing_with, find_preset
 from .base import Device, Dtype, Model, Yes, change, say
 from .fetching import fetch_first
 from .growing import Growing, Images, Prompts, coverage_table, perform, tell_poor
-from .words import read_names
+from .words import Classes, ClassesFile, read_names
 
 Base = Annotated[Path | None, typer.Option("--bank", help="Bank directory; default: the preset's own.")]
 
@@ -68,10 +68,8 @@ def grow(
 
 
 def coverage(
-    classes: Annotated[
-        str | None, typer.Option(help='Words, separated by commas: "cat, sofa=couch, wooden floor".')
-    ] = None,
-    classes_file: Annotated[Path | None, typer.Option(help="A text file with one word a line.")] = None,
+    classes: Classes = None,
+    classes_file: ClassesFile = None,
     bank: Base = None,
     model: Model = DEFAULT,
     layer: Annotated[

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ..errors import InputError
 from ..options.words import split_words
 from .base import say
 
+Classes = Annotated[
+    str | None,
+    typer.Option("--classes", help='Words, separated by commas: "cat, sofa=couch, wooden floor".'),
+]
+ClassesFile = Annotated[
+    Path | None, typer.Option("--classes-file", help="A file of words, one a line, or a names file.")
+]
 _SHOWN = 20
 
 
@@ -29,6 +39,6 @@ def read_names(classes: str | None, classes_file: Path | None) -> Sequence[str]:
     from ..collect.names import word_list
 
     names = word_list(classes_file)
-    more = ", ..." if len(names) > _SHOWN else ""
-    say(f"{classes_file}: {len(names):,} classes: {', '.join(names[:_SHOWN])}{more}")
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    say(f"{classes_file}: {', '.join(names[:_SHOWN])}{more}")
     return names
