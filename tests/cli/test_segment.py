@@ -82,7 +82,7 @@ def test_unusable_photographs(
         (["--classes", "  "], "empty"),
         (["--classes", ",;"], "empty"),
         (["--classes", "cat=,dog"], "blank"),
-        (["--classes", "words.txt"], "--classes-file FILE reads a list"),
+        (["--classes", "words.txt"], "--classes-file FILE"),
         (["--classes", "cat, dog, cat"], "'cat' is given twice"),
         (["--classes", "Cat,cat"], "twice"),
         ([], "--classes"),

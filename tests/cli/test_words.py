@@ -59,12 +59,12 @@ def test_names_files(
 ) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     assert read_names(None, tmp_path / name) == expected
-    assert f"{name}: {', '.join(expected)}\n" in capsys.readouterr().out
+    assert f"{name}: {'; '.join(expected)}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("given", ["words.txt", "cat, animals.JSON", ["cat", "words.txt"]])
 def test_a_file_is_no_word(given: Any) -> None:
-    with pytest.raises(InputError, match="is the name of a file, not a word: --classes-file FILE"):
+    with pytest.raises(InputError, match="is the name of a file, not a word: give what it holds"):
         parse_names(given)
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError, counted
-from ..options.words import split_words, words_of
+from ..options.words import every_word
 from ..presets import DEFAULT, DRAWING, ENCODERS, drawing_with, find_preset
 from .base import Device, Dtype, Model, Yes, change, say
 from .fetching import fetch_first
@@ -52,7 +52,7 @@ def grow(
 
     base = None if bank is None else Bank.open(bank)
     how = Growing(preset, bank, True, yes, images, prompts, dtype=dtype)
-    words = [word for text in words for entry in split_words(text) for word in words_of(entry)]
+    words = [word for text in words for word in every_word(text)]
     plan = plan_growth(words, how.layer, growth_options(preset), images, prompts)
     fetch_first(preset, (*ENCODERS, *(DRAWING if plan.pictures else ())), yes)
     encoders = load_encoders(preset, device, dtype or "float32")

@@ -40,5 +40,5 @@ def read_names(classes: str | None, classes_file: Path | None) -> Sequence[str]:
 
     names = word_list(classes_file)
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    say(f"{classes_file}: {', '.join(names[:_SHOWN])}{more}")
+    say(f"{classes_file}: {'; '.join(names[:_SHOWN])}{more}")
     return names

@@ -69,12 +69,17 @@ def split_words(text: str) -> list[str]:
     return [entry for entry in out if entry.strip()]
 
 
+def every_word(text: str) -> list[str]:
+    """The words of a list, synonyms among them."""
+    return [word for entry in split_words(text) for word in words_of(entry)]
+
+
 def words_of(entry: str) -> list[str]:
     """ "sofa=couch=settee" as a class's name and its synonyms. Raises InputError for the name of a file."""
     if _FILE.fullmatch(entry):
         raise InputError(
-            f"{shortened(entry)} is the name of a file, not a word: --classes-file FILE reads a list (in "
-            "Python, give what the file holds)"
+            f"{shortened(entry)} is the name of a file, not a word: give what it holds, or, on the command "
+            "line, --classes-file FILE (collect: --words FILE)"
         )
     return [part.strip() for part in entry.split("=")]
 
