@@ -207,6 +207,10 @@ def test_what_cannot_be_grown(tmp_path: Path) -> None:
     assert not (tmp_path / "l").exists()
 
 
+def test_words_as_one_text(tmp_path: Path) -> None:
+    assert list(plan_growth("cat; sofa=couch", tmp_path / "l", OPTIONS).captions) == ["cat", "sofa", "couch"]
+
+
 def test_where_layers_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert layer_beside(tmp_path / "bank") == tmp_path / "bank.grown"
     monkeypatch.chdir(tmp_path)

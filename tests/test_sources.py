@@ -97,6 +97,10 @@ def test_links_in_a_circle_end(tree: Path) -> None:
     ("given", "says"),
     [
         ("no.jpg", r"no\.jpg: no such file"),
+        (
+            "https://example.org/a.jpg?b=1",
+            r"^https://example\.org/a\.jpg\?b=1: an address, not a file of this machine",
+        ),
         ("no*.jpg", "no image file fits"),
         ("empty", "holds no images"),
         ([], "no images were given"),

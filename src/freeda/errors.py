@@ -21,6 +21,16 @@ _LOST = re.compile(
     r"\b(CUDA|HIP) error: |device-side assert|illegal memory access|unspecified launch failure|"
     r"uncorrectable ECC"
 )
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+:)//?", re.IGNORECASE)
+"""How an address of the web begins, one slash short as a path; "C:/" begins none."""
+
+
+def no_such_file(path: object) -> str:
+    """The message that a file is not there, and what would be right where `path` is an address."""
+    if found := ADDRESS.match(str(path)):
+        address = f"{found[1]}//{str(path)[found.end() :]}"
+        return f"{address}: an address, not a file of this machine: download it and give the file"
+    return f"{path}: no such file"
 
 
 def printable(text: str) -> str:

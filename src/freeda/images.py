@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from .errors import InputError, extra, one_line
+from .errors import InputError, extra, no_such_file, one_line
 from .sources import RAW
 
 RGB = NDArray[np.uint8]
@@ -67,7 +67,7 @@ def read_image(path: str | Path) -> RGB:
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{name}: no such file") from error
+        raise InputError(no_such_file(name)) from error
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:  # a NUL character, or one that no file name can hold

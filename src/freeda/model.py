@@ -76,9 +76,10 @@ class FreeDA:
         return self.preset.segment
 
     def vocabulary(self, names: Names, **changes: Any) -> Vocabulary:
-        """Make class names ready: a list, or a mapping to synonyms; `changes` are fields of SegmentOptions.
+        """Make class names ready; `changes` are fields of SegmentOptions.
 
-        ["cat", "sofa"], or {"cat": [], "sofa": ["couch", "settee"]}: a class's words are averaged. Raises
+        "cat, sofa=couch", ["cat", "sofa=couch"], or {"cat": [], "sofa": ["couch", "settee"]}: a class's words
+        are averaged (docs/words.md). Raises
         InputError for unusable names (none, a blank or a repeated one) or when there is no bank.
         """
         return self._make_vocabulary(names, self.options.with_changes(**changes))

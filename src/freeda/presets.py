@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -180,8 +181,10 @@ def find_preset(name: str | Path | Preset) -> Preset:
         return PRESETS[str(name)]
     path = Path(name)
     if path.suffix != ".json":
+        near = get_close_matches(str(name).lower(), PRESETS, n=1)
+        meant = f" (did you mean '{near[0]}'?)" if near else ""
         raise InputError(
-            f"unknown model preset '{name}': use one of {', '.join(PRESETS)}, or a preset .json file"
+            f"unknown model preset '{name}'{meant}: use one of {', '.join(PRESETS)}, or a preset .json file"
         )
     try:
         return _build(path, _read_json(path))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .errors import InputError
+from .errors import ADDRESS, InputError, no_such_file
 from .options.exports import is_own
 
 RAW = frozenset(
@@ -84,8 +84,8 @@ def _expand(path: Path, recursive: bool) -> list[Path]:
             return [path]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if not glob.has_magic(str(path)):
-        raise InputError(f"{path}: no such file")
+    if not glob.has_magic(str(path)) or ADDRESS.match(str(path)):
+        raise InputError(no_such_file(path))
     any_suffix = glob.has_magic(path.suffix) or not path.suffix
     # Not Path.glob: that takes no absolute patterns.
     matched = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207

@@ -68,6 +68,24 @@ def call(served: Any, data: list[Any]) -> str:
     return get(served, f"/gradio_api/call/segment/{json.loads(told)['event_id']}")[1].decode()
 
 
+@pytest.mark.parametrize("given", [99999, 0, None, "x", float("nan")])
+def test_numbers_outside_a_slider(served: Any, given: Any) -> None:
+    """What its box holds is told on the page, as it is of the endpoint's number; no HTTP 500."""
+    ids = {one["api_name"]: one["id"] for one in served.blocks.config["dependencies"]}
+
+    def ask(event: str, *data: Any) -> tuple[int, str]:
+        value = {"fn_index": ids[event], "data": data, "session_hash": "sliders"}
+        status, told = post(served, f"/gradio_api/run/{event}", value)
+        return status, told.decode()
+
+    status, told = ask("label", "tree", 0.8, given, 100)
+    assert status == 200 and '"note":"References a word (K) is ' in told and "from 1 to 500" in told
+    assert "Mask threshold is " in ask("cut", given)[1]
+    if given is not None:  # the preset's own
+        photograph = upload(served, "a.png", (Path(__file__).parents[2] / "docs" / "scene.png").read_bytes())
+        assert "local_weight is " in call(served, [photograph, "tree", given or -1])
+
+
 def test_listens_on_this_machine_only(served: Any) -> None:
     assert urlsplit(served.url).hostname == HOST == "127.0.0.1" and served.public is None
 

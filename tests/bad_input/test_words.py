@@ -12,6 +12,7 @@ from PIL import Image
 
 from bad_input.common import NOISE, one_line
 from commands import refused, run
+from freeda.collect.names import word_list
 from freeda.errors import InputError
 
 # The labels' names, or what the error says.
@@ -64,7 +65,8 @@ def test_class_names(
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        ("cat", "the one string 'cat'"),
+        ("", "the list of class names is empty"),
+        ("# cat\n", "the list of class names is empty"),
         (None, "NoneType"),
         (7, "int"),
         ({"cat", "dog"}, "set, which has no order"),
@@ -82,9 +84,10 @@ def test_what_is_no_list_of_names(tiny_model: Any, names: Any, says: str) -> Non
     one_line(caught.value, says)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_class_files_in_another_encoding(tmp_path: Path, photo: Path, encoding: str) -> None:
-    (tmp_path / "words.txt").write_text("café\n", encoding=encoding)
+def test_class_files_in_another_encoding(tmp_path: Path, photo: Path) -> None:
+    (tmp_path / "words.txt").write_text("café\n", encoding="utf-16")
+    assert word_list(tmp_path / "words.txt") == ["café"]
+    (tmp_path / "words.txt").write_text("café\n", encoding="latin-1")
     refused(run("segment", photo, "--classes-file", tmp_path / "words.txt"), "words.txt", "UTF-8")
     refused(run("segment", photo, "--classes-file", tmp_path), "cannot be read")
 

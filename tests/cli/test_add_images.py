@@ -31,7 +31,8 @@ def test_references_then_a_photograph(tmp_path: Path, folder: Path, model: Path,
     out = tmp_path / "refs"
     done = run("bank", "add-images", folder, "--out", out, "--model", model, "--device", "cpu")
     assert done.exit_code == 0, done.output
-    assert "okapi" in done.stdout and "4 references from 2 pictures" in done.stdout
+    assert f"{folder / 'names.json'}: 1 = okapi, 2 = zamboni" in done.stdout
+    assert "4 references from 2 pictures" in done.stdout
     assert "bank of 4 pairs" in done.stdout and "min_similarity=0.99" in done.stdout
     again = run("bank", "add-images", folder, "--out", out, "--model", model, "--device", "cpu")
     assert again.exit_code == 0 and "0 references from 0 pictures, 4 there already" in again.stdout

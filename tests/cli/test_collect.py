@@ -44,6 +44,7 @@ def test_unknown_preset(tmp_path: Path, photo: Path, command: str) -> None:
     given = [photo, "--classes", "cat"] if command == "segment" else [tmp_path / "captions.txt"]
     done = run(command, *given, "--out", tmp_path / "out", "--model", "vit-xxl")
     refused(done, "unknown model preset 'vit-xxl'", "vit-b", "miniature")
+    refused(run("segment", photo, "--classes", "cat", "--model", "ViTL"), "'ViTL' (did you mean 'vit-l'?)")
     assert not (tmp_path / "out").exists()
 
 

@@ -40,6 +40,7 @@ def test_a_folder_of_one_s_own(tmp_path: Path, folder: Path, model: Path, bank: 
     given = ("evaluate", "folder", "--data", folder, "--preset", model, "--bank", bank, "--device", "cpu")
     done = run(*given, "--out", out, "--limit", 3)
     assert done.exit_code == 0, done.output
+    assert f"{folder / 'names.json'}: 0 = background, 1 = cat, 2 = tree" in done.stdout
     assert "mIoU" in done.output and "report.md" in done.output and "not the protocol" not in done.output
     told = json.loads((out / "report.json").read_text())
     assert told["images"] == 3 and (out / "report.md").exists() and (out / "confusion.png").exists()

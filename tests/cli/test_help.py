@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -53,6 +54,8 @@ def test_nothing_is_left_out_and_lines_are_full(
         assert all(name in text for name in parameter.opts if name.startswith("-"))
     for below in getattr(command, "commands", {}).values():
         assert flat(inspect.cleandoc(below.help).split("\n\n")[0]) in flat(text)
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    assert ("\nMethod:\n" in text) == (len(options) > 10 and any(p.name == "settings" for p in options))
     about = inspect.cleandoc(command.help).split("\n\n")
     assert flat("".join(about)) in flat(text)
     # The paragraphs of the description stand between the usage and the lists, each wrapped once.
@@ -62,3 +65,17 @@ def test_nothing_is_left_out_and_lines_are_full(
         rows = paragraph.splitlines()
         for row, after in pairwise(rows):
             assert len(row) + 1 + len(after.split()[0]) > room, (row, after)
+
+
+@pytest.mark.parametrize("name", [*FACE.commands])
+def test_two_examples_that_work(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """They name commands and options that there are, and none is broken at 80 columns."""
+    FACE([name, "--help"], standalone_mode=False)
+    examples = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  freeda ")]
+    assert len(examples) == 2
+    for example in examples:
+        _, called, *arguments = shlex.split(example)
+        command = FACE.commands[called]
+        if called == "bank":
+            command = command.commands[arguments.pop(0)]
+        assert called == name and command.make_context(called, arguments).params

@@ -66,7 +66,8 @@ def test_text_that_steers_terminals_or_markup(tmp_path: Path) -> None:
 
 
 def test_refusals(lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused(run("nouns", tmp_path / "none.txt"), "none.txt", "cannot be read")
+    refused(run("nouns", tmp_path / "none.txt"), "none.txt", "no such file")
+    refused(run("nouns", "https://example.org/c.json"), "https://example.org/c.json: an address")
     refused(run("nouns", lines, "--limit", 0), "limit is 0")
     refused(run("nouns", lines, "--top", -1), "--top is -1")
     refused(run("nouns", lines, "--tagger", "x"), "'x'", "pattern")

@@ -80,11 +80,13 @@ def test_unusable_photographs(
     [
         (["--classes", ""], "empty"),
         (["--classes", "  "], "empty"),
-        (["--classes", "cat,,dog"], "blank"),
+        (["--classes", ",;"], "empty"),
+        (["--classes", "cat=,dog"], "blank"),
+        (["--classes", "words.txt"], "--classes-file FILE"),
         (["--classes", "cat, dog, cat"], "'cat' is given twice"),
         (["--classes", "Cat,cat"], "twice"),
         ([], "--classes"),
-        (["--classes", "cat", "--classes-file", "words.txt"], "either"),
+        (["--classes", "cat", "--classes-file", "words.txt"], "both given"),
         (["--classes-file", "no.txt"], "no.txt"),
         (["--classes", "cat", "--k", "0"], "k is 0"),
         (["--classes", "cat", "--local-weight", "2"], "local_weight is 2"),
@@ -109,7 +111,7 @@ def test_empty_class_file(tmp_path: Path, photo: Path, model: Path, bank: Path, 
 
 
 def test_class_file_that_is_no_text(tmp_path: Path, photo: Path) -> None:
-    (tmp_path / "words.txt").write_bytes(b"\xff\xfe\x00\x80")
+    (tmp_path / "words.txt").write_bytes(b"\xff\xfe\x00")
     refused(run("segment", photo, "--classes-file", tmp_path / "words.txt"), "words.txt", "UTF-8")
 
 

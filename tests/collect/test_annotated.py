@@ -83,6 +83,24 @@ def test_every_kind_of_label_map(tmp_path: Path, mode: str) -> None:
     assert np.array_equal(found["cat"], values == 1) and np.array_equal(found["dog"], values == 2)
 
 
+@pytest.mark.parametrize("palette", [False, True])
+def test_masks_in_colours(tmp_path: Path, palette: bool) -> None:
+    """As CVAT exports them: no --ignore for black, which has no name here."""
+    picture(tmp_path / "JPEGImages" / "a.jpg")
+    values = blocks(0, 1, 2)
+    painted = np.array([[0, 0, 0], [250, 50, 83], [36, 179, 83]], np.uint8)[values]
+    path = tmp_path / "SegmentationClass" / "a.png"
+    path.parent.mkdir()
+    (Image.fromarray(painted).quantize(3) if palette else Image.fromarray(painted)).save(path)
+    lines = ("# label:color_rgb:parts:actions", "stop sign:250,50,83::", "tree:36,179,83::")
+    (tmp_path / "labelmap.txt").write_text("\n".join(lines))
+    found = only(open_folder(tmp_path))
+    assert np.array_equal(found["stop sign"], values == 1) and np.array_equal(found["tree"], values == 2)
+    (tmp_path / "labelmap.txt").write_text("\n".join(lines[:2]))
+    with pytest.raises(InputError, match=r"a\.png: holds the colour #24b353, which has no name"):
+        only(open_folder(tmp_path))
+
+
 def test_values_that_stand_for_nothing(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "a.jpg")
     mask(tmp_path / "masks" / "a.png", blocks(0, 1, 3, 255))

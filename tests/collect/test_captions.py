@@ -130,17 +130,20 @@ def test_a_list_of_texts(tmp_path: Path) -> None:
     assert read_captions(file) == [Caption("1", "a cat"), Caption("3", "a dog")]
 
 
-def test_a_table_by_its_column_alone(tmp_path: Path) -> None:
-    """Flickr8k's captions.txt is a table."""
-    file = tmp_path / "captions.txt"
-    file.write_text("image,caption\n1.jpg,a cat\n1.jpg,\n2.jpg,a dog\n")
-    assert [c.text for c in read_captions(file)] == [
-        "image,caption",
-        "1.jpg,a cat",
-        "1.jpg,",
-        "2.jpg,a dog",
-    ]
-    assert read_captions(file, column="caption") == [Caption("1", "a cat"), Caption("3", "a dog")]
+@pytest.mark.parametrize(
+    ("text", "captions"),
+    [
+        ('image,caption\n1.jpg,A child .\n1.jpg,\n2.jpg,"A cat, asleep"\n', ["A child .", "A cat, asleep"]),
+        ("image_name| comment_number| comment\n1.jpg| 0| A child .\n", ["A child ."]),
+        ('"id"\t"Title"\n7\tA child\n', ["A child"]),
+        ("a caption, text\nimage, cat\n", ["a caption, text", "image, cat"]),
+        ("image,file\na cat\n", ["image,file", "a cat"]),
+    ],
+)
+def test_a_table_that_does_not_say_so(tmp_path: Path, text: str, captions: list[str]) -> None:
+    """As Kaggle has Flickr's captions.txt."""
+    (tmp_path / "captions.txt").write_text(text)
+    assert [caption.text for caption in read_captions(tmp_path / "captions.txt")] == captions
 
 
 def test_a_table_as_people_type_it(tmp_path: Path) -> None:
@@ -166,6 +169,11 @@ def test_any_text_survives_a_table(tmp_path_factory: pytest.TempPathFactory, tex
         ("c.txt", b"a cat\n\xffcaption", "line 2: not UTF-8"),
         ("c.txt", b"\xff\xfea cat", "UTF-16"),
         ("c.txt", b"a cat\na\0dog", "line 2: holds a NUL"),
+        (
+            "c.txt",
+            b"1000268201_693b08cb0e.jpg#0\tA child .\n",
+            "line 1: begins with a picture's file: .*, such as image,caption",
+        ),
         ("c.txt", b"a cat\n" + b"dog " * 30_000, "line 2 is longer"),
         ("c.json", b'{"annotations": [', "damaged JSON"),
         ("c.json", b'{"images": []}', "annotations"),
@@ -230,7 +238,7 @@ def test_repeated_texts(tmp_path: Path) -> None:
 
 
 def test_missing_file_folder_and_limit(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"none\.txt: no such file"):
         read_captions(tmp_path / "none.txt")
     with pytest.raises(InputError, match="cannot be read"):
         read_captions(tmp_path)

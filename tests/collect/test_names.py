@@ -11,6 +11,8 @@ import pytest
 from freeda.collect.names import class_word, read_names
 from freeda.errors import InputError
 
+LABELME = {255: "ignore", 0: "background", 1: "cat", 2: "stop sign"}
+
 
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
@@ -25,12 +27,27 @@ from freeda.errors import InputError
         ("names.txt", "background\n\ncat\nstop_sign\n", {0: "background", 1: "cat", 2: "stop sign"}),
         ("names.txt", "3 cat\n1: stop sign\n7,dog\n8\tcow\n", {3: "cat", 1: "stop sign", 7: "dog", 8: "cow"}),
         ("names.txt", "0 2 euro coin\n", {0: "2 euro coin"}),
+        ("names.txt", ' ["background", "cat"]\n', {0: "background", 1: "cat"}),
+        ("classes.txt", "# ours\nbackground\n# animals\ncat\n", {0: "background", 1: "cat"}),
+        ("labels.txt", "__ignore__\n_background_\ncat\nstop sign\n", LABELME),
+        ("labels.json", '["__ignore__", "_background_", "cat", "stop sign"]', LABELME),
+        ("class_names.txt", "_background_\ncat", {0: "background", 1: "cat"}),
+        (
+            "labelmap.txt",
+            "# label:color_rgb:parts:actions\nbackground:0,0,0::\nstop sign:250,50,83:pole,plate:\n",
+            {0: "background", 0xFA3253: "stop sign"},
+        ),
+        ("label_colors.txt", "0 0 0 Void\n64 128 64 Animal\n", {0: "void", 0x408040: "animal"}),
+        ("names.txt", "# ours\n#ff0000 cat\n# more\n#00ff00: dog\n", {0xFF0000: "cat", 0x00FF00: "dog"}),
     ],
 )
 def test_forms(tmp_path: Path, name: str, text: str, expected: dict[int, str]) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     found = read_names(tmp_path / name)
     assert found == expected and list(found) == list(expected)
+    assert found.coloured == (max(expected) > 255)
+    shown = {f"#{v:06x}" if found.coloured else str(v): name for v, name in expected.items()}
+    assert str(found) == f"{tmp_path / name}: " + ", ".join(f"{v} = {name}" for v, name in shown.items())
 
 
 @pytest.mark.parametrize(
@@ -47,7 +64,10 @@ def test_forms(tmp_path: Path, name: str, text: str, expected: dict[int, str]) -
         ("names.json", '{"categories": [{"id": 1}]}', "category 0"),
         ("names.json", '{"categories": [{"id": true, "name": "cat"}]}', "True is no value"),
         ("names.txt", "1 cat\ndog\n", "line 2: 'dog' has no number"),
-        ("names.txt", "\n", "names no class"),
+        ("names.txt", "\n# remark\n", "names no class"),
+        ("labelmap.txt", "# remark\ncat:::\n", "line 2: a colour and a class are needed"),
+        ("labelmap.txt", "cat:0,0,0::\ndog\n", "line 2: a colour and a class are needed"),
+        ("labelmap.txt", "cat:0,0,256::\n", "line 1: a colour and a class are needed"),
         ("names.txt", b"\xff\xfe\xff", "names.txt"),
     ],
 )

@@ -244,13 +244,26 @@ def test_masks_of_single_classes(tmp_path: Path) -> None:
         ('{"#ff0000": "cat", "#FF0000": "dog"}', "'#FF0000': the colour #ff0000 has a name already, 'cat'"),
         ('{"#ff0000": "cat", "2": "dog"}', "entry '2': a colour and a class are needed"),
         ('{"cat": [255, 0, 256]}', "entry 'cat': a colour and a class are needed"),
-        ('{"#ff0000": " "}', "names.json: a class name is blank"),
+        ('{"#ff0000": " "}', "names.json: entry '#ff0000': a class name is blank"),
         ("[" + ", ".join(f'"c{i}"' for i in range(255)) + "]", "names 255 classes: at most 254 labels"),
         ("7", "names.json: not a names file"),
     ],
 )
 def test_bad_names_file(names: str, said: str, tmp_path: Path) -> None:
     assert said in refused("folder", files.folder(tmp_path, [1], names))
+
+
+@pytest.mark.parametrize("names", ['{"1": "cat"}', '{"0": "background", "1": "cat"}'])
+def test_masks_without_a_class(tmp_path: Path, names: str) -> None:
+    """Black and white masks of an outline, whose 255 has no name; one class in one of them is enough."""
+    root = files.folder(tmp_path, [0, 255], names)
+    message = refused("folder", root)
+    assert message.startswith(f"{root / 'masks' / 'a_1.png'}: holds value 0, value 255, of no class")
+    assert message.endswith("1 = cat)")
+    dataset = open_dataset("folder", root)
+    check_dataset(dataset, indices=[0], whole=False)
+    files.write_mask(root / "masks" / "b_2.png", files.spread([255, 1]))
+    check_dataset(dataset)
 
 
 def test_no_names_file(tmp_path: Path) -> None:

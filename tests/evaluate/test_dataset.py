@@ -32,7 +32,7 @@ MAKERS: dict[str, Callable[[Path, list[int]], Path]] = {
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_benchmark_opens_and_passes(name: str, tmp_path: Path) -> None:
-    dataset: DataSet = open_dataset(name, MAKERS[name](tmp_path, [1, 2]))
+    dataset: DataSet = open_dataset(name, MAKERS[name](tmp_path, [1, 7]))
     known = DATASETS[name]
     assert (dataset.name, dataset.classes, dataset.background) == (name, known.classes, known.background)
     assert dataset.changes == known.changes
@@ -50,7 +50,12 @@ def test_digest_tells_data_sets_apart(tmp_path: Path) -> None:
     assert digest == more.digest()
     assert digest != open_dataset("voc21", root).digest()
     (tmp_path / "words.txt").write_text("\n".join(["plane", *DATASETS["voc20"].classes[1:]]))
-    assert digest != open_dataset("voc20", root, classes=tmp_path / "words.txt").digest()
+    other = open_dataset("voc20", root, classes=tmp_path / "words.txt")
+    assert digest != other.digest()
+    assert other.found.legend == f"{tmp_path / 'words.txt'}: plane for aeroplane"
+    (tmp_path / "words.txt").write_text("\n".join(["plane=aircraft", *DATASETS["voc20"].classes[1:]]))
+    with pytest.raises(InputError, match=r"words\.txt: has synonyms"):
+        open_dataset("voc20", root, classes=tmp_path / "words.txt")
     files.write_list(root / "ImageSets" / "Segmentation" / "val.txt", ("b_2",))
     assert digest != open_dataset("voc20", root).digest()
 

@@ -17,6 +17,7 @@ from freeda.images import read_image
 
 DATA = Path(os.environ.get("FREEDA_DATA", Path(__file__).parents[3] / "shared" / "data")) / "coco-sample"
 
+CVAT = "# label:color_rgb:parts:actions\ncat:255,0,0::\ndog:0,255,0::\nsky:1,2,3::\n"
 COLOURS = {"cat": (255, 0, 0), "dog": (0, 255, 0), "sky": (1, 2, 3)}
 
 
@@ -57,6 +58,7 @@ def test_background_is_the_last_label(tmp_path: Path) -> None:
         ("names.txt", "#ff0000 cat\n#00ff00: dog\n\n#010203 sky\n"),
         ("names.txt", "255 0 0 cat\n0,255,0,dog\n1, 2, 3: sky\n"),
         ("class_dict.csv", "name,r,g,b\ncat,255,0,0\ndog,0,255,0\nsky,1,2,3\n"),
+        ("labelmap.txt", CVAT),
         ("colours.txt", "r g b name\n255 0 0 cat\n0 255 0 dog\n1 2 3 sky\n"),
     ],
 )
@@ -77,6 +79,17 @@ def test_colours(tmp_path: Path, file: str, text: str, mode: str) -> None:
     dataset = open_dataset("folder", root)
     assert dataset.classes == tuple(COLOURS)
     assert truths(dataset) == [(0, 1, 2, IGNORE)[i % 4] for i in range(54)]
+
+
+def test_labelme(tmp_path: Path) -> None:
+    """Its list begins with what is -1, which its masks hold as 255."""
+    root = files.folder(tmp_path, [0, 1, 2, 255])
+    (root / "names.json").rename(root / "labels.txt").write_text("__ignore__\n_background_\ncat\ndog\n")
+    dataset = open_dataset("folder", root)
+    assert dataset.classes == ("cat", "dog") and dataset.background
+    assert truths(dataset)[:4] == [2, 0, 1, IGNORE]
+    said = "labels.txt: 255 = ignore, 0 = background, 1 = cat, 2 = dog"
+    assert dataset.found.legend == f"{root}/{said}"
 
 
 def test_background_by_colour(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_braces_in_a_name_are_plain_text(tiny_encoders: Any, bank: PlainBank) ->
     [
         ([], "empty"),
         ({}, "empty"),
-        ("cat, dog", "must be a list"),
+        ("cat, dog; cat", "'cat' is given twice"),
         (["cat", " "], "blank"),
         (["cat", "dog", "cat"], "'cat' is given twice"),
         (["stop sign", "Stop  Sign"], "'Stop Sign' is given twice"),

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from .engine import Engine, Knobs
-from .events import HEAVY, friendly
+from .events import HEAVY, friendly, within
 from .files import OwnFolder
 from .view import classes, to_png
 
@@ -15,7 +15,7 @@ from .view import classes, to_png
 def endpoint(engine: Engine, folder: OwnFolder) -> None:
     """Add `/segment`; docs/app.md shows a call."""
 
-    def segment(photograph: str | None, words: str, local_weight: float | None) -> dict[str, Any]:
+    def segment(photograph: str | None, words: str, local_weight: Any) -> dict[str, Any]:
         """Label a photograph with words.
 
         `photograph` is the path that /gradio_api/upload answered, `words` a list with commas, `local_weight`
@@ -23,8 +23,9 @@ def endpoint(engine: Engine, folder: OwnFolder) -> None:
         "caveat"}], "warnings": what must be known of picture and words, "labels": a palette PNG as data URL;
         pixel value = number - 1}.
         """
+        weight = None if local_weight is None else within(local_weight, "local_weight", 0, 1)
         path = folder.upload(photograph or "")  # not removed: others may have sent the same, to the same path
-        result = engine.segment(path, words, Knobs(local_weight=local_weight))
+        result = engine.segment(path, words, Knobs(local_weight=weight))
         height, width = result.size
         told = {"classes": classes(result), "warnings": result.caveats.lines()}
         return {"width": width, "height": height, **told, "labels": to_png(result)}

@@ -13,7 +13,7 @@ from PIL import Image
 from ..errors import InputError
 from ..images import RGB, read_image
 from ..model import FreeDA
-from ..options.words import with_synonyms
+from ..options.words import split_words
 from ..segment.result import Segmentation
 from ..segment.scene import Scene
 from ..segment.vocabulary import Names, Vocabulary, parse_names
@@ -132,12 +132,10 @@ class Engine:
             return here, here.result, here.turn
 
     def names(self, words: str) -> Names:
-        """Class names as typed: commas or lines between them, "sofa=couch" with a synonym."""
-        check_text(words, "the list of words", self.limits)
-        given = [part.strip() for part in re.split(r"[,;\n]", words) if part.strip()]
-        if not given:
+        """Class names as typed (see `split_words`)."""
+        names = split_words(check_text(words, "the list of words", self.limits))
+        if not names:
             raise InputError("type at least one word, such as: sky, house, tree")
-        names = with_synonyms(given)
         rows = sum(len(row) for row in parse_names(names).values())
         if rows > self.limits.words:
             raise InputError(f"{rows} words: at most {self.limits.words} at a time")

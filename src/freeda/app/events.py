@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..errors import told_by
+from ..errors import InputError, shortened, told_by
 
 LIGHT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 """Events that take milliseconds: straight to the server, no waiting in line."""
@@ -28,6 +28,20 @@ DRAWING: dict[str, Any] = {
     "show_progress": "hidden",
 }
 """Events that show pictures as they are drawn: they let others at the models in between."""
+
+
+def within(value: Any, what: str, least: float, most: float) -> float:
+    """The number in a slider's box. Raises InputError for an empty one, and outside the slider's range."""
+    if isinstance(value, (int, float)) and least <= value <= most:
+        return value
+    given = "empty" if value is None else shortened(value)
+    raise InputError(f"{what} is {given}: it must be a number from {least:g} to {most:g}")
+
+
+def unchecked(slider: gr.Slider) -> gr.Slider:
+    """A slider whose event is handed what its box holds: Gradio's own check ends in an HTTP 500."""
+    slider.preprocess = lambda payload: payload  # type: ignore[method-assign]
+    return slider
 
 
 def friendly(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,12 +8,13 @@ from typing import Any
 import gradio as gr
 
 from .engine import Engine, check_text
-from .events import HEAVY, LIGHT, friendly
+from .events import HEAVY, LIGHT, friendly, unchecked, within
 from .offline import EXAMPLES, NONE, story
 from .pictures import Drawing, Drawn
 from .sessions import Shelf
 
 _SEEDS = 2**31 - 1
+_THRESHOLD = "Mask threshold", 0.05, 0.95
 
 
 @dataclass
@@ -32,15 +33,17 @@ class OfflineTab:
         self.engine, self.drawing = engine, drawing
         self._last: Shelf[_Shown] = Shelf(engine.limits.scenes, 60.0 * engine.limits.minutes)
 
-    def draw(self, caption: str, seed: float | None, threshold: float, request: gr.Request) -> str:
+    def draw(self, caption: str, seed: float | None, threshold: Any, request: gr.Request) -> str:
         """Draw a caption and tell its story."""
+        threshold = within(threshold, *_THRESHOLD)
         text = " ".join(check_text(caption, "the caption", self.engine.limits).split())
         drawn = self.drawing.draw(text, int(seed or 0) % _SEEDS)
         self._last.put(request.session_hash, _Shown(drawn, text, threshold))
         return story(drawn, text, self.drawing.options, threshold)
 
-    def cut(self, threshold: float, request: gr.Request) -> Any:
+    def cut(self, threshold: Any, request: gr.Request) -> Any:
         """The same picture, its masks cut elsewhere."""
+        threshold = within(threshold, *_THRESHOLD)
         last = self._last.get(request.session_hash)
         if last is None:
             return NONE
@@ -64,14 +67,9 @@ def offline_tab(engine: Engine, drawing: Drawing) -> None:
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=_SEEDS, scale=1, min_width=90)
         button = gr.Button("Draw", variant="primary", scale=1, min_width=110, elem_id="draw")
     told = gr.HTML(NONE, elem_id="story")
-    threshold = gr.Slider(
-        0.05,
-        0.95,
-        drawing.options.threshold,
-        step=0.01,
-        label="Mask threshold",
-        info="Where the word map is cut.",
-    )
+    label, least, most = _THRESHOLD
+    usual, info = drawing.options.threshold, "Where the word map is cut."
+    threshold = unchecked(gr.Slider(least, most, usual, step=0.01, label=label, info=info))
     gr.Examples([[text] for text in EXAMPLES], caption, label="Try", api_visibility="private")
     inputs = [caption, seed, threshold]
     # As in the first tab: what was asked for last is what is seen at the end.

@@ -8,7 +8,6 @@ from typing import Any
 from ..bank.look import Near, nearest_nouns
 from ..errors import InputError
 from ..model import FreeDA
-from ..segment.vocabulary import parse_names
 from ..show.tiles import mask_picture
 from . import html
 from .pictures import Picture
@@ -23,8 +22,7 @@ def look(model: FreeDA, word: str) -> list[Near]:
     bank: Any = model.bank
     if not hasattr(bank, "nouns") or not hasattr(bank, "row"):
         raise InputError("there is no bank to search: start the page with --bank DIR")
-    (name,) = parse_names([word])
-    text = model.vocabulary([name]).text_embeddings[0]
+    text = model.vocabulary({word: ()}).text_embeddings[0]
     found = nearest_nouns(bank, text, min(model.options.k, len(bank)), NOUNS)
     return [near for i, near in enumerate(found) if near.within or i < LEAST]
 

@@ -13,13 +13,19 @@ import numpy as np
 from ..errors import FreedaError, InputError
 from . import exports
 from .engine import Engine, Knobs, Open
-from .events import DRAWING, HEAVY, LIGHT
+from .events import DRAWING, HEAVY, LIGHT, unchecked, within
 from .evidence import CLASSES, REFERENCES, references, verdict
 from .files import OwnFolder
 from .pictures import Drawing
 from .samples import samples
 from .view import data_url, labels_view, photo_view
 
+_SLIDERS = (
+    ("Local weight", 0, 1, 0.01, "Looks of the region (1) against the whole window (0)."),
+    ("References a word (K)", 1, 500, 1, "How many of the bank's references are averaged."),
+    ("Superpixel scale", 10, 1000, 10, "Larger regions to the right. Cuts the photograph anew."),
+)
+"""Label, range, step and what it is."""
 _HEX = re.compile(r"#[0-9a-f]{6}")
 _SETTLE = "() => document.querySelector('#studio .studio').dispatchEvent(new Event('settle'))"
 
@@ -31,22 +37,22 @@ class SegmentTab:
         self.engine, self.drawing, self.folder = engine, drawing, folder
         self._stamps = itertools.count(1)
 
-    def start(self, words: str, weight: float, k: float, scale: float, request: gr.Request) -> dict[str, Any]:
+    def start(self, words: str, weight: Any, k: Any, scale: Any, request: gr.Request) -> dict[str, Any]:
         """The first bundled scene, when the page is opened."""
         first = samples()[0]
-        return self._open(request, first.picture, first.name, words, Knobs(weight, int(k), scale))
+        return self._open(request, first.picture, first.name, words, (weight, k, scale))
 
-    def sample(self, weight: float, k: float, scale: float, event: gr.EventData, request: gr.Request) -> Any:
+    def sample(self, weight: Any, k: Any, scale: Any, event: gr.EventData, request: gr.Request) -> Any:
         """Another bundled scene, with words for it: the page takes them if no others were typed."""
         chosen = samples()[int(event.index) % len(samples())]
         if self._late(request, wish := int(event.wish)):
             return gr.skip()
-        knobs = Knobs(weight, int(k), scale)
+        knobs = (weight, k, scale)
         view = self._open(request, chosen.picture, chosen.name, chosen.words, knobs, wish)
         return {**view, "words": chosen.words}
 
     def upload(
-        self, words: str, weight: float, k: float, scale: float, event: gr.EventData, request: gr.Request
+        self, words: str, weight: Any, k: Any, scale: Any, event: gr.EventData, request: gr.Request
     ) -> Any:
         """A visitor's photograph."""
         try:
@@ -55,7 +61,7 @@ class SegmentTab:
             return self._sorry(error)
         if self._late(request, wish := int(event.wish)):
             return gr.skip()
-        return self._open(request, path, str(event.name)[:100], words, Knobs(weight, int(k), scale), wish)
+        return self._open(request, path, str(event.name)[:100], words, (weight, k, scale), wish)
 
     def again(self, request: gr.Request) -> Any:
         """All there is to see, for a browser that missed an answer."""
@@ -66,10 +72,10 @@ class SegmentTab:
         assert opened.asked is not None
         return {**photo_view(opened), **self._view(opened), "asked": opened.asked[0]}
 
-    def label(self, words: str, weight: float, k: float, scale: float, request: gr.Request) -> dict[str, Any]:
+    def label(self, words: str, weight: Any, k: Any, scale: Any, request: gr.Request) -> dict[str, Any]:
         """Other words or other sliders: the photograph as it is labelled now."""
         try:
-            view = self._view(self.engine.label(_who(request), words, Knobs(weight, int(k), scale)))
+            view = self._view(self.engine.label(_who(request), words, _knobs(weight, k, scale)))
         except FreedaError as error:
             view = self._sorry(error)
         return {**view, "asked": words}
@@ -119,10 +125,11 @@ class SegmentTab:
             return False
 
     def _open(
-        self, request: gr.Request, image: Any, name: str, words: str, knobs: Knobs, wish: int = 0
+        self, request: gr.Request, image: Any, name: str, words: str, sliders: tuple[Any, ...], wish: int = 0
     ) -> dict[str, Any]:
         who, view = _who(request), {}
         try:
+            knobs = _knobs(*sliders)
             opened = self.engine.open(who, image, name, knobs.scale)
             opened.wish = wish
             view = photo_view(opened)
@@ -136,6 +143,12 @@ class SegmentTab:
 
     def _view(self, opened: Open) -> dict[str, Any]:
         return {**labels_view(opened), "stamp": next(self._stamps)}
+
+
+def _knobs(*values: Any) -> Knobs:
+    """What the sliders say. Raises InputError for a number that is missing or out of a slider's range."""
+    weight, k, scale = (within(value, *how[:3]) for value, how in zip(values, _SLIDERS, strict=True))
+    return Knobs(weight, int(k), scale)
 
 
 def _close(engine: Engine) -> Any:
@@ -174,33 +187,15 @@ def segment_tab(
         most=engine.limits.upload_megabytes * 1_000_000,
         about=f"This is the {preset.name} model: it knows {preset.world}." if preset.world else "",
     )
+    values = (options.local_weight, options.k, options.superpixels.scale)
+    shown = (True, True, options.superpixels.algorithm == "felzenszwalb")
+    knobs: list[Any] = []
     with gr.Accordion("Settings", open=False), gr.Row():
-        weight = gr.Slider(
-            0,
-            1,
-            options.local_weight,
-            step=0.01,
-            label="Local weight",
-            info="Looks of the region (1) against the whole window (0).",
-        )
-        k = gr.Slider(
-            1,
-            500,
-            min(options.k, 500),
-            step=1,
-            label="References a word (K)",
-            info="How many of the bank's references are averaged.",
-        )
-        scale = gr.Slider(
-            10,
-            1000,
-            options.superpixels.scale,
-            step=10,
-            label="Superpixel scale",
-            info="Larger regions to the right. Cuts the photograph anew.",
-            visible=options.superpixels.algorithm == "felzenszwalb",
-        )
-    knobs = [weight, k, scale]
+        for (label, least, most, step, info), value, visible in zip(_SLIDERS, values, shown, strict=True):
+            start = min(max(value, least), most)
+            slider = gr.Slider(least, most, start, step=step, label=label, info=info, visible=visible)
+            knobs.append(unchecked(slider))
+    weight, k, scale = knobs
     asked = [words, *knobs]
 
     # What was asked for last is what is seen at the end: requests by one event follow one another with what

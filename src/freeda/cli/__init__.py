@@ -52,7 +52,31 @@ def _face(
     pass
 
 
-for command in (segment, export, collect, nouns, evaluate, demo, doctor):
-    app.command()(command)
-app.command("app")(web_page)
+for command, examples in (
+    (
+        segment,
+        'freeda segment photo.jpg --classes "cat, sofa=couch" --model vit-b\n\n'
+        "freeda segment photos/ -r --classes-file words.txt --bank bank/",
+    ),
+    (
+        export,
+        "freeda export out/photo.npz --to svg\n\n"
+        "freeda export out/*.npz --to coco --to geojson --out shapes/",
+    ),
+    (
+        collect,
+        "freeda collect captions.txt --out bank/ --model vit-l\n\n"
+        "freeda collect --words words.txt --out bank/ --device cuda:0,cuda:1",
+    ),
+    (nouns, "freeda nouns captions.csv --column alt_text\n\nfreeda nouns captions.txt --show 20"),
+    (
+        evaluate,
+        "freeda evaluate voc20 --data VOC2012/ --model vit-l --bank bank/\n\n"
+        "freeda evaluate folder --data mine/ --bank bank/ --limit 20",
+    ),
+    (demo, "freeda demo\n\nfreeda demo --seed 1 --out demo-1/"),
+    (doctor, "freeda doctor --model vit-b\n\nfreeda doctor --json"),
+    (web_page, "freeda app\n\nfreeda app --model vit-l --bank bank/"),
+):
+    app.command("app" if command is web_page else None, epilog=f"Examples:\n\n{examples}")(command)
 app.add_typer(bank.app, name="bank")

@@ -103,6 +103,7 @@ def add_images(
             dtype=dtype,
             on_start=start,
             on_done=lambda: bar.advance(bar.task_ids[-1]),
+            on_names=say,
         )
     _report(added, folder, preset.segment.k)
 

@@ -21,7 +21,11 @@ from .grow import coverage, grow
 from .index import index
 
 app = typer.Typer(
-    cls=OneLineErrors, no_args_is_help=True, help="Look into a bank, mend it, make another of it, share it."
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    help="Look into a bank, mend it, make another of it, share it.",
+    epilog="Examples:\n\nfreeda bank info bank/\n\n"
+    "freeda bank add-images annotated/ --out refs/ --model vit-l --shots 5",
 )
 
 

@@ -52,7 +52,7 @@ def search(
     from ..segment.vocabulary import WordEmbedder, parse_names
     from ..weights import identity_of
 
-    (name,) = parse_names([word])
+    (name,) = parse_names({word: ()})
     fetch_first(preset, ("clip",), yes)
     clip = load_clip(preset, device)
     said = identity_of(preset.clip, "clip", preset.name)

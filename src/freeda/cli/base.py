@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -38,6 +39,17 @@ GpusPerWorker = Annotated[
     float,
     typer.Option("--gpus-per-worker", help="With --engine ray on GPUs: 0.5 lets two workers share one."),
 ]
+
+_PURPOSES = {
+    "Words and data": "classes classes_file vocabulary save_vocabulary others words column id_column tagger "
+    "data split names images masks ignore shots limit recursive",
+    "Results": "out export npz explain again resume strict keep_images retry_failed",
+    "Models and references": "model bank index device dtype batch_size workers engine gpus_per_worker yes",
+    "Drawing": "grow images_per_word prompts draw steps shard_size",
+    "Method": "k seed local_weight background background_threshold settings",
+}
+"""What the options of commands that have many are for, in help."""
+_MANY = 10
 
 WIDEST = 120
 """Columns that help takes at most, on however wide a terminal."""
@@ -78,10 +90,26 @@ def _explain_plainly(command: Any) -> None:
     long words off, and keep the line breaks of a docstring, which then is wrapped twice.
     """
     command.rich_markup_mode = None
+    if len(command.params) > _MANY:
+        command.format_options = partial(_by_purpose, command)
     # Else the list of commands would show what fits on one line, and dots.
     command.short_help = " ".join((command.help or "").split("\n\n")[0].split())
     for below in getattr(command, "commands", {}).values():
         _explain_plainly(below)
+
+
+def _by_purpose(command: Any, ctx: Any, formatter: Any) -> None:
+    """Write arguments and options under headings; what `_PURPOSES` does not name comes last."""
+    rows: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", *_PURPOSES, "Options")}
+    for parameter in command.get_params(ctx):
+        found = [title for title, names in _PURPOSES.items() if parameter.name in names.split()]
+        title = "Arguments" if parameter.param_type_name == "argument" else [*found, "Options"][0]
+        if (record := parameter.get_help_record(ctx)) is not None:
+            rows[title].append(record)
+    for title, listed in rows.items():
+        if listed:
+            with formatter.section(title):
+                formatter.write_dl(listed)
 
 
 def _say_warnings() -> None:

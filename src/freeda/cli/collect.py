@@ -37,9 +37,7 @@ def collect(
     ] = None,
     words: Annotated[
         Path | None,
-        typer.Option(
-            help="Instead of captions: a text file with one word a line; captions are made of them."
-        ),
+        typer.Option(help="Instead of captions: a file of words, one a line; captions are made of them."),
     ] = None,
     column: Annotated[
         str | None, typer.Option(help="Column that holds the captions; default: one called caption or text.")

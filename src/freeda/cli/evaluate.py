@@ -84,6 +84,7 @@ def evaluate(
 
     Exit code: 0 measured; 2 it stopped for the reason told; 130 Ctrl-C.
     """
+    from ..evaluate.dataset import FileDataSet
     from ..evaluate.job import evaluate as run
     from ..evaluate.origin import find_origin
     from ..evaluate.protocol import protocol_options
@@ -91,6 +92,8 @@ def evaluate(
     chosen = find_preset(model)
     origin = find_origin(dataset, data, split, classes, limit)
     found = origin.open()
+    if isinstance(found, FileDataSet) and found.found.legend:
+        say(found.found.legend)
     options = parse_settings(settings or [], protocol_options(chosen, found))
     place = Path("evaluation") / f"{found.name}-{chosen.name}" if out is None else out
     usual = replace(chosen, segment=options)

@@ -10,11 +10,12 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError, counted
+from ..options.words import every_word
 from ..presets import DEFAULT, DRAWING, ENCODERS, drawing_with, find_preset
 from .base import Device, Dtype, Model, Yes, change, say
 from .fetching import fetch_first
 from .growing import Growing, Images, Prompts, coverage_table, perform, tell_poor
-from .words import read_names
+from .words import Classes, ClassesFile, read_names
 
 Base = Annotated[Path | None, typer.Option("--bank", help="Bank directory; default: the preset's own.")]
 
@@ -51,6 +52,7 @@ def grow(
 
     base = None if bank is None else Bank.open(bank)
     how = Growing(preset, bank, True, yes, images, prompts, dtype=dtype)
+    words = [word for text in words for word in every_word(text)]
     plan = plan_growth(words, how.layer, growth_options(preset), images, prompts)
     fetch_first(preset, (*ENCODERS, *(DRAWING if plan.pictures else ())), yes)
     encoders = load_encoders(preset, device, dtype or "float32")
@@ -66,10 +68,8 @@ def grow(
 
 
 def coverage(
-    classes: Annotated[
-        str | None, typer.Option(help='Words, separated by commas: "cat, sofa=couch, wooden floor".')
-    ] = None,
-    classes_file: Annotated[Path | None, typer.Option(help="A text file with one word a line.")] = None,
+    classes: Classes = None,
+    classes_file: ClassesFile = None,
     bank: Base = None,
     model: Model = DEFAULT,
     layer: Annotated[

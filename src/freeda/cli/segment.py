@@ -23,7 +23,7 @@ from .export import Exports
 from .fetching import fetch_first
 from .growing import Draw, Growing, Images, Prompts, needed_models, ready_model
 from .show import ROWS, Bars, found, profile_table, table_of
-from .words import read_names
+from .words import Classes, ClassesFile, read_names
 
 if TYPE_CHECKING:
     from ..model import FreeDA
@@ -36,10 +36,8 @@ def segment(
         list[str] | None,
         typer.Argument(help="Photographs: files, folders, or patterns such as 'photos/*.jpg'."),
     ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help='Words, separated by commas: "cat, sofa=couch, wooden floor".')
-    ] = None,
-    classes_file: Annotated[Path | None, typer.Option(help="A text file with one word a line.")] = None,
+    classes: Classes = None,
+    classes_file: ClassesFile = None,
     vocabulary: Annotated[
         Path | None, typer.Option(help="Words that --save-vocabulary kept, instead of --classes.")
     ] = None,

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from PIL import Image
 
 from ..errors import InputError
 from ..images import read_image, reading_mask
+
+if TYPE_CHECKING:
+    from .names import Names
 
 Mask = npt.NDArray[np.bool_]
 """(H, W), true inside."""
@@ -51,6 +55,8 @@ class AnnotatedFolder:
     """Pictures left out because no mask belongs to them."""
     without_image: int
     """Masks left out because they belong to no picture."""
+    said: Names | None = None
+    """All that the names file says."""
 
     def masks(self, picture: Picture) -> dict[str, Mask]:
         """Class -> its mask, in the order of the files and of the values in them; (H, W) of the picture.
@@ -61,7 +67,8 @@ class AnnotatedFolder:
         size = upright_size(picture.image)
         out: dict[str, Mask] = {}
         for path, word in picture.masks:
-            values = read_values(path)
+            coloured = word is None and self.said is not None and self.said.coloured
+            values = read_coloured(path) if coloured else read_values(path)
             if values.shape != size:
                 raise InputError(_other_size(path, values.shape, picture.image, size))
             found = {word: _inside(path, word, values)} if word else self._split(path, values)
@@ -75,13 +82,21 @@ class AnnotatedFolder:
             if value in self.ignored:
                 continue
             if value not in self.names:
+                shown = f"value {value}" if self.said is None else self.said.show(value)
                 raise InputError(
-                    f"{path}: holds value {value}, which has no name: add it to the names file, or ignore it "
+                    f"{path}: holds {shown}, which has no name: add it to the names file, or ignore it "
                     f"(--ignore {value})"
                 )
             name, mask = self.names[value], values == value
             out[name] = out[name] | mask if name in out else mask
         return out
+
+
+def read_coloured(path: Path) -> npt.NDArray[np.int64]:
+    """(H, W) colours of a mask's pixels, red * 65536 + green * 256 + blue; transparency is left aside."""
+    with reading_mask(path), Image.open(path) as image:
+        rgb = np.asarray(image.convert("RGB")).astype(np.int64)
+    return (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
 
 
 def read_values(path: Path) -> npt.NDArray[np.int64]:
@@ -96,8 +111,8 @@ def read_values(path: Path) -> npt.NDArray[np.int64]:
                 return channels[..., 0].astype(np.int64)
         mode = image.mode
     raise InputError(
-        f"{path}: its colours are no class values ({mode}): a mask is a grey or palette PNG of them (only "
-        "`freeda evaluate folder` reads colours, with a names file that gives them)"
+        f"{path}: its colours are no class values ({mode}): a mask is a grey or palette PNG of them, or the "
+        "names file gives the colours of a label map"
     )
 
 

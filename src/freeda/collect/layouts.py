@@ -10,10 +10,13 @@ from pathlib import Path
 from ..errors import InputError
 from ..sources import SUFFIXES, files_below, find_images
 from .annotated import AnnotatedFolder, Picture
-from .names import NAMES_FILES, NO_CLASS, class_word, read_names
+from .names import NAMES_FILES, NO_CLASS, Names, class_word, find_names
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures")
-MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "segmentationclass", "segmentation", "gt")
+MASK_FOLDERS = (
+    *("masks", "mask", "annotations", "labels", "segmentationclasspng", "segmentationclass"),
+    *("segmentation", "gt"),
+)
 """Where masks are looked for, in any case; without such folders pictures and masks lie side by side."""
 MASK_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".pbm"})
 """Files that keep every value as it was; JPEG and its like do not."""
@@ -37,7 +40,7 @@ def open_folder(
 
     Args:
         folder: what holds pictures and masks.
-        names: the names file (see `names.read_names`); None looks for one of `NAMES_FILES` in `folder`.
+        names: the names file, by itself or in `folder`; None looks for one of `NAMES_FILES` (docs/words.md).
         images, masks: their folders, by themselves or within `folder`; None looks for the usual names, and
             takes `folder` itself where there are none.
         ignore: values of label maps that stand for nothing, besides `IGNORED` and names such as "background".
@@ -50,15 +53,27 @@ def open_folder(
             f"{folder}: no picture in {found.images} has a mask in {found.masks}: for P.jpg, P.png (with a "
             "names file), CLASS/P.png or P/CLASS.png is needed; --images and --masks name other folders"
         )
-    known = _names(folder, names, any(word is None for p in found.pictures for _, word in p.masks))
-    nothing = {v for v in IGNORED if v not in known} | {v for v, n in known.items() if n in NO_CLASS}
+    said = find_names([folder], None if names is None else Path(names))
+    if said is None and any(word is None for p in found.pictures for _, word in p.masks):
+        raise InputError(
+            f"{folder}: its label maps need a names file that says which class each value is: "
+            f'{NAMES_FILES[0]} such as {{"1": "cat"}}, or --names FILE'
+        )
+    known: Mapping[int, str] = {} if said is None else said
+    nothing = unnamed(said) | {v for v, n in known.items() if n in NO_CLASS}
     for value in ignore:
         if type(value) is not int or value < 0:
             raise InputError(f"ignore holds {value!r}: values of a mask are whole numbers")
         nothing.add(value)
     classes = {value: name for value, name in known.items() if value not in nothing}
     counts = len(found.without_mask), len(found.without_image)
-    return AnnotatedFolder(found.pictures, classes, frozenset(nothing), *counts)
+    return AnnotatedFolder(found.pictures, classes, frozenset(nothing), *counts, said)
+
+
+def unnamed(names: Names | None) -> set[int]:
+    """Values that stand for nothing since they have no name: 0 and 255, or black."""
+    usual = (0,) if names is not None and names.coloured else IGNORED
+    return {value for value in usual if names is None or value not in names}
 
 
 @dataclass(frozen=True)
@@ -115,21 +130,6 @@ def pair_folder(
     ]
     left = [by_key[key] for key, files in found.items() if not files]
     return Pairs(pictures, left, orphans, image_place, mask_place)
-
-
-def _names(folder: Path, names: str | Path | None, needed: bool) -> dict[int, str]:
-    if names is not None:
-        path = Path(names)
-        return read_names(path if path.exists() or path.is_absolute() else folder / path)
-    for name in NAMES_FILES:
-        if (folder / name).is_file():
-            return read_names(folder / name)
-    if needed:
-        raise InputError(
-            f"{folder}: its label maps need a names file that says which class each value is: "
-            f'{NAMES_FILES[0]} such as {{"1": "cat"}}, or --names FILE'
-        )
-    return {}
 
 
 def _place(folder: Path, given: str | Path | None, usual: Sequence[str]) -> Path:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..options import CollectOptions
+from ..options.words import words_of
 from .captions import Caption, Captions
-from .readers import check_text, plain_lines
+from .names import word_list
+from .readers import check_text
 
 _MOST = 6  # words of one entry; more is a sentence
 
@@ -18,12 +20,12 @@ def word_captions(
 ) -> Captions:
     """`options.prompts_per_word` captions a word, each of which wants that word alone (`Caption.word`).
 
-    A file has one word (or group of words: "stop sign") a line; blank lines and those that start with `#` are
-    remarks, and a word that was there before is counted in `repeated`. The first prompts of all words come
-    first, then all the second ones, and so on, so that the first so many captions (`limit`) cover every word
-    evenly. An id is the word and the number of its prompt: the picture that a word gets does not depend on
-    the other words. Where there are fewer prompts in `options.word_prompts`, they come again, with other ids
-    and so other pictures.
+    A file is a list of words as `names.word_list` reads it, of which synonyms are words like others; a word
+    (or group of words: "stop sign") that was there before is counted in `repeated`. The first prompts of all
+    words come first, then all the second ones, and so on, so that the first so many captions (`limit`) cover
+    every word evenly. An id is the word and the number of its prompt: the picture that a word gets does not
+    depend on the other words. Where there are fewer prompts in `options.word_prompts`, they come again, with
+    other ids and so other pictures.
 
     Raises InputError for a file that cannot be read, no words, and an entry that is no word.
     """
@@ -54,9 +56,7 @@ def word_captions(
 
 def _entries(words: str | Path | Iterable[str]) -> Iterator[tuple[str, str]]:
     if isinstance(words, (str, Path)):
-        for place, text in plain_lines(Path(words)):
-            if not text.startswith("#"):
-                yield f"{words}: {place}", text
+        yield from ((str(words), word) for entry in word_list(Path(words)) for word in words_of(entry))
         return
     for number, text in enumerate(words, 1):
         if not isinstance(text, str):

@@ -2,7 +2,8 @@
 
 Text with one caption a line; CSV or TSV with a header; Parquet; JSON lines; COCO's captions JSON; a JSON list
 of texts or objects. Text is UTF-8, or UTF-16 with its mark; any of them but Parquet may be gzipped. The form
-is told by content where that is possible; CSV and TSV by their suffix, or because a column is named.
+is told by content where that is possible; CSV and TSV by their suffix, because a column is named, or by a
+first line of column names.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import InputError, first_line, shortened
+from ..errors import InputError, first_line, no_such_file, shortened
 
-TEXT_COLUMNS = ("caption", "captions", "text", "sentence", "prompt", "description", "title", "raw")
+TEXT_COLUMNS = ("caption", "captions", "text", "sentence", "prompt", "description", "title", "raw", "comment")
 """Where captions are looked for when no column is named, the first that is there; in any case."""
 
 Row = tuple[str, str, str]
 """Place in the file ("line 3"), id, and text with its white space collapsed."""
 
+# As in Flickr8k.token.txt, which names no columns: "1000268201_693b08cb0e.jpg#0<TAB>A child ..."
+_PICTURE = re.compile(r"\S+\.(jpe?g|png|webp|bmp|gif|tiff?)(#\d+)?\s*[,\t;|]", re.IGNORECASE)
 _LONGEST = 100_000  # characters a line or caption may have; more is a file of another kind
 _PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"
 _NOT_UTF8 = re.compile(
@@ -46,17 +49,28 @@ def caption_rows(path: Path, column: str | None = None, id_column: str | None = 
                 yield from _json_lines(path, _lines(path, file), column, id_column)
             elif first in ("{", "[") and kind not in (".csv", ".tsv"):
                 yield from _json(path, file, column, id_column)
-            elif kind in (".csv", ".tsv") or column is not None or id_column is not None:
-                yield from _table(path, file, kind, column, id_column)
             else:
-                yield from _plain(path, _lines(path, file))
+                lines = _lines(path, file)
+                header = next(lines, "")
+                named = column is not None or id_column is not None or _are_columns(header)
+                if kind in (".csv", ".tsv") or named:
+                    yield from _table(path, header, lines, kind, column, id_column)
+                elif _PICTURE.match(header):
+                    raise InputError(
+                        f"{path}: line 1: begins with a picture's file: a first line that names the columns "
+                        "is needed, such as image,caption"
+                    )
+                else:
+                    yield from _plain(path, _again(header, lines))
 
 
-def plain_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Place ("line 3") and text of a text file's lines that are not blank. Errors as `caption_rows`."""
+def whole_text(path: Path) -> str:
+    """A text file, whole. Raises InputError for one that cannot be read or is no text."""
     with _opened(path) as (binary, start), _decoded(binary, start) as (file, _):
-        for place, _, text in _plain(path, _lines(path, file)):
-            yield place, text
+        text = file.read()
+    for number, line in enumerate(text.splitlines(), 1):
+        check_text(f"{path}: line {number}", line)
+    return text
 
 
 @contextmanager
@@ -68,11 +82,13 @@ def _opened(path: Path) -> Iterator[tuple[Any, bytes]]:
             binary: Any = io.BufferedReader(gzip.GzipFile(fileobj=raw)) if zipped else raw
             yield binary, binary.peek(1024)[:1024]
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a caption file: it is neither UTF-8 nor whole UTF-16 text") from error
+        raise InputError(f"{path}: it is neither UTF-8 nor whole UTF-16 text") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: damaged or incomplete gzip file ({error})") from error
+    except FileNotFoundError as error:
+        raise InputError(no_such_file(path)) from error
     except OSError as error:
-        raise InputError(f"{path}: captions cannot be read ({error.strerror or error})") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 @contextmanager
@@ -106,7 +122,7 @@ def _lines(path: Path, file: IO[str]) -> Iterator[str]:
 def check_text(place: str, text: str) -> None:
     """Raise InputError naming the place for text that no tokenizer takes: a NUL, a lone surrogate."""
     if "\0" in text:
-        raise InputError(f"{place}: holds a NUL character: not a caption file, or UTF-16 without a mark")
+        raise InputError(f"{place}: holds a NUL character (U+0000): no text, or UTF-16 without a mark")
     if not text.isascii() and _NOT_UTF8.search(text):
         raise InputError(f"{place}: not UTF-8 text: save the file as UTF-8")
 
@@ -118,9 +134,15 @@ def _plain(path: Path, lines: Iterable[str]) -> Iterator[Row]:
             yield f"line {number}", str(number), text
 
 
-def _table(path: Path, file: IO[str], kind: str, column: str | None, id_column: str | None) -> Iterator[Row]:
-    lines = _lines(path, file)
-    header = next(lines, "")
+def _are_columns(header: str) -> bool:
+    """Whether a first line is nothing but names of columns, captions among them: "image,caption"."""
+    names = [name.strip(' "\n') for name in re.split(r"[,\t;|]", header)]
+    return len(names) > 1 and all(map(str.isidentifier, names)) and _guess(names) is not None
+
+
+def _table(
+    path: Path, header: str, lines: Iterator[str], kind: str, column: str | None, id_column: str | None
+) -> Iterator[Row]:
     # The tab is TSV's; elsewhere what separates the header's names (";" and "|" are seen in the field, too).
     delimiter = "\t" if kind == ".tsv" else max(",\t;|", key=header.count)
     reader = csv.reader(_again(header, lines), delimiter=delimiter, skipinitialspace=True, strict=True)

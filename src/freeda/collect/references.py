@@ -74,6 +74,7 @@ def add_images(
     encoders: Encoders | None = None,
     on_start: Callable[[str, int], None] | None = None,
     on_done: Callable[[], None] | None = None,
+    on_names: Callable[[str], None] | None = None,
 ) -> Added:
     """Take a reference of every class in every picture of an annotated folder.
 
@@ -92,6 +93,7 @@ def add_images(
         encoders: already loaded ones of that preset.
         on_start, on_done: called with "reading masks" or "taking references" and the number of pictures to
             come, then after each.
+        on_names: called with what the names file says, in a line, before all else.
 
     Raises:
         InputError: folder, masks, names or options cannot be used, or nothing can be taken of them.
@@ -101,6 +103,8 @@ def add_images(
     preset, out = find_preset(model), Path(out)
     options = reference_options(preset.collect) if options is None else options
     found = open_folder(folder, names, images, masks, ignore)
+    if on_names is not None and found.said is not None:
+        on_names(str(found.said))
     on_start, on_done = on_start or (lambda _, __: None), on_done or (lambda: None)
     bank = _open_bank(out)
     identity = encoders.identity if encoders is not None else model_identity(preset)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -134,6 +134,9 @@ def open_dataset(
     split = known.split if split is None else split
     found = known.find(root, split, known.background)
     names = known.classes if given is None else _other_words(given, len(known.classes))
+    if given is not None:
+        told = (f"{new} for {usual}" for new, usual in zip(names, known.classes, strict=True) if new != usual)
+        found = replace(found, legend=f"{given}: {', '.join(told) or 'the usual names'}")
     return FileDataSet(known_name, names, known.background, known.changes, found, split)
 
 
@@ -141,6 +144,7 @@ def check_dataset(
     dataset: DataSet,
     on_done: Callable[[int, int], None] | None = None,
     indices: Iterable[int] | None = None,
+    whole: bool = True,
 ) -> None:
     """What would stop a long run at its end, found before it begins.
 
@@ -150,6 +154,7 @@ def check_dataset(
     Args:
         on_done: called with the images checked and all there are to check.
         indices: which images; None for all.
+        whole: whether these are all that is measured: then some pixel must be of a class.
 
     Raises InputError for the first file at fault, in one line that also counts the others (no more than 20
     are looked for), and for a data set without images.
@@ -165,9 +170,10 @@ def check_dataset(
         return
     chosen = range(len(dataset)) if indices is None else list(indices)
     wrong: list[str] = []
+    some = False
     for done, i in enumerate(chosen, 1):
         try:
-            _check_sample(dataset, i)
+            some |= _check_sample(dataset, i)
         except InputError as error:
             wrong.append(str(error))
             if len(wrong) == _ENOUGH:
@@ -175,6 +181,13 @@ def check_dataset(
         if on_done is not None:
             on_done(done, len(chosen))
     complain(wrong)
+    if whole and chosen and not some:
+        mask, found = dataset.sample(chosen[0]).mask, dataset.found
+        held = ", ".join(map(found.remap.show, np.unique(found.read(mask))[:5].tolist()))
+        raise InputError(
+            f"{mask}: holds {held}, of no class, and no other mask holds any class: nothing can be measured"
+            + (f" ({found.legend})" if found.legend else "")
+        )
 
 
 def contents(dataset: DataSet, indices: Sequence[int]) -> list[str]:
@@ -197,7 +210,8 @@ def _content(sample: Sample) -> str:
     return told.hexdigest()
 
 
-def _check_sample(dataset: FileDataSet, i: int) -> None:
+def _check_sample(dataset: FileDataSet, i: int) -> bool:
+    """Whether a pixel of its truth is of a class. Raises InputError for a mask that does not fit."""
     sample, truth = dataset.sample(i), dataset.read_truth(i)
     height, width = dataset.read_image(i).shape[:2]
     if truth.shape != (height, width):
@@ -205,19 +219,22 @@ def _check_sample(dataset: FileDataSet, i: int) -> None:
             f"{sample.mask}: is {truth.shape[1]} x {truth.shape[0]} pixels, but its image "
             f"{sample.image.name} is {width} x {height}"
         )
+    return bool((truth < len(dataset.classes)).any())
 
 
 def _other_words(path: Path, wanted: int) -> tuple[str, ...]:
-    from ..collect.readers import plain_lines
+    from ..collect.names import word_list
     from ..segment.vocabulary import parse_names
 
     if not path.is_file():
         raise InputError(f"{path}: there is no such list of classes: one name a line is needed")
-    lines = [text for _, text in plain_lines(path) if not text.startswith("#")]
+    listed = word_list(path)
     try:
-        names = tuple(parse_names(lines))
+        names = tuple(parse_names(listed))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    if any("=" in name for name in listed):
+        raise InputError(f"{path}: has synonyms: a class of a data set is asked for by one name")
     if len(names) != wanted:
         raise InputError(f"{path}: names {len(names)} classes, but {wanted} are needed, one a line")
     return names

@@ -124,7 +124,7 @@ def evaluate(
             missing = total.take(folder, images)
             if missing:
                 todo = [i for piece in missing for i in piece.images]
-                check_dataset(found, partial(bar.stage, CHECKING), todo)
+                check_dataset(found, partial(bar.stage, CHECKING), todo, len(todo) == len(images))
                 bar.stage("loading models")
                 subject.prepare(folder)
                 _make(subject, found, origin, folder, crew, missing, total)

@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..files import make_folder
 from ..lock import only_writer
 from ..options import CollectOptions
+from ..options.words import every_word
 from ..presets import DEFAULT, Preset, find_preset
 from .layer import (
     GROWN,
@@ -80,6 +81,8 @@ def plan_growth(
 ) -> Plan:
     """What is missing for `images` pictures of each word (None: `options.prompts_per_word`).
 
+    `words` may be one text, a list as `split_words` reads it.
+
     Prompts are captions of the file `captions` that contain the word, else and for the rest
     `options.word_prompts`. Raises InputError for what is no word, `images` below 1, and an unusable file;
     BankError for a damaged layer.
@@ -89,7 +92,8 @@ def plan_growth(
         raise InputError(f"{images} pictures a word: at least 1 must be drawn")
     layer = Path(layer)
     there = drawn(info for _, info in shards_of(layer))
-    wanted = list(dict.fromkeys(map(tidy, words)))
+    given = every_word(words) if isinstance(words, str) else words
+    wanted = list(dict.fromkeys(map(tidy, given)))
     lacking = {word: images - len(there.get(word, ())) for word in wanted}
     found = prompts_for([w for w in wanted if lacking[w] > 0], images, there, options, captions)
     return Plan(layer, {w: found[w][: lacking[w]] if lacking[w] > 0 else [] for w in wanted})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable
 
-from ..errors import InputError
+from ..errors import InputError, shortened
 
 OTHER_WORDS: tuple[str, ...] = (
     # outdoors
@@ -37,20 +38,50 @@ def without_kin(words: Iterable[str], own: Iterable[str]) -> tuple[str, ...]:
     return tuple(word for word in dict.fromkeys(words) if not taken & _parts(word))
 
 
-def with_synonyms(given: Sequence[str]) -> Sequence[str] | Mapping[str, Sequence[str]]:
-    """Texts "name" or "name=synonym=synonym" as a list of names, or as name -> synonyms where one has any.
+# An entry and the separator after it. What follows a closing quote must be a separator: no backtracking.
+_ENTRY = re.compile(r'\s*+("(?:[^"]|"")*+"|[^",;\n][^,;\n]*+|)[^\S\n]*+(?:[,;\n]|\Z)')
+_FILE = re.compile(r".*\.(txt|names|json|jsonl|csv|tsv|ya?ml|npz|xlsx?)", re.IGNORECASE | re.DOTALL)
 
-    Raises InputError for a class that is given twice.
+
+def split_words(text: str) -> list[str]:
+    """The entries of a list of words, on the command line, in a file, on the page and in Python.
+
+    Commas, semicolons and line breaks separate; double quotes keep an entry together, as in CSV; lines that
+    begin with `#` are remarks. What is in an entry says `words_of`. Raises InputError for quotes that are not
+    closed, and for JSON.
     """
-    if not any("=" in text for text in given):
-        return given
-    out: dict[str, list[str]] = {}
-    for text in given:
-        name, *synonyms = (part.strip() for part in text.split("="))
-        if name in out:
-            raise InputError(f"class name {name!r} is given twice")
-        out[name] = synonyms
-    return out
+    bare = text.strip()
+    if bare[:1] + bare[-1:] in ("{}", "[]"):
+        raise InputError(
+            f"{shortened(bare)} is no list of words: write cat, sofa=couch (a .json file is read by "
+            "--classes-file, and Python takes a list)"
+        )
+    text, out, at = "\n".join(line for line in text.splitlines() if line.lstrip()[:1] != "#"), [], 0
+    while at < len(text):
+        found = _ENTRY.match(text, at)
+        if found is None:
+            raise InputError(
+                f"{shortened(text[at:].strip())}: double quotes go around a whole class, commas and synonyms "
+                'included: "bread, sliced=toast"'
+            )
+        entry, at = found[1].strip(), found.end()
+        out.append(entry[1:-1].replace('""', '"') if entry.startswith('"') else entry)
+    return [entry for entry in out if entry.strip()]
+
+
+def every_word(text: str) -> list[str]:
+    """The words of a list, synonyms among them."""
+    return [word for entry in split_words(text) for word in words_of(entry)]
+
+
+def words_of(entry: str) -> list[str]:
+    """ "sofa=couch=settee" as a class's name and its synonyms. Raises InputError for the name of a file."""
+    if _FILE.fullmatch(entry):
+        raise InputError(
+            f"{shortened(entry)} is the name of a file, not a word: give what it holds, or, on the command "
+            "line, --classes-file FILE (collect: --words FILE)"
+        )
+    return [part.strip() for part in entry.split("=")]
 
 
 def _parts(name: str) -> set[str]:

@@ -17,7 +17,7 @@ import torch
 from ..encoders import ClipEncoder
 from ..errors import InputError, shortened
 from ..options import SegmentOptions, from_dict, to_dict
-from ..options.words import without_kin
+from ..options.words import split_words, without_kin, words_of
 from ..profile import OFF, Clock
 from .coverage import not_in_bank
 from .npz import WORDS, Arrays, check, check_header, checked, lists_of_words, read_npz, tuples, write_npz
@@ -226,17 +226,20 @@ def other_words(classes: Mapping[str, Sequence[str]], options: SegmentOptions) -
 
 
 def parse_names(names: Names) -> dict[str, tuple[str, ...]]:
-    """Class name -> its words, the name first.
+    """Class name -> its words, the name first: of one text (see `split_words`), a list of entries such as
+    "sofa=couch", or a mapping to synonyms, whose names are taken as they are.
 
     White space and marks that do not show are tidied, and accents are composed (Unicode's NFC, as CLIP's
     tokenizer does). Raises InputError for no name, one that is blank, no text, or given twice (case aside).
     """
     if isinstance(names, str):
-        raise InputError(f"class names must be a list of strings, not the one string {shortened(names)}")
+        names = split_words(names)
     if not isinstance(names, Iterable) or isinstance(names, (set, frozenset)):
         why = ", which has no order that labels could follow" if isinstance(names, Iterable) else ""
         raise InputError(f"class names must be a list of strings, not of type {type(names).__name__}{why}")
-    given = names.items() if isinstance(names, Mapping) else [(name, ()) for name in names]
+    given: Iterable[tuple[Any, Any]] = (
+        names.items() if isinstance(names, Mapping) else map(_name_and_synonyms, names)
+    )
     out: dict[str, tuple[str, ...]] = {}
     seen: dict[str, str] = {}
     for name, synonyms in given:
@@ -252,6 +255,11 @@ def parse_names(names: Names) -> dict[str, tuple[str, ...]]:
     if not out:
         raise InputError("the list of class names is empty: name at least one class")
     return out
+
+
+def _name_and_synonyms(entry: Any) -> tuple[Any, list[str]]:
+    name, *synonyms = words_of(entry) if isinstance(entry, str) else [entry]
+    return name, synonyms
 
 
 def _tidy(name: object) -> str:

@@ -35,6 +35,8 @@ class Found:
     remap: Remap
     read: Callable[[Path], NDArray[np.int64]] = read_values
     """Path of a mask -> its values (H, W), not remapped yet."""
+    legend: str = ""
+    """What a names file says, in a line; "" where there is none."""
 
 
 @dataclass(frozen=True)

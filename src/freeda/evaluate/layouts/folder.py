@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from ...collect.layouts import IGNORED, Pairs, pair_folder
-from ...collect.names import NAMES_FILES, NO_CLASS, class_word, read_names
+from ...collect.annotated import read_coloured, read_values
+from ...collect.layouts import Pairs, pair_folder, unnamed
+from ...collect.names import NAMES_FILES, NO_CLASS, Names, find_names
 from ...errors import InputError
 from ...sources import SUFFIXES
-from .colours import read_coloured, read_colours, show_colour
 from .files import Found, Sample, complain, no_folder, read_split
 from .remap import IGNORE, MOST_LABELS, Remap
 
 BACKGROUND = "background"
-COLOUR_FILES = ("class_dict.csv", "colours.json", "colours.txt", "colors.json", "colors.txt")
-"""What a names file of colours is called besides `NAMES_FILES`."""
 
 
 def find_folder(data: Path, split: str | None, names: Path | None) -> tuple[Found, tuple[str, ...], bool]:
     """The samples of a folder, its classes in the order of its names file, and whether it has a background.
 
     Images and masks are found and paired as for `freeda bank add-images` (`collect.layouts`), but each image
-    has one label map here. The names file gives each value (`collect.names`) or colour
-    (`colours.read_colours`) its class. A class called "background" is the last label; "void", "unlabeled"
-    and the like do not count, nor do values 0 and 255 without a name, or black.
+    has one label map here. The names file (`collect.names`) gives each value or colour its class. A class
+    called "background" is the last label; "void", "unlabeled" and the like do not count, nor do values 0 and
+    255 without a name, or black.
 
     `split` is a folder SPLIT, folders SPLIT within those of images and masks, or a list SPLIT.txt of images.
     """
@@ -34,7 +32,13 @@ def find_folder(data: Path, split: str | None, names: Path | None) -> tuple[Foun
     if not pairs.pictures:
         lacks = f": {_mask_of(pairs.without_mask[0], pairs)} is missing" if pairs.without_mask else ""
         raise InputError(f"{data}: no image has a mask, masks/NAME.png for images/NAME.jpg{lacks}")
-    remap, classes, background, coloured = _labels(_names_file(data, split, names))
+    known = find_names([data / split, data] if split else [data], names)
+    if known is None:
+        raise InputError(
+            f"{data}: has no names file that says which class each value of a mask is: {NAMES_FILES[0]} such "
+            'as {"1": "cat"} is expected (or {"#ff0000": "cat"} for masks in colours)'
+        )
+    remap, classes, background = _labels(known)
     wrong = [f"{path}: has no mask {_mask_of(path, pairs)}" for path in pairs.without_mask if chosen(path)]
     wrong += [f"{path}: has no image in {pairs.images}" for path in pairs.without_image if chosen(path)]
     samples = []
@@ -50,8 +54,8 @@ def find_folder(data: Path, split: str | None, names: Path | None) -> tuple[Foun
             )
         samples.append(Sample(_bare(picture.name), picture.image, mask))
     complain(wrong)
-    found = Found(tuple(samples), remap, read_coloured) if coloured else Found(tuple(samples), remap)
-    return found, classes, background
+    read = read_coloured if known.coloured else read_values
+    return Found(tuple(samples), remap, read, str(known)), classes, background
 
 
 def _pairs(data: Path, split: str | None) -> tuple[Pairs, Callable[[Path], bool]]:
@@ -100,34 +104,9 @@ def _bare(name: str) -> str:
     return Path(name).with_suffix("").as_posix() if Path(name).suffix.lower() in SUFFIXES else name
 
 
-def _names_file(data: Path, split: str | None, names: Path | None) -> Path:
-    if names is not None:
-        path = names if names.exists() or names.is_absolute() else data / names
-        if not path.is_file():
-            raise InputError(f"{path}: there is no such names file")
-        return path
-    usual: Sequence[str] = (*NAMES_FILES, *COLOUR_FILES)
-    for place in ([data / split] if split else []) + [data]:
-        for name in usual:
-            if (place / name).is_file():
-                return place / name
-    raise InputError(
-        f"{data}: has no names file that says which class each value of a mask is: {NAMES_FILES[0]} such as "
-        '{"1": "cat"} is expected (or {"#ff0000": "cat"} for masks in colours)'
-    )
-
-
-def _labels(path: Path) -> tuple[Remap, tuple[str, ...], bool, bool]:
-    """(value -> label, classes, whether there is a background, whether the values are colours)."""
-    colours = read_colours(path)
-    coloured = colours is not None
-    known: Mapping[int, str]
-    nothing: tuple[int, ...]
-    if colours is None:
-        known, nothing = read_names(path), IGNORED
-    else:
-        known = {value: class_word(name, f"{path}: ") for value, name in colours.items()}
-        nothing = (0,)
+def _labels(known: Names) -> tuple[Remap, tuple[str, ...], bool]:
+    """(value -> label, classes, whether there is a background)."""
+    path = known.path
     classes = tuple(dict.fromkeys(name for name in known.values() if name not in NO_CLASS))
     background = BACKGROUND in known.values()
     if not classes:
@@ -137,9 +116,8 @@ def _labels(path: Path) -> tuple[Remap, tuple[str, ...], bool, bool]:
     label = {name: i for i, name in enumerate(classes)}
     if background:
         label[BACKGROUND] = len(classes)
-    labels = dict.fromkeys(nothing, IGNORE)
+    labels = dict.fromkeys(unnamed(known), IGNORE)
     labels |= {value: label.get(name, IGNORE) for value, name in known.items()}
-    what = "colour" if coloured else "value"
+    what = "colour" if known.coloured else "value"
     expected = f'a {what} that {path.name} names ("void" for what does not count)'
-    show = show_colour if coloured else lambda value: f"value {value}"
-    return Remap(labels, expected, show), classes, background, coloured
+    return Remap(labels, expected, known.show), classes, background

@@ -28,7 +28,7 @@ class Remap:
         """
         self.labels = dict(labels)
         self.expected = expected
-        self._show = show
+        self.show = show
         self._values = np.array(sorted(self.labels), dtype=np.int64)
         self._labels = np.array([self.labels[v] for v in self._values.tolist()], dtype=np.int16)
         # Colours are numbers up to 2^24: only the others get a table.
@@ -44,7 +44,7 @@ class Remap:
         unknown = found == _UNKNOWN
         if unknown.any():
             value = int(values[unknown].min())
-            raise InputError(f"{path}: holds {self._show(value)}, expected {self.expected}")
+            raise InputError(f"{path}: holds {self.show(value)}, expected {self.expected}")
         return found.astype(np.uint8)
 
     def _by_table(self, values: NDArray[np.int64]) -> NDArray[np.int16]:
