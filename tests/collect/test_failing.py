@@ -24,6 +24,7 @@ from freeda.collect import plan, shard
 from freeda.collect.captions import Caption, to_captions
 from freeda.collect.job import collect
 from freeda.collect.shard import HOPELESS, Tally, make_shard
+from freeda.collect.tagging import prove_tagger
 from freeda.errors import BankError, FreedaError, InputError, ModelError
 from freeda.identity import first_difference
 
@@ -144,6 +145,35 @@ def test_a_tagger_that_fails_is_a_failed_caption(tmp_path: Path, monkeypatch: py
     assert read_info(tmp_path / shard_name(0)).failed == [{"caption_id": "2", "error": "KeyError: 'x'"}]
     made = make_shard(to_captions(captions(4)), fake_models(on(0, error=ValueError)), OPTIONS)
     assert [f.caption_id for f in made.failed] == ["1", "2"]  # in the captions' order, whoever failed first
+
+
+@pytest.mark.parametrize(
+    ("place", "broken", "says"),
+    [
+        ("tagging._tags", ValueError("no home"), r"tagger 'pattern' .*\(ValueError: no home\)"),
+        ("tagging._tags", ["", "NN", "", "", "", ""], "tagger 'pattern' does not work here: in"),
+        ("tokens.token_offsets", OSError("gone"), r"tokenizer .* \(OSError: gone\)"),
+        ("tokens.token_offsets", [(0, 0)] * 16, "tokenizer does not say where a word stands"),
+    ],
+)
+def test_tools_that_fail_on_any_caption_stop_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, broken: Any, says: str
+) -> None:
+    def fails(*_: Any) -> Any:
+        if isinstance(broken, Exception):
+            raise broken
+        return broken
+
+    prove_tagger.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"freeda.collect.{place}", fails)
+        with pytest.raises(ModelError, match=says):
+            run(tmp_path)
+        assert not list(tmp_path.glob("**/*.parquet"))
+        if "tagger" in says:  # which words that were asked for do not need
+            given = {"models": fake_models(), "options": OPTIONS}
+            assert len(collect(None, tmp_path, PRESET, "cpu", 3, words=["cat"], **given)) == 3
+    assert len(run(tmp_path / "whole"))
 
 
 def test_a_noun_cut_in_two_is_cut_off() -> None:
