@@ -122,7 +122,7 @@ def serve(
 
 @contextmanager
 def _directly(host: str, share: bool) -> Iterator[None]:
-    """Have Gradio ask no proxy for the page itself, which it asks for at first; with `share`, for the rest only."""
+    """Have Gradio ask no proxy for the page itself, which it asks for at first; with `share` only that."""
     before = os.environ.get("no_proxy")
     own = ",".join([before or os.environ.get("NO_PROXY", ""), *LOOPBACK, host])
     os.environ["no_proxy"] = own if share else "*"
