@@ -358,6 +358,18 @@ def test_a_bank_is_continued_in_the_precision_that_drew_it(tmp_path: Path) -> No
     assert run(tmp_path / "old").meta["captions"] == 9
 
 
+def test_an_edited_bank_json_is_made_again(tmp_path: Path) -> None:
+    run(tmp_path)
+    file, whole = tmp_path / "bank.json", bank_files(tmp_path)
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 5'))
+    with pytest.raises(BankError, match=r"bank\.json: damaged: it was changed after it was written"):
+        Bank.open(tmp_path)
+    run(tmp_path)
+    assert bank_files(tmp_path) == whole
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "digest"}))
+    assert len(Bank.open(tmp_path)) == len(run(tmp_path))  # as banks were written before
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_bank_of_another_version_is_left_alone(tmp_path: Path, finished: bool) -> None:
     """It is whole, and may have taken weeks: it is refused, not made again."""
