@@ -227,6 +227,7 @@ def about(**changes: Any) -> Callable[[Path], None]:
 
     def damage(folder: Path) -> None:
         meta = json.loads((folder / "bank.json").read_text())
+        del meta["digest"]
         for name, value in changes.items():
             meta[name] = value(meta[name]) if callable(value) else value
         (folder / "bank.json").write_text(json.dumps(meta))

@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 
 from freeda.errors import InputError
-from freeda.files import atomic_path, atomic_write_bytes, atomic_write_json, atomic_write_text, make_folder
+from freeda.files import (
+    atomic_path,
+    atomic_write_bytes,
+    atomic_write_json,
+    atomic_write_text,
+    cache_folder,
+    make_folder,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -44,6 +51,20 @@ def test_a_long_name_in_another_script(tmp_path: Path) -> None:
     """84 signs of three bytes each, near the 255 that systems take; the temporary name must not be longer."""
     atomic_write_text(tmp_path / ("犬" * 84), "x")
     assert names(tmp_path) == ["犬" * 84]
+
+
+def test_a_user_without_a_home_folder_has_a_cache_that_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    for name in ("HOME", "FREEDA_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    place = cache_folder() / "grown"
+    assert not place.exists() and not list(place.glob("*"))
+    for write in (make_folder, lambda path: atomic_write_text(path / "a", "x")):
+        with pytest.raises(InputError, match="this user has no home folder: set"):
+            write(place)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])

@@ -20,6 +20,7 @@ DAMAGED_NPZ = (
     *(zipfile.BadZipFile, zlib.error, RuntimeError),
 )
 """What numpy and zipfile raise for an .npz file that is damaged, or none."""
+_HOMELESS = Path(os.devnull)
 
 
 @contextmanager
@@ -119,9 +120,16 @@ def make_folder(path: str | Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where freeda keeps what it can make again: $FREEDA_CACHE, else freeda in the user's cache folder."""
+    """Where freeda keeps what it can make again: $FREEDA_CACHE, else freeda in the user's cache folder.
+
+    A user whom the system does not know has none: it is a folder that cannot be, and the error of writing
+    there says so.
+    """
     own = os.environ.get("FREEDA_CACHE")
-    return Path(own or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "freeda").expanduser()
+    try:
+        return Path(own or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "freeda").expanduser()
+    except RuntimeError:
+        return _HOMELESS / "freeda"
 
 
 def _usable(path: str | Path) -> Path:
@@ -131,6 +139,8 @@ def _usable(path: str | Path) -> Path:
             raise InputError(f"{path}: a path cannot hold a NUL character")
     except UnicodeEncodeError as error:
         raise InputError(f"{path}: this path has no form on disk ({error.reason})") from error
+    if _HOMELESS in Path(path).parents:
+        raise InputError("this user has no home folder: set FREEDA_CACHE to a folder for what freeda keeps")
     return Path(path)
 
 

@@ -79,7 +79,7 @@ def snapshots(source: ModelSource) -> Iterator[Path]:
             yield Path(
                 snapshot_download(source.id, revision=revision, local_files_only=True, allow_patterns=[])
             )
-        except (OSError, ValueError):  # nothing of it is here
+        except (OSError, ValueError, RuntimeError):  # nothing of it is here, or no home folder to look in
             continue
 
 
@@ -151,7 +151,9 @@ def config_folder(source: ModelSource, part: Part, what: str) -> Path:
 
 
 def check_room(several: Sequence[Missing]) -> None:
-    """Raise InputError where the disk of the cache has no room for all of it."""
+    """Raise InputError where the cache's disk has no room for all of it, or there is no place for one."""
+    if str(cache()).startswith("~"):
+        raise InputError(f"{cache()}: this user has no home folder: set HF_HOME to a folder for models")
     size, free = sum(missing.size for missing in several), free_bytes(cache())
     if size > free:
         raise InputError(

@@ -8,13 +8,14 @@ import os
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .errors import BankError, FreedaError
+from .errors import BankError, FreedaError, FreedaWarning
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -24,10 +25,11 @@ except ImportError:  # not a POSIX system: the signs of life below decide alone
     SYSTEM_LOCKS = False
 
 LOCK = ".lock"
-BEAT = 20.0
-"""Seconds between two signs of life, which are the file's time of change."""
-STALE = 120.0
-"""Seconds without a sign of life after which a holder that cannot be asked is taken for dead."""
+BEAT = 10.0
+"""Seconds between two signs of life, which change the file's time."""
+STALE = 60.0
+"""Seconds that the file of a holder who cannot be asked is watched: without a change he is taken for dead."""
+_LONGEST = 4096  # bytes of such a file, at most
 
 
 @contextmanager
@@ -35,7 +37,8 @@ def only_writer(folder: Path, what: str = "bank", kind: type[FreedaError] = Bank
     """Be the only process that writes into a folder, which must exist, for the length of the block.
 
     The system's own file lock falls with the process that holds it, however it dies. Only where that lock
-    does not reach (another machine on a shared disk, a file system without locks) do signs of life decide.
+    does not reach (another machine on a shared disk, a file system without locks) do signs of life decide:
+    they are waited for, as the clocks of two machines tell nothing.
     Raises `kind` naming the holder of this `what`: its process, machine and since when; or where the folder
     cannot be written to.
     """
@@ -82,6 +85,7 @@ def _acquire(path: Path, what: str, kind: type[FreedaError]) -> int:
                     raise kind(_held(path, _holder(path), what)) from error
                 if _same_file(handle, path):
                     _refuse_living(path, sure, what, kind)
+                if _same_file(handle, path):  # the holder may have finished meanwhile
                     os.ftruncate(handle, 0)
                     os.write(handle, json.dumps(_oneself()).encode())
                     return handle
@@ -111,21 +115,35 @@ def _refuse_living(path: Path, sure: bool, what: str, kind: type[FreedaError]) -
     holder = _holder(path)
     if not holder:
         return
-    silent = time.time() - path.stat().st_mtime
     here = holder.get("host") == socket.gethostname()
     if here and (sure or (os.name == "posix" and not _runs(holder.get("pid")))):
         return
-    if silent < STALE:
-        raise kind(
-            f"{_held(path, holder, what)}; last sign of life {max(silent, 0):.0f} s ago: if it is dead, "
-            f"wait {STALE:.0f} s or delete {path.name} there"
-        )
+    seems = f"{_held(path, holder, what)}, if it lives: waiting up to {STALE:.0f} s for a sign of that"
+    warnings.warn(seems, FreedaWarning, stacklevel=4)
+    before, end = _sign(path), time.monotonic() + STALE
+    while (now := _sign(path)) == before and time.monotonic() < end:
+        time.sleep(STALE / 100)
+    if now not in (None, before):
+        raise kind(_held(path, holder, what))
+
+
+def _sign(path: Path) -> tuple[int, int] | None:
+    """What changes about a file with every sign of life; None where it is gone.
+
+    It is opened each time, for what a shared disk says of one that is not may be old.
+    """
+    try:
+        with open(path, "rb") as file:
+            found = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
 
 
 def _runs(pid: Any) -> bool:
     try:
         os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError, TypeError):
+    except (ProcessLookupError, ValueError, TypeError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -135,8 +153,9 @@ def _runs(pid: Any) -> bool:
 def _holder(path: Path) -> dict[str, Any]:
     """What the file tells of its holder; nothing where it was not written to its end."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with open(path, encoding="utf-8") as file:
+            found = json.loads(file.read(_LONGEST))
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

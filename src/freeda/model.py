@@ -70,6 +70,12 @@ class FreeDA:
     def __repr__(self) -> str:
         return f"FreeDA({self.preset.name!r}, bank={self.bank!r}, device={self.encoders.device})"
 
+    def __reduce__(self) -> Any:
+        raise InputError(
+            "a loaded model is neither copied nor sent to another process: call freeda.load there, and send "
+            "photographs and results"
+        )
+
     @property
     def options(self) -> SegmentOptions:
         """The preset's options of the online stage."""

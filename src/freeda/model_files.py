@@ -73,7 +73,7 @@ def index_of(folder: Path) -> list[str]:
     try:
         index = json.loads((folder / "model_index.json").read_text("utf-8"))
         return [name for name, kind in index.items() if isinstance(kind, list) and kind[:1] != [None]]
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return []
 
 

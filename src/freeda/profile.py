@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
@@ -40,6 +41,10 @@ class Clock:
     def __call__(self, stage: str, beside: bool = False) -> AbstractContextManager[None]:
         """Time the block as `stage`; `beside` marks another thread's work that the rest does not wait for."""
         return self._timed(stage, beside) if self.on else _NOTHING
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It stays in its process: a copy counts nothing."""
+        return Clock, (False,)
 
     @contextmanager
     def _timed(self, stage: str, beside: bool) -> Iterator[None]:

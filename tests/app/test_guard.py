@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import numpy as np
@@ -179,6 +180,29 @@ def test_files_by_address_are_refused() -> None:
         b"[" * 100_000,
     ):
         assert ask(guard, path, "POST", (body[:5], body[5:]))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("call/segment", {"data": [1, 2, 3]}, 200),
+        ("call/segment/", {"data": "no list"}, 200),  # Gradio itself refuses what it does not understand
+        ("run/predict", {"data": [1], "fn_index": 7}, 200),
+        ("queue/join", {"data": [1], "fn_index": 7}, 200),
+        ("call/segment", {"data": [1, 2]}, 400),
+        ("run/predict", {"data": [], "fn_index": 7}, 400),
+        ("call/nothing", {"data": [1], "fn_index": 7}, 404),
+        ("call/v2/segment", {"data": [1, 2, 3]}, 404),
+        ("run/nothing", {"data": []}, 404),
+        ("run/nothing", [], 404),
+        ("queue/join", {"data": [1], "fn_index": 8}, 404),
+        ("queue/join", {"data": [1], "fn_index": [7]}, 404),
+        ("queue/join", {"data": [1], "fn_index": "7"}, 404),
+    ],
+)
+def test_only_functions_that_are_there(path: str, body: Any, status: int) -> None:
+    guard = Guard(reached, Limits(), functions={"segment": 3, 7: 1})
+    assert ask(guard, f"/gradio_api/{path}", "POST", (json.dumps(body).encode(),))[0] == status
 
 
 def test_rates() -> None:

@@ -6,8 +6,10 @@ import http.client
 import http.server
 import json
 import os
+import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -18,6 +20,7 @@ from PIL import Image
 from freeda.app import files
 from freeda.app.files import OwnFolder
 from freeda.app.limits import HOST, Limits
+from freeda.app.server import serve
 from freeda.errors import InputError
 
 from .conftest import WAIT
@@ -168,6 +171,44 @@ def test_the_endpoint_reads_pictures_only(served: Any) -> None:
 def test_nobody_skips_the_line(served: Any) -> None:
     status, told = post(served, "/gradio_api/run/segment", {"data": ["x.png", "tree", None]})
     assert status != 200 and b'"classes"' not in told
+
+
+def test_nobodys_events_are_answered(served: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    for path in ("call/segment/abc", "call/nothing/abc", "queue/data?session_hash=nobody"):
+        status, told = get(served, f"/gradio_api/{path}")
+        assert status == 200 and b"404: Not Found" in told
+    assert post(served, "/gradio_api/run/nothing", {"data": []})[0] == 404
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_page_behind_a_proxy_hangs_up_on_the_silent(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever proxy is set, the page is asked directly. Who says nothing, or less than a head, is left."""
+    for name, proxy in (("http_proxy", "http"), ("ALL_PROXY", "socks5")):
+        monkeypatch.setenv(name, f"{proxy}://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "example.org")
+    page = serve(model, port=None, limits=Limits(silent_seconds=1))
+    try:
+        assert os.environ["no_proxy"] == "example.org"
+        place = urlsplit(page.url)
+        said = (b"", b"GET / HT", b"GET /theme.css HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        callers = [socket.create_connection((place.hostname, place.port), timeout=20) for _ in said]
+        start = time.monotonic()
+        for caller, first in zip(callers, said, strict=True):
+            caller.sendall(first)
+        assert b"200 OK" in callers[2].recv(99)
+        with suppress(OSError):
+            while time.monotonic() - start < 20:  # a letter now and then is no request either
+                callers[1].sendall(b"T")
+                callers[2].sendall(b"G")
+                time.sleep(0.2)
+        assert 0.9 < time.monotonic() - start < 20
+        for caller in callers:
+            with suppress(ConnectionError):
+                while caller.recv(9999):
+                    pass
+            caller.close()
+    finally:
+        page.close()
 
 
 def test_the_same_photograph_twice(served: Any, tmp_path: Path) -> None:

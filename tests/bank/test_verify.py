@@ -137,6 +137,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str], str]] = {
         "is not an array of the shape",
     ),
     "manifest": (lambda p: (p / "bank.json").write_text("{"), {"bank.json"}, "damaged"),
+    "another seed": (
+        lambda p: (p / "bank.json").write_text((p / "bank.json").read_text().replace("{", '{"seed": 7,', 1)),
+        {"bank.json"},
+        "damaged: it was changed after it was written",
+    ),
     "one more": (lambda p: write(p, 3, [pair(1)]), {"shards/00003.parquet"}, "is not listed"),
 }
 

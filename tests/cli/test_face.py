@@ -43,6 +43,57 @@ def test_module_runs_as_the_command_does() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: no.jpg: no such file\n")
 
 
+# Starts the command as a user whom the system does not know.
+NOBODY = """
+import os, pwd
+def nobody(uid):
+    raise KeyError(uid)
+for name in ("HOME", "FREEDA_CACHE", "XDG_CACHE_HOME"):
+    os.environ.pop(name, None)
+pwd.getpwuid = nobody
+import freeda.cli
+freeda.cli.main()
+"""
+
+
+def test_a_poor_environment(tmp_path: Path) -> None:
+    """No home folder, a console of another encoding and without a width, and all warnings are errors."""
+    pytest.importorskip("pwd", reason="users are known otherwise here")
+    (tmp_path / "a.txt").write_text("A “café”\n", encoding="utf-8")
+    start = [sys.executable, "-W", "error", "-c", NOBODY, "nouns", "a.txt", "--show", "1"]
+    poor = {
+        **os.environ,
+        "PYTHONIOENCODING": "ascii",
+        "COLUMNS": "0",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    done = subprocess.run(start, capture_output=True, text=True, env=poor, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "A \\u201c[caf\\xe9]\\u201d\n" in done.stdout and "different nouns" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.skipif(not os.access("/dev/full", os.W_OK), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    ("into", "code", "says"),
+    [
+        (">/dev/full", 2, "error: stdout cannot be written (No space left on device); files are as they "),
+        ("| true; exit ${PIPESTATUS[0]}", 0, ""),
+        (">&-", 0, ""),
+        (">/dev/full 2>&1", 2, ""),
+    ],
+)
+def test_no_work_is_lost_to_a_stdout_that_cannot_show_it(
+    tmp_path: Path, into: str, code: int, says: str
+) -> None:
+    work = "import freeda.cli.base as b\nwith b.lasting_output():\n b.say('x' * 99999); open('done', 'x')"
+    line = f"'{sys.executable}' -c \"$WORK\" {into}"
+    given = {**os.environ, "WORK": work, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path, env=given)
+    assert done.returncode == code and done.stderr.startswith(says) and done.stderr.count("\n") == bool(says)
+    assert (tmp_path / "done").exists()
+
+
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
 SEGMENT = ["segment", str(Path(__file__).parents[2] / "docs" / "scene.png"), "--classes", "tree"]
 # In place of torch: tells what the environment is when it is loaded.

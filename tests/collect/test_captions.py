@@ -193,6 +193,7 @@ def test_any_text_survives_a_table(tmp_path_factory: pytest.TempPathFactory, tex
         ("c.json", b'[{"x": "a"}]', "name the key.*'x'"),
         ("c.json", b'["a cat", "' + b"dog " * 25_001 + b'"]', "item 2: the caption is longer than 100,000"),
         ("c.jsonl", b'{"caption": "a"}\n{"caption": ', "line 2: damaged JSON"),
+        ("c.jsonl", b'{"caption": "a"}\n' + b"[" * 100_000, "line 2: damaged JSON"),
         ("c.json", b"[" * 200_000, "line 1 is longer"),
         ("c.csv", b"", "name the column.*none"),
         ("c.csv", b"caption\n", "holds no caption"),

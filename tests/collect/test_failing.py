@@ -24,6 +24,7 @@ from freeda.collect import plan, shard
 from freeda.collect.captions import Caption, to_captions
 from freeda.collect.job import collect
 from freeda.collect.shard import HOPELESS, Tally, make_shard
+from freeda.collect.tagging import prove_tagger
 from freeda.errors import BankError, FreedaError, InputError, ModelError
 from freeda.identity import first_difference
 
@@ -144,6 +145,35 @@ def test_a_tagger_that_fails_is_a_failed_caption(tmp_path: Path, monkeypatch: py
     assert read_info(tmp_path / shard_name(0)).failed == [{"caption_id": "2", "error": "KeyError: 'x'"}]
     made = make_shard(to_captions(captions(4)), fake_models(on(0, error=ValueError)), OPTIONS)
     assert [f.caption_id for f in made.failed] == ["1", "2"]  # in the captions' order, whoever failed first
+
+
+@pytest.mark.parametrize(
+    ("place", "broken", "says"),
+    [
+        ("tagging._tags", ValueError("no home"), r"tagger 'pattern' .*\(ValueError: no home\)"),
+        ("tagging._tags", ["", "NN", "", "", "", ""], "tagger 'pattern' does not work here: in"),
+        ("tokens.token_offsets", OSError("gone"), r"tokenizer .* \(OSError: gone\)"),
+        ("tokens.token_offsets", [(0, 0)] * 16, "tokenizer does not say where a word stands"),
+    ],
+)
+def test_tools_that_fail_on_any_caption_stop_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, broken: Any, says: str
+) -> None:
+    def fails(*_: Any) -> Any:
+        if isinstance(broken, Exception):
+            raise broken
+        return broken
+
+    prove_tagger.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"freeda.collect.{place}", fails)
+        with pytest.raises(ModelError, match=says):
+            run(tmp_path)
+        assert not list(tmp_path.glob("**/*.parquet"))
+        if "tagger" in says:  # which words that were asked for do not need
+            given = {"models": fake_models(), "options": OPTIONS}
+            assert len(collect(None, tmp_path, PRESET, "cpu", 3, words=["cat"], **given)) == 3
+    assert len(run(tmp_path / "whole"))
 
 
 def test_a_noun_cut_in_two_is_cut_off() -> None:
@@ -326,6 +356,18 @@ def test_a_bank_is_continued_in_the_precision_that_drew_it(tmp_path: Path) -> No
     with pytest.raises(BankError, match="drawing_dtype was 'float32', now 'float16'"):
         run(tmp_path / "old", models=drawing(torch.float16))
     assert run(tmp_path / "old").meta["captions"] == 9
+
+
+def test_an_edited_bank_json_is_made_again(tmp_path: Path) -> None:
+    run(tmp_path)
+    file, whole = tmp_path / "bank.json", bank_files(tmp_path)
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 5'))
+    with pytest.raises(BankError, match=r"bank\.json: damaged: it was changed after it was written"):
+        Bank.open(tmp_path)
+    run(tmp_path)
+    assert bank_files(tmp_path) == whole
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "digest"}))
+    assert len(Bank.open(tmp_path)) == len(run(tmp_path))  # as banks were written before
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from freeda import lock
 from freeda.collect.job import collect
-from freeda.errors import BankError
+from freeda.errors import BankError, FreedaWarning
 from freeda.lock import LOCK, only_writer
 from waiting import wait_for
 
@@ -84,17 +85,37 @@ def test_freed_by_an_error(tmp_path: Path) -> None:
 
 
 def test_a_holder_elsewhere_shows_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = time.time()
-    monkeypatch.setattr("time.time", lambda: now)
-    path = write(tmp_path, "another-machine", age=5)
-    with pytest.raises(
-        BankError, match=r"process 1 on another-machine since 2026.*last sign of life 5 s ago"
+    """Whatever its clock says, and ours: only a change counts."""
+    monkeypatch.setattr(lock, "STALE", 60.0)
+    path = write(tmp_path, "another-machine")
+    ended = threading.Event()
+    monkeypatch.setattr(lock, "BEAT", 0.05)
+    beating = threading.Thread(target=lock._beat, args=(path, ended))
+    beating.start()
+    with (
+        pytest.warns(FreedaWarning, match="process 1 on another-machine since 2026.*, if it lives: waiting"),
+        pytest.raises(BankError, match="process 1 on another-machine since 2026"),
     ):
         collect(captions(3), tmp_path, PRESET, "cpu", models=fake_models(), options=OPTIONS)
+    ended.set()
+    beating.join()
     assert "another-machine" in path.read_text()
-    write(tmp_path, "another-machine", age=lock.STALE + 5)
-    with only_writer(tmp_path):
+    monkeypatch.setattr(lock, "STALE", 0.2)
+    for age in (-1e8, 0.0, 1e8):
+        write(tmp_path, "another-machine", age=age)
+        with pytest.warns(FreedaWarning), only_writer(tmp_path):
+            assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_a_holder_elsewhere_that_finishes_leaves_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, "another-machine")
+    monkeypatch.setattr(lock, "STALE", 60.0)
+    threading.Timer(0.2, path.unlink).start()
+    with pytest.warns(FreedaWarning), only_writer(tmp_path):
         assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert not path.exists()
 
 
 def test_signs_of_life_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +133,16 @@ def test_without_the_system_s_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(lock, "flock", none)
     host = lock._oneself()["host"]
-    write(tmp_path, host, pid=os.getppid())
-    with pytest.raises(BankError, match=f"process {os.getppid()} on"), only_writer(tmp_path):
+    path, ended = write(tmp_path, host, pid=os.getppid()), threading.Event()
+    monkeypatch.setattr(lock, "BEAT", 0.05)
+    threading.Thread(target=lock._beat, args=(path, ended)).start()
+    with (
+        pytest.warns(FreedaWarning),
+        pytest.raises(BankError, match=f"process {os.getppid()} on"),
+        only_writer(tmp_path),
+    ):
         pass
+    ended.set()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     write(tmp_path, host, pid=dead.pid)
@@ -122,9 +150,33 @@ def test_without_the_system_s_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pass
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"pid": 1}'])
-def test_a_lock_that_was_not_written_to_its_end(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.filterwarnings("ignore::freeda.errors.FreedaWarning")
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(
+            b"",
+            b"{",
+            b"[]",
+            b"\xff\xfe",
+            b'{"pid": 1}',
+            b'{"host": [], "since": {}}',
+            b"[" * 9**6,
+            b"9" * 9**6,
+        ),
+        json.dumps({"host": lock._oneself()["host"], "pid": float("inf")}).encode(),
+    ],
+    ids=range(9),
+)
+def test_a_lock_that_was_not_written_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(lock, "STALE", 0.1)
     (tmp_path / LOCK).write_bytes(content)
-    os.utime(tmp_path / LOCK, (0, 0))
+    for system in (lock.SYSTEM_LOCKS, False):
+        monkeypatch.setattr(lock, "SYSTEM_LOCKS", system)
+        with only_writer(tmp_path):
+            pass
+        (tmp_path / LOCK).write_bytes(content)
     with only_writer(tmp_path):
         pass

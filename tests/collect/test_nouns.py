@@ -136,9 +136,18 @@ def small_spacy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     spacy = pytest.importorskip("spacy", reason="spaCy is not installed (extra: nlp)")
     from spacy.training import Example
 
-    taught = {"DT": "a two the", "NN": "zog brick wall", "NNS": "zogs", "IN": "on beside", "VBZ": "sits"}
+    taught = {
+        "DT": "a two the",
+        "NN": "zog brick wall dog chair",
+        "NNS": "zogs",
+        "IN": "on beside",
+        "VBZ": "sits",
+    }
     tags = {word: tag for tag, words in taught.items() for word in words.split()}
-    sentences = ("a zog sits on the brick wall", "two zogs beside a zog", "the wall beside two zogs")
+    sentences = (
+        *("a zog sits on the brick wall", "two zogs beside a zog", "the wall beside two zogs"),
+        "a dog sits on a chair",
+    )
     nlp = spacy.blank("en")
     nlp.add_pipe("tagger")
     examples = [
@@ -151,8 +160,10 @@ def small_spacy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         nlp.update(examples, sgd=optimizer)
     monkeypatch.setattr(spacy, "load", lambda name, **_: nlp)
     tagging._spacy.cache_clear()
+    tagging.prove_tagger.cache_clear()
     yield
     tagging._spacy.cache_clear()
+    tagging.prove_tagger.cache_clear()
 
 
 def test_spacy_where_it_is_installed(small_spacy: None) -> None:

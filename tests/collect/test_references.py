@@ -330,6 +330,7 @@ def test_directories_that_are_refused(add: Any, tmp_path: Path, tiny_bank: Path)
     shutil.copytree(tiny_bank, other)
     meta = json.loads((other / "bank.json").read_text())
     meta["models"]["dense_dim"] = 99
+    del meta["digest"]
     (other / "bank.json").write_text(json.dumps(meta))
     with pytest.raises(BankError, match="99 wide"):
         add(other)

@@ -237,9 +237,13 @@ def test_another_run_s_folder_is_refused(tmp_path: Path) -> None:
     run(data, tmp_path, begun, resume=False, limit=4)
     assert begun.asked == 4 and len(list((tmp_path / "parts").iterdir())) == 1
     assert (tmp_path / "mine.txt").exists()
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(InputError, match=r"run\.json: damaged"):
-        run(data, tmp_path, begun)
+    made = json.loads((tmp_path / "run.json").read_text())
+    others = [{"a": 1}, {**made, "version": 9}, {**made, "format": {}}, {**made, "settings": []}]
+    for text in ("{", "[" * 100_000, *map(json.dumps, others)):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(InputError, match=r"run\.json: damaged, or another version's: another --out, or"):
+            run(data, tmp_path, begun)
+    assert len(list((tmp_path / "parts").iterdir())) == 1
     run(data, tmp_path, begun, resume=False, limit=1)
     assert json.loads((tmp_path / "run.json").read_text())["settings"]["labeller"] == "other"
 

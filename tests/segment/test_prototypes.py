@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -65,6 +66,22 @@ def test_mean_and_all_equal_the_definition(
             assert all(len(rows) == 1 for rows in expected)
         else:
             assert owner.tolist() == [c for c, rows in enumerate(expected) for _ in rows]
+
+
+def test_what_is_looked_up_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 60 words with 500 neighbours of 512 bytes each, 15 MB, no more than a part is held."""
+    rng = np.random.default_rng(0)
+    bank = PlainBank(rng.normal(size=(500, 5)).astype("f4"), rng.normal(size=(500, 256)).astype("f2"))
+    text, words = rng.normal(size=(60, 5)).astype("f4"), [str(i) for i in range(60)]
+    whole = class_prototypes(bank, text, words, SegmentOptions(k=500))[0]
+    monkeypatch.setattr("freeda.segment.prototypes._HELD", 2**20)
+    tracemalloc.start()
+    try:
+        found = class_prototypes(bank, text, words, SegmentOptions(k=500))[0]
+        assert tracemalloc.get_traced_memory()[1] < 6e6
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, whole)
 
 
 def test_keys_that_are_not_finite_are_no_neighbours() -> None:

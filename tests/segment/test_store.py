@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
@@ -115,6 +117,24 @@ def test_a_segmentation_comes_back_whole(result: Segmentation, tmp_path: Path) -
     assert again.save(tmp_path / "out", "p")["overlay"].is_file()
     third = Segmentation.load_npz(again.save_npz(tmp_path / "again.npz"))
     assert same(third.scores(), result.scores())
+
+
+def test_results_travel_and_models_do_not(tiny_model: Any) -> None:
+    """Pickled, as multiprocessing does it, and copied: without the model, the bank and what was computed."""
+    whole = tiny_model.encode(IMAGE).segment(["cat", "dog"], k=3)
+    plain = pickle.dumps(whole)
+    assert len(whole.confidence) and len(whole.regions) and pickle.dumps(whole) == plain
+    for got in (pickle.loads(plain), copy.deepcopy(whole)):
+        assert got.scene.bank is None and got.scene.make_vocabulary is None
+        assert same(got.labels, whole.labels) and same(got.scores(), whole.scores())
+        assert got.scene.segment(got.vocabulary).shares == whole.shares
+        with pytest.raises(InputError, match="this scene has no model"):
+            got.scene.segment(["cat"])
+    assert whole.scene is not None and whole.scene.bank is tiny_model.bank
+    dumps = pickle.dumps  # a pool sends its functions, too
+    for send, model in ((dumps, tiny_model), (dumps, tiny_model.segment), (copy.deepcopy, tiny_model)):
+        with pytest.raises(InputError, match="neither copied nor sent to another process: call freeda"):
+            send(model)
 
 
 def test_less_may_be_kept(result: Segmentation, tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ import asyncio
 import ipaddress
 import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
 
 from .limits import Limits
 from .rate import Rate
@@ -28,6 +30,7 @@ _PLACES = (
     *("/gradio_api/cancel", "/gradio_api/reset"),
 )
 _UPLOAD = "/gradio_api/upload"
+_CALLS = ("/gradio_api/call/", "/gradio_api/run/", "/gradio_api/queue/join")
 # The page's own scripts and styles are inline; everything else must come from this server.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -46,12 +49,19 @@ class Guard:
 
     `local` says that the page is for this machine only: then it is never served under another one's name,
     behind which a web site may hide (DNS rebinding). No other site may ask for anything but the page itself.
+    `functions` are those that may be called, by number and by name, each with how many values it takes:
+    Gradio fails on any other.
     """
 
     def __init__(
-        self, app: Any, limits: Limits, local: bool = True, clock: Callable[[], float] = time.monotonic
+        self,
+        app: Any,
+        limits: Limits,
+        local: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        functions: Mapping[Any, int] | None = None,
     ) -> None:
-        self._app, self._limits, self._local = app, limits, local
+        self._app, self._limits, self._local, self._functions = app, limits, local, functions
         self._all = Rate(limits.requests_per_minute, clock)
         self._uploads = Rate(limits.uploads_per_minute, clock)
 
@@ -85,34 +95,56 @@ class Guard:
             return
         try:
             if not upload:
-                receive = await _checked(receive, most, self._limits.seconds)
+                receive = await self._checked(scope, receive, most)
             await self._app(scope, _counted(receive, most, self._limits.seconds), _headed(send))
         except _Refused as refusal:
             await _answer(send, refusal.status, str(refusal))
+        except RuntimeError as error:
+            if not isinstance(error.__cause__, HTTPException):
+                raise
+            # A stream of events of nobody's: its answer, which had begun, has told so.
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _checked(self, scope: Scope, receive: Receive, most: int) -> Receive:
+        """The same request, read and found to name no file of Gradio's own kind, and only what may be called.
+
+        In such a file Gradio takes an address for a path and fetches it. The page never sends any.
+        """
+        counted, body = _counted(receive, most, self._limits.seconds), b""
+        messages: list[MutableMapping[str, Any]] = []
+        while not messages or messages[-1].get("more_body", False):
+            messages.append(await counted())
+            body += messages[-1].get("body", b"")
+        value = None
+        if body.lstrip()[:1] in (b"{", b"["):
+            try:
+                value = json.loads(body)
+            except (ValueError, RecursionError) as error:
+                raise _Refused(400, "this is no JSON") from error
+            if _names_files(value):
+                raise _Refused(400, "photographs go to /gradio_api/upload, and their paths are sent as text")
+        if scope["method"] == "POST" and self._functions is not None:
+            _check_call(scope["path"], value if isinstance(value, dict) else {}, self._functions)
+
+        async def again() -> MutableMapping[str, Any]:
+            return messages.pop(0) if messages else await receive()
+
+        return again
 
 
-async def _checked(receive: Receive, most: int, seconds: float) -> Receive:
-    """The same request, read and found to name no file of Gradio's own kind.
-
-    In one, Gradio takes an address for a path and fetches it. The page never sends any.
-    """
-    counted, body = _counted(receive, most, seconds), b""
-    messages: list[MutableMapping[str, Any]] = []
-    while not messages or messages[-1].get("more_body", False):
-        messages.append(await counted())
-        body += messages[-1].get("body", b"")
-    if body.lstrip()[:1] in (b"{", b"["):
-        try:
-            value = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise _Refused(400, "this is no JSON") from error
-        if _names_files(value):
-            raise _Refused(400, "photographs go to /gradio_api/upload, and their paths are sent as text")
-
-    async def again() -> MutableMapping[str, Any]:
-        return messages.pop(0) if messages else await receive()
-
-    return again
+def _check_call(path: str, body: Mapping[str, Any], functions: Mapping[Any, int]) -> None:
+    """Refuse a call of a function that is not there, or with more or fewer values than it takes."""
+    call = next((c for c in _CALLS if path.startswith(c)), None)
+    if call is None:
+        return
+    index = None if call == _CALLS[0] else body.get("fn_index")
+    name = path.removeprefix(call).strip("/") if index is None else index
+    takes = functions.get(name) if isinstance(name, (str, int, float)) else None
+    if takes is None:
+        raise _Refused(404, "no such function")
+    given = body.get("data")
+    if isinstance(given, list) and len(given) != takes:
+        raise _Refused(400, f"this function takes {takes} values, not {len(given)}")
 
 
 def _is_local(host: bytes) -> bool:

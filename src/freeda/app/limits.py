@@ -38,6 +38,8 @@ class Limits:
 
     seconds: int = 120
     """How long one request may take to arrive, a photograph included."""
+    silent_seconds: int = 20
+    """How long a connection may be open without a request, or with half a request's head."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,16 +73,20 @@ def serve(
     limits = limits or Limits()
     folder = OwnFolder(limits)
     try:
-        from starlette.middleware import Middleware
+        with _directly(host, False):
+            from starlette.middleware import Middleware
 
-        from .guard import Guard
-        from .page import asset, build, theme
+            from .guard import Guard
+            from .page import asset, build, theme
     except ImportError as error:
         folder.remove()
         raise InputError(f"the web page needs Gradio 6: {extra('app')} ({error.name} is missing)") from error
     engine = Engine(model, limits)
     blocks = build(engine, folder)
     local = host in LOOPBACK and not share
+    called = [fn for fn in blocks.fns.values() if fn.fn is not None]  # others are the browser's own
+    takes = {key: len(fn.inputs) for fn in called for key in (fn._id, fn.api_name)}
+    guard = Middleware(Guard, limits=limits, local=local, functions=takes)
     settings: dict[str, Any] = {
         "server_name": host,
         "server_port": port,
@@ -102,11 +107,53 @@ def serve(
         "mcp_server": False,
         "theme": theme(),
         "css": asset("page.css"),
-        "app_kwargs": {"middleware": [Middleware(Guard, limits=limits, local=local)], "docs_url": None},
+        "app_kwargs": {"middleware": [guard], "docs_url": None},
     }
     try:
-        _, url, public = blocks.launch(**settings)
-    except OSError as error:
+        with _directly(host, share):
+            _, url, public = blocks.launch(**settings)
+    except (OSError, ImportError) as error:  # ImportError: a kind of proxy that needs a library
         folder.remove()
         raise InputError(f"{host}:{port or 'any port'}: the page cannot be served there ({error})") from error
+    config = blocks.server.config
+    config.http_protocol_class = _patient(config.http_protocol_class, limits.silent_seconds)
     return Served(url, public, engine, blocks, folder)
+
+
+@contextmanager
+def _directly(host: str, share: bool) -> Iterator[None]:
+    """Have Gradio ask no proxy for the page itself, which it asks for at first; with `share` only that."""
+    before = os.environ.get("no_proxy")
+    own = ",".join([before or os.environ.get("NO_PROXY", ""), *LOOPBACK, host])
+    os.environ["no_proxy"] = own if share else "*"
+    try:
+        yield
+    finally:
+        del os.environ["no_proxy"]
+        if before is not None:
+            os.environ["no_proxy"] = before
+
+
+def _patient(protocol: Any, seconds: float) -> Any:
+    """A server's protocol that hangs up on who sends no whole head of a request for so long.
+
+    Uvicorn itself waits for ever for a first request, and for one that has begun.
+    """
+
+    class Patient(protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._wait()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._wait()
+
+        def _wait(self) -> None:
+            self.loop.call_later(seconds, self._hang_up, self.cycle)
+
+        def _hang_up(self, last: Any) -> None:
+            if self.cycle is last:  # no other request since
+                self.transport.close()
+
+    return Patient

@@ -177,7 +177,7 @@ def _steps(lists: int) -> Iterator[int]:
 
 
 def _read_about(folder: Path) -> About | None:
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValueError, TypeError, RecursionError):
         about = About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
         counts = (about.bytes, about.lists, about.probes, about.neighbours, about.queries)
         fits = all(type(n) is int and n > 0 for n in counts) and about.version == _VERSION

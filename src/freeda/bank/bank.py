@@ -73,6 +73,10 @@ class Bank:
         meta, shards = read_manifest(Path(path))
         return cls(Path(path), meta, shards, index, on_index)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, or another process, opens it anew."""
+        return Bank.open, (self.path, self.kind)
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 

@@ -97,12 +97,20 @@ def read_manifest(path: Path, look: bool = True) -> tuple[dict[str, Any], list[S
         raise BankError(f"{path / MANIFEST}: damaged: its counts do not add up")
     for shard in shards if look else ():
         _check_shard(path, shard)
+    if "digest" in meta and meta["digest"] != _digest(meta):  # older banks have none
+        raise BankError(f"{path / MANIFEST}: damaged: it was changed after it was written")
     return meta, shards
+
+
+def _digest(meta: dict[str, Any]) -> str:
+    """SHA-256 (hex) of all that bank.json says but this."""
+    told = {key: value for key, value in meta.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 _COUNTED = (
     *("format", "version", "dimensions"),
-    *("captions", "pictures", "rejected", "failed", "pairs", "shards"),
+    *("captions", "pictures", "rejected", "failed", "pairs", "shards", "digest"),
 )
 
 
@@ -139,21 +147,19 @@ def finish_bank(path: Path, n_shards: int, about: dict[str, Any]) -> None:
     if not widths:
         raise BankError(f"{path}: not one noun could be collected from these captions: no bank was made")
     write_arrays(path, shards, widths)
-    atomic_write_json(
-        path / MANIFEST,
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            **about,
-            "dimensions": widths,
-            "captions": sum(s.captions for s in shards),
-            "pictures": sum(s.pictures for s in shards),
-            "rejected": dict(sum((Counter(s.rejected) for s in shards), Counter[str]())),
-            "failed": sum(s.failed for s in shards),
-            "pairs": sum(s.pairs for s in shards),
-            "shards": [asdict(s) for s in shards],
-        },
-    )
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        **about,
+        "dimensions": widths,
+        "captions": sum(s.captions for s in shards),
+        "pictures": sum(s.pictures for s in shards),
+        "rejected": dict(sum((Counter(s.rejected) for s in shards), Counter[str]())),
+        "failed": sum(s.failed for s in shards),
+        "pairs": sum(s.pairs for s in shards),
+        "shards": [asdict(s) for s in shards],
+    }
+    atomic_write_json(path / MANIFEST, {**meta, "digest": _digest(meta)})
 
 
 def file_digest(path: Path) -> str:

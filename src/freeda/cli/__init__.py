@@ -11,7 +11,7 @@ import typer
 from ..engines import waiting
 from . import bank
 from .app import web_page
-from .base import OneLineErrors
+from .base import OneLineErrors, lasting_output
 from .collect import collect
 from .demo import demo
 from .doctor import doctor
@@ -33,7 +33,10 @@ app = typer.Typer(
 def main() -> None:
     """The entry point of the command `freeda`."""
     os.environ.update(waiting())  # before any command loads torch
-    app()
+    if os.environ.get("COLUMNS", "1").strip("0") == "":  # a terminal of no width would show nothing
+        del os.environ["COLUMNS"]
+    with lasting_output():
+        app()
 
 
 def _print_version(asked: bool) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from ..errors import FreedaError, FreedaWarning, printable, told_by
+from ..errors import FreedaError, FreedaWarning, InputError, printable, told_by
 from ..options import CollectOptions, SegmentOptions
 from ..presets import PRESETS
 
@@ -53,6 +59,56 @@ _MANY = 10
 
 WIDEST = 120
 """Columns that help takes at most, on however wide a terminal."""
+
+
+class _Lasting:
+    """An output stream that takes everything: what it cannot write is left out, and the first error kept."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        stream.reconfigure(errors="backslashreplace")  # for what its encoding lacks
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, what: Callable[[], Any]) -> None:
+        try:
+            what()
+        except OSError as error:
+            self.error = self.error or error
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self._stream.fileno())  # also for what is still to be flushed
+            os.close(nothing)
+
+
+@contextmanager
+def lasting_output() -> Iterator[None]:
+    """Have no work lost to a stdout or stderr that cannot show it, whatever its encoding is.
+
+    At the end, a stdout that could not be written is told and exits with 2; one whose reader has left is not.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed: no file that is opened later may take its place
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            setattr(sys, name, _Lasting(stream))
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        error = getattr(sys.stdout, "error", None)
+        if error is not None and error.errno != errno.EPIPE:
+            say_error(InputError(f"stdout cannot be written ({error.strerror}); files are as they should be"))
+            raise SystemExit(2)
 
 
 class OneLineErrors(TyperGroup):

@@ -30,7 +30,7 @@ from .progress import CaptionProgress, note
 from .prompts import word_captions
 from .runner import Job, Runner
 from .shard import CollectModels, Picture, load_models
-from .tagging import choose_tagger
+from .tagging import choose_tagger, prove_tagger
 from .workers import make_in_workers
 
 
@@ -90,7 +90,7 @@ def collect(
 
     Raises:
         InputError: captions, options, device or the output folder cannot be used.
-        ModelError: weights cannot be had, or the models fail on every caption.
+        ModelError: weights cannot be had, or the models or the tagger fail on every caption.
         BankError: `out` holds something else, was made with other captions, models, options or seed, or is
             being written by another run.
         WorkerError: a worker process died.
@@ -111,6 +111,8 @@ def collect(
     if models is not None:
         kind, drawing = models.encoders.dtype, models.generator.dtype
     tagger = choose_tagger(tagger)
+    if any(caption.word is None for caption in found):
+        prove_tagger(tagger)
     settings = settings_of(preset.name, models_of(preset, models), options, seed, kind, tagger, drawing)
     with opened(out, partial(refuse_names, str(out))) as place:
         job = Job(str(place.folder), options, seed, tagger, settings)

@@ -245,7 +245,7 @@ def _json_lines(path: Path, lines: Iterable[str], column: str | None, id_column:
             place = f"line {number}"
             try:
                 value = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}: {place}: damaged JSON ({error})") from error
             yield from _json_row(path, place, value, column, id_column, number)
 

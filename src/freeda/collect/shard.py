@@ -24,7 +24,7 @@ from .masks import WordMask, word_map, word_masks
 from .memory import told_if_short
 from .nouns import Noun, nouns_of
 from .pairs import make_pair, small_jpeg
-from .tokens import span_columns, token_offsets, whole
+from .tokens import prove_tokenizer, span_columns, token_offsets, whole
 
 Picture = Callable[[Caption, npt.NDArray[np.uint8], list[tuple[Noun, WordMask]]], None]
 """Called for each drawn caption with its picture (H, W, 3) and every noun's map and mask."""
@@ -167,10 +167,12 @@ def make_shard(
     then is left out and told. `on_batch` is told what became of every batch.
 
     Where the first `HOPELESS` captions all fail, the models are broken, not the captions: `broken` is raised.
-    So is MachineError where memory is too small for one picture, or the device is lost: no caption's fault.
+    So is ModelError where tagger or tokenizer fail on a plain sentence, and MachineError where memory is too
+    small for one picture, or the device is lost: no caption's fault.
     """
     on_batch = on_batch or (lambda _: None)
     models = replace(models, keys=models.keys.under(options))  # they may have been loaded for other options
+    prove_tokenizer(models.generator.tokenizer)
     plan = _plan(captions, models.generator.tokenizer, seed, tagger)
     pairs: list[Pair] = []
     rejected, failed = Counter(plan.cut_off), list(plan.failed)

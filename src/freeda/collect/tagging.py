@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ..errors import InputError, extra
+from ..errors import InputError, ModelError, extra, first_line
 from .words import (
     ADJECTIVES,
     AFTER_DETERMINER,
@@ -22,6 +24,7 @@ from .words import (
 
 # Letters with inner hyphens ("t-shirt"), the possessive ('s), numbers, or one punctuation mark.
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*|['’]s\b|\d+(?:[.,:]\d+)*|[^\w\s]|_")
+_PLAIN = ("a", "dog", "sits", "on", "a", "chair")
 
 
 @dataclass(frozen=True)
@@ -55,17 +58,33 @@ def choose_tagger(name: str = "auto") -> str:
     return "pattern"
 
 
+@lru_cache
+def prove_tagger(tagger: str) -> None:
+    """Raise ModelError where a tagger does not find the nouns of a plain sentence.
+
+    Whatever keeps it from that would meet every caption, and is the fault of none.
+    """
+    try:
+        tags = _tags(list(_PLAIN), tagger)
+    except Exception as error:  # libraries raise all kinds
+        raise _broken(tagger, error) from error
+    if [word for word, tag in zip(_PLAIN, tags, strict=True) if tag.startswith("NN")] != ["dog", "chair"]:
+        raise ModelError(f"tagger {tagger!r} does not work here: in {' '.join(_PLAIN)!r} it finds {tags}")
+
+
 def tag_words(text: str, tagger: str = "auto") -> list[Word]:
-    """The words of `text` in order, tagged by spaCy or by the mended PatternTagger (see `choose_tagger`)."""
+    """The words of `text` in order, tagged by spaCy or by the mended PatternTagger (see `choose_tagger`).
+
+    Errors as `choose_tagger` and `prove_tagger` raise them.
+    """
+    tagger = choose_tagger(tagger)
+    prove_tagger(tagger)
     found = [(m.group(), m.start(), m.end()) for m in _WORD.finditer(text)]
     words = [w.lower().replace("’", "'") for w, _, _ in found]
     if not words:
         return []
-    if choose_tagger(tagger) == "spacy":
-        tags = _spacy_tags([w for w, _, _ in found])
-    else:
-        tags = _mend(words, _pattern_tags(words))
-    tags = _join_fixed(words, tags)
+    tags = _tags([w for w, _, _ in found] if tagger == "spacy" else words, tagger)
+    tags = _join_fixed(words, tags if tagger == "spacy" else _mend(words, tags))
     return [Word(w, t, s, e) for w, t, (_, s, e) in zip(words, tags, found, strict=True)]
 
 
@@ -77,9 +96,36 @@ def _spacy() -> Any | None:
         return spacy.load("en_core_web_sm", disable=["parser", "ner", "lemmatizer"])
     except (ImportError, OSError):
         return None
+    except Exception as error:
+        raise _broken("spacy", error) from error
 
 
-def _spacy_tags(words: list[str]) -> list[str]:
+@lru_cache(maxsize=1)
+def _pattern() -> Any:
+    """TextBlob's tagger, its lexicon read.
+
+    It leaves files open, and NLTK, which it imports, wants a home folder as if it were to download: a
+    user whom the system does not know has none.
+    """
+    homeless = "HOME" not in os.environ
+    if homeless:
+        os.environ["HOME"] = os.devnull
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from textblob.en import parser
+
+            parser.find_tags(["a"])
+    finally:
+        if homeless:
+            del os.environ["HOME"]
+    return parser
+
+
+def _tags(words: list[str], tagger: str) -> list[str]:
+    """A tag a word, as the tagger gives it."""
+    if tagger == "pattern":
+        return [str(tag) for _, tag in _pattern().find_tags(words)]
     from spacy.tokens import Doc  # type: ignore[import-not-found,unused-ignore]
 
     nlp = _spacy()
@@ -87,10 +133,8 @@ def _spacy_tags(words: list[str]) -> list[str]:
     return [token.tag_ for token in nlp(Doc(nlp.vocab, words=words))]
 
 
-def _pattern_tags(words: list[str]) -> list[str]:
-    from textblob.en import parser
-
-    return [str(tag) for _, tag in parser.find_tags(words)]
+def _broken(tagger: str, error: Exception) -> ModelError:
+    return ModelError(f"tagger {tagger!r} does not work here ({type(error).__name__}: {first_line(error)})")
 
 
 def _mend(words: list[str], tags: list[str]) -> list[str]:

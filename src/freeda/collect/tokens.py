@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import ModelError, first_line, out_of_memory
 
 
 def token_offsets(tokenizer: Any, text: str, length: int | None = None) -> list[tuple[int, int]]:
@@ -24,6 +24,22 @@ def token_offsets(tokenizer: Any, text: str, length: int | None = None) -> list[
         return_offsets_mapping=True,
     )
     return [(int(start), int(end)) for start, end in coded["offset_mapping"]]
+
+
+def prove_tokenizer(tokenizer: Any) -> None:
+    """Raise ModelError where a tokenizer does not say where the word of "a dog" stands.
+
+    Whatever keeps it from that would meet every caption, and is the fault of none.
+    """
+    try:
+        placed = span_columns(token_offsets(tokenizer, "a dog"), [(2, 5)])
+    except Exception as error:  # libraries raise all kinds
+        if isinstance(error, ModelError) or out_of_memory(error):
+            raise
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise ModelError(f"the generator's tokenizer does not work here ({told})") from error
+    if not placed:
+        raise ModelError("the generator's tokenizer does not say where a word stands: its files are damaged")
 
 
 def span_columns(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[int]:

@@ -51,7 +51,7 @@ def tidy(parent: Path) -> None:
     if not SYSTEM_LOCKS:  # nobody can tell whose folder is in use, so all of them stay
         return
     for folder in parent.glob(f"{PREFIX}*"):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             if not folder.is_symlink() and folder.stat().st_uid == os.getuid():
                 _remove_if_dead(folder)
 

@@ -100,9 +100,11 @@ def _read(path: Path) -> dict[str, Any] | None:
     """The settings a folder was begun with; None where it was not."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        settings = found["settings"] if found["format"] == FORMAT and found["version"] == VERSION else None
+        settings = found["settings"]
+        if found["format"] != FORMAT or found["version"] != VERSION or not isinstance(settings, dict):
+            raise ValueError("something else")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged: begin anew (--no-resume)") from error
-    return settings if isinstance(settings, dict) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: damaged, or another version's: {_WAYS_OUT}") from error
+    return settings

@@ -82,7 +82,7 @@ def read_text(name: str, text: str, kind: Any) -> Any:
 def _json_list(name: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{name} is {text!r}: not a JSON list ({error})") from error
 
 

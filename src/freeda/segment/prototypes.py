@@ -19,6 +19,8 @@ from .pieces import Floats
 
 ITERATIONS = 25
 """Rounds of k-means, at most."""
+_HELD = 2**28
+"""Bytes of prototypes that are looked up and not yet condensed, at most, unless one word has more."""
 _DECISIVE = ("k", "min_similarity", "prototypes", "clusters", "spherical")
 """Options that decide what prototypes a text embedding gets."""
 
@@ -110,9 +112,15 @@ def _retrieved(
     there = (found >= 0) & np.isfinite(similarity)
     near = [scores[here] for scores, here in zip(similarity, there, strict=True)]
     rows = [numbers[here] for numbers, here in zip(found, there, strict=True)]
-    stored = (_looked_up(bank.prototypes, numbers) for numbers in rows)
+    # The pool takes all that it is given at once: a part of the words at a time bounds what was looked up.
+    part = max(1, _HELD // (2 * found.shape[1] * bank.prototypes.shape[1]))
+    made: list[Answer] = []
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # this thread reads, the others compute
-        return list(pool.map(group, words, near, rows, stored))
+        for start in range(0, len(rows), part):
+            some = slice(start, start + part)
+            stored = (_looked_up(bank.prototypes, numbers) for numbers in rows[some])
+            made += pool.map(group, words[some], near[some], rows[some], stored)
+    return made
 
 
 class Retrieved(NamedTuple):

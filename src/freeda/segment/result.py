@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,6 +251,10 @@ class Segmentation:
     def load_npz(cls, path: str | Path) -> Segmentation:
         """Read what `save_npz` wrote. Raises InputError for a file that is damaged or something else."""
         return cls(**read_segmentation(path))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy, or another process, gets of it: what can be computed again is."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.array(self.labels, dtype=dtype, copy=copy)

@@ -55,6 +55,10 @@ class Scene:
         of, windows = self.file or "an array", len(self.mosaic.embeddings)
         return f"<Scene of {of}, {width} x {height}: {windows} windows>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy, or another process, gets of it: as from a file, neither a model nor its bank."""
+        return {**vars(self), "make_vocabulary": None, "bank": None}
+
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the photograph in pixels."""
