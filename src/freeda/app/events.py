@@ -40,7 +40,7 @@ def within(value: Any, what: str, least: float, most: float) -> float:
 
 def unchecked(slider: gr.Slider) -> gr.Slider:
     """A slider whose event is handed what its box holds: Gradio's own check ends in an HTTP 500."""
-    slider.preprocess = lambda payload: payload  # type: ignore[method-assign]
+    slider.preprocess = lambda payload: payload  # type: ignore[method-assign, unused-ignore]
     return slider
 
 
