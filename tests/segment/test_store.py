@@ -205,6 +205,7 @@ def rewrite(path: Path, to: Path, **changes: Any) -> Path:
         ({"header": {"version": 99}}, "version 99"),
         ({"header": {"names": ["one"]}}, "no names"),
         ({"header": {"names": [1, 2, 3, 4]}}, "no strings"),
+        ({"header": {"names": ["a", "b", "c", "d" * 50_000]}}, "a name is longer than 5,000 characters"),
         ({"header": {"names": 3}}, "damaged"),
         ({"header": {"options": {"colour": 1}}}, "damaged.*colour"),
         ({"header": {"options": {"k": 0}}}, "k is 0"),

@@ -14,7 +14,7 @@ from ..show.caveats import Caveats
 from .mosaic import Mosaic
 from .npz import RESULT, Arrays, check, checked, lists_of_words, narrow, read_npz, write_npz
 from .scene import Scene
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, check_names
 
 if TYPE_CHECKING:
     from .result import Segmentation
@@ -60,7 +60,7 @@ def read_segmentation(path: str | Path) -> dict[str, Any]:
 
 def _fields(header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
     names, labels = tuple(header["names"]), checked(arrays["labels"], 2, np.int32)
-    check(all(isinstance(n, str) for n in names), "its names are no strings")
+    check_names(names)
     check(labels.size > 0 and labels.min() >= 0 and labels.max() < len(names), "its labels have no names")
     regions, image = checked(arrays["regions"], 2, np.int64), arrays.get("image")
     if image is not None:

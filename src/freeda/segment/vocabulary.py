@@ -30,6 +30,8 @@ Names = Sequence[str] | Mapping[str, Sequence[str]]
 _INKLESS = dict.fromkeys(
     (0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF)
 )
+LONGEST = 5000
+"""Characters of a class name, at most: far more than CLIP reads."""
 REMEMBERED = 50_000
 """Words whose embeddings are kept, some 150 MB of a large CLIP's: a server may be asked for any number."""
 
@@ -128,9 +130,7 @@ class Vocabulary:
         if values.get("answered") is not None:
             values["answered"] = lists_of_words(values["answered"])
         found = cls(**values)
-        check(
-            len(found.names) > 0 and all(isinstance(n, str) for n in found.names), "its names are no strings"
-        )
+        check_names(found.names)
         for array in (found.text_embeddings, found.prototypes):
             check(bool(np.isfinite(checked(array, 2, np.float32)).all()), "it holds NaN or infinity")
         return found
@@ -255,9 +255,17 @@ def parse_names(names: Names) -> dict[str, tuple[str, ...]]:
     return out
 
 
+def check_names(names: Sequence[Any]) -> None:
+    """ValueError for names of a file that are none."""
+    check(len(names) > 0 and all(isinstance(n, str) for n in names), "its names are no strings")
+    check(all(len(n) <= LONGEST for n in names), f"a name is longer than {LONGEST:,} characters")
+
+
 def _tidy(name: object) -> str:
     if not isinstance(name, str):
-        raise InputError(f"class name {name!r} is not a string")
+        raise InputError(f"class name {shortened(name)} is not a string")
+    if len(name) > LONGEST:
+        raise InputError(f"class name {shortened(name)} has {len(name):,} characters: at most {LONGEST:,}")
     tidy = " ".join(unicodedata.normalize("NFC", name.translate(_INKLESS)).split())
     kinds = {unicodedata.category(c): c for c in tidy}
     for kind in ("Cc", "Cs"):  # control characters; halves of characters, as in wrongly decoded text
