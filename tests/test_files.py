@@ -22,6 +22,7 @@ from freeda.files import (
     cache_folder,
     make_folder,
 )
+from freeda.hub import check_room
 
 
 def names(folder: Path) -> list[str]:
@@ -65,6 +66,9 @@ def test_a_user_without_a_home_folder_has_a_cache_that_keeps_nothing(monkeypatch
     for write in (make_folder, lambda path: atomic_write_text(path / "a", "x")):
         with pytest.raises(InputError, match="this user has no home folder: set"):
             write(place)
+    monkeypatch.setattr("freeda.hub.cache", lambda: Path("~/.cache/huggingface/hub"))
+    with pytest.raises(InputError, match="this user has no home folder: set HF_HOME"):
+        check_room([])
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])

@@ -31,6 +31,7 @@ NAMES: dict[str, tuple[Any, list[str] | str]] = {
     "the end token": (["cat <|endoftext|> dog"], "<|endoftext|>"),
     "too long": (["word " * 90], "tokens long"),
     "one endless word": (["a" * 5000], "tokens long"),
+    "a whole book": (["a" * 10**7], "has 10,000,000 characters: at most 5,000"),
     "emoji": (["🦊", "🚗"], ["🦊", "🚗"]),
     "right to left": (["قطة", "שלום"], ["قطة", "שלום"]),
     "pasted marks": (["\ufeffcat", "\u202adog\u202c", "stop\xa0sign"], ["cat", "dog", "stop sign"]),

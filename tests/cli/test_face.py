@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from commands import run
+from freeda.cli import base
 from freeda.engines import WAITING, waiting
+from freeda.errors import FreedaWarning
 
 
 def test_help_and_version() -> None:
@@ -41,6 +44,16 @@ def test_module_runs_as_the_command_does() -> None:
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: no.jpg: no such file\n")
+
+
+def test_notes_are_no_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        base._say_warnings()
+        warnings.warn("a\nb", FreedaWarning, stacklevel=1)
+        with pytest.raises(UserWarning):
+            warnings.warn("another's", UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == "note: a\\nb\n"
 
 
 # Starts the command as a user whom the system does not know.

@@ -207,6 +207,7 @@ def rewrite(path: Path, to: Path, **changes: Any) -> Path:
         ({"header": {"version": 99}}, "version 99"),
         ({"header": {"names": ["one"]}}, "no names"),
         ({"header": {"names": [1, 2, 3, 4]}}, "'names' is"),
+        ({"header": {"names": ["a", "b", "c", "d" * 50_000]}}, "'names' is"),
         ({"header": {"names": 3}}, "damaged"),
         ({"header": {"options": {"colour": 1}}}, "damaged.*colour"),
         ({"header": {"options": {"k": 0}}}, "k is 0"),

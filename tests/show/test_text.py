@@ -80,3 +80,21 @@ def test_the_legend_of_a_strip_is_no_larger_than_need_be(size: tuple[int, int]) 
     labels = np.arange(size[0] * size[1]).reshape(size) % 3
     out = overlay(np.zeros((*size, 3), np.uint8), labels, ["cat", "wooden table", "sky"])
     assert out.shape[0] <= max(size[0], 700) and out.shape[1] <= max(size[1], 700) + 300
+
+
+@pytest.mark.parametrize("letter", ["a", "犬", "\u0301", "i ", "\U0010fffe "])
+def test_texts_are_cut_before_they_are_measured(monkeypatch: pytest.MonkeyPatch, letter: str) -> None:
+    asked: list[int] = []
+    real = text.width
+    monkeypatch.setattr(text, "width", lambda t, size: asked.append(len(t)) or real(t, size))
+    lines = [text.shorten(letter * 10**6, 12, 200), *text.wrap(letter * 10**6, 12, 200, lines=3)]
+    assert all(real(line, 12) <= 200 and len(line) < 900 for line in lines)
+    assert max(asked) < 900 and sum(asked) < 10**6
+
+
+def test_shortened_is_the_longest_that_fits() -> None:
+    for size, limit in ((12, 100), (20, 31), (9, 5), (12, 0)):
+        for name in ("wooden table by a window", "iiiiiiiiiiiiiiiiiiiiiii", "cat", "naïve café of Straße"):
+            fits = [n for n in range(len(name)) if text.width(name[:n] + "...", size) <= limit]
+            cut = name[: max(fits, default=0)].rstrip() + "..."
+            assert text.shorten(name, size, limit) == (name if text.width(name, size) <= limit else cut)

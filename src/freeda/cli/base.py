@@ -169,7 +169,11 @@ def _by_purpose(command: Any, ctx: Any, formatter: Any) -> None:
 
 
 def _say_warnings() -> None:
-    """Have freeda's own warnings shown as one line, without the place in the code that gave them."""
+    """Have freeda's own warnings shown as one line, without the place in the code that gave them.
+
+    Also where Python is told to take warnings for errors, which notes are not.
+    """
+    warnings.simplefilter("default", FreedaWarning)
     usual = warnings.showwarning
 
     def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:

@@ -40,6 +40,8 @@ _SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 """What the fields of a header are: a type; [items]; {str: values}; alternatives in a tuple."""
+LONGEST = 5000
+"""Characters of a class name, at most: far more than CLIP reads."""
 T = TypeVar("T")
 
 
@@ -106,6 +108,8 @@ def _shaped(value: Any, shape: Any) -> bool:
         return isinstance(value, list) and all(_shaped(item, shape[0]) for item in value)
     if isinstance(shape, dict):
         return isinstance(value, dict) and all(_shaped(item, shape[str]) for item in value.values())
+    if shape is str:
+        return isinstance(value, str) and len(value) <= LONGEST
     return value is None if shape is None else isinstance(value, shape)
 
 

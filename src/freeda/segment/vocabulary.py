@@ -20,7 +20,18 @@ from ..options import SegmentOptions, from_dict, to_dict
 from ..options.words import split_words, without_kin, words_of
 from ..profile import OFF, Clock
 from .coverage import not_in_bank
-from .npz import WORDS, Arrays, check, check_header, checked, lists_of_words, read_npz, tuples, write_npz
+from .npz import (
+    LONGEST,
+    WORDS,
+    Arrays,
+    check,
+    check_header,
+    checked,
+    lists_of_words,
+    read_npz,
+    tuples,
+    write_npz,
+)
 from .pieces import Floats
 from .prototypes import ReferenceBank as ReferenceBank
 from .prototypes import answers, stacked
@@ -264,7 +275,9 @@ def _name_and_synonyms(entry: Any) -> tuple[Any, list[str]]:
 
 def _tidy(name: object) -> str:
     if not isinstance(name, str):
-        raise InputError(f"class name {name!r} is not a string")
+        raise InputError(f"class name {shortened(name)} is not a string")
+    if len(name) > LONGEST:
+        raise InputError(f"class name {shortened(name)} has {len(name):,} characters: at most {LONGEST:,}")
     tidy = " ".join(unicodedata.normalize("NFC", name.translate(_INKLESS)).split())
     kinds = {unicodedata.category(c): c for c in tidy}
     for kind in ("Cc", "Cs"):  # control characters; halves of characters, as in wrongly decoded text

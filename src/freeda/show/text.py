@@ -86,18 +86,24 @@ def width(text: str, size: int) -> int:
 
 def shorten(text: str, size: int, limit: int) -> str:
     """`text`, cut with an ellipsis so that it is at most `limit` pixels wide."""
-    text = " ".join(text.split())
-    if width(text, size) <= limit:
+    whole = " ".join(text.split())
+    text = whole[: max(limit, 0)]  # no letter is narrower than a pixel
+    if text == whole and width(text, size) <= limit:
         return text
-    while text and width(text + "...", size) > limit:
-        text = text[:-1]
-    return text.rstrip() + "..."
+    fits, ends = 0, len(text)
+    while fits < ends:
+        middle = (fits + ends + 1) // 2
+        if width(text[:middle] + "...", size) <= limit:
+            fits = middle
+        else:
+            ends = middle - 1
+    return text[:fits].rstrip() + "..."
 
 
 def wrap(text: str, size: int, limit: int, lines: int = 2) -> list[str]:
     """`text` broken at spaces into at most `lines` lines of `limit` pixels; the last one is shortened."""
     out: list[str] = []
-    words = text.split()
+    words = text[: (lines + 1) * limit].split()  # no letter is narrower than a pixel
     while words and len(out) < lines:
         taken = 1
         while taken < len(words) and width(" ".join(words[: taken + 1]), size) <= limit:
