@@ -31,22 +31,33 @@ class SegmentTab:
         self.engine, self.drawing, self.folder = engine, drawing, folder
         self._stamps = itertools.count(1)
 
-    def start(self, words: str, weight: float, k: float, scale: float, request: gr.Request) -> dict[str, Any]:
+    def start(
+        self, words: str, weight: float, k: float, scale: float, others: bool, request: gr.Request
+    ) -> dict[str, Any]:
         """The first bundled scene, when the page is opened."""
         first = samples()[0]
-        return self._open(request, first.picture, first.name, words, Knobs(weight, int(k), scale))
+        return self._open(request, first.picture, first.name, words, Knobs(weight, int(k), scale, others))
 
-    def sample(self, weight: float, k: float, scale: float, event: gr.EventData, request: gr.Request) -> Any:
+    def sample(
+        self, weight: float, k: float, scale: float, others: bool, event: gr.EventData, request: gr.Request
+    ) -> Any:
         """Another bundled scene, with words for it: the page takes them if no others were typed."""
         chosen = samples()[int(event.index) % len(samples())]
         if self._late(request, wish := int(event.wish)):
             return gr.skip()
-        knobs = Knobs(weight, int(k), scale)
+        knobs = Knobs(weight, int(k), scale, others)
         view = self._open(request, chosen.picture, chosen.name, chosen.words, knobs, wish)
         return {**view, "words": chosen.words}
 
     def upload(
-        self, words: str, weight: float, k: float, scale: float, event: gr.EventData, request: gr.Request
+        self,
+        words: str,
+        weight: float,
+        k: float,
+        scale: float,
+        others: bool,
+        event: gr.EventData,
+        request: gr.Request,
     ) -> Any:
         """A visitor's photograph."""
         try:
@@ -55,7 +66,8 @@ class SegmentTab:
             return self._sorry(error)
         if self._late(request, wish := int(event.wish)):
             return gr.skip()
-        return self._open(request, path, str(event.name)[:100], words, Knobs(weight, int(k), scale), wish)
+        knobs = Knobs(weight, int(k), scale, others)
+        return self._open(request, path, str(event.name)[:100], words, knobs, wish)
 
     def again(self, request: gr.Request) -> Any:
         """All there is to see, for a browser that missed an answer."""
@@ -66,10 +78,13 @@ class SegmentTab:
         assert opened.asked is not None
         return {**photo_view(opened), **self._view(opened), "asked": opened.asked[0]}
 
-    def label(self, words: str, weight: float, k: float, scale: float, request: gr.Request) -> dict[str, Any]:
+    def label(
+        self, words: str, weight: float, k: float, scale: float, others: bool, request: gr.Request
+    ) -> dict[str, Any]:
         """Other words or other sliders: the photograph as it is labelled now."""
         try:
-            view = self._view(self.engine.label(_who(request), words, Knobs(weight, int(k), scale)))
+            knobs = Knobs(weight, int(k), scale, others)
+            view = self._view(self.engine.label(_who(request), words, knobs))
         except FreedaError as error:
             view = self._sorry(error)
         return {**view, "asked": words}
@@ -200,13 +215,17 @@ def segment_tab(
             info="Larger regions to the right. Cuts the photograph anew.",
             visible=options.superpixels.algorithm == "felzenszwalb",
         )
-    knobs = [weight, k, scale]
+        others = gr.Checkbox(
+            label="Everything else",
+            info="A label of its own for all that is none of the words.",
+        )
+    knobs = [weight, k, scale, others]
     asked = [words, *knobs]
 
     # What was asked for last is what is seen at the end: requests by one event follow one another with what
     # stands in the page then, and whatever else changes the photograph ends with that event, too.
     # `change`, also for sliders: their `input` may come before the page knows the slider's new value.
-    asks = [words.change, weight.change, k.change, studio.submit]
+    asks = [words.change, weight.change, k.change, others.change, studio.submit]
     gr.on(asks, tab.label, asked, studio, trigger_mode="always_last", **LIGHT)
     for changed in (
         page.load(tab.start, asked, studio, **LIGHT),

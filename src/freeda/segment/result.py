@@ -21,8 +21,8 @@ from ..show.export import write_result
 from ..show.exports import Labelled, write_exports
 from ..show.exports.supervision import detections
 from ..show.html import result_html
-from ..show.palette import palette
-from .background import label_names
+from ..show.palette import REST, palette
+from .background import label_names, rest_labels
 from .explain import explain_pixel
 from .pieces import Floats
 from .prototypes import ReferenceBank
@@ -83,8 +83,12 @@ class Segmentation:
 
     @property
     def palette(self) -> npt.NDArray[np.uint8]:
-        """(len(names), 3) uint8 RGB: the colour of every name in the pictures that `save` writes."""
-        return palette(len(self.names))
+        """(len(names), 3) uint8 RGB: each name's colour in the pictures that `save` writes; grey for what is
+        none of the words."""
+        colours = palette(len(self.names))
+        for kind, label in rest_labels(self.names, self.options).items():
+            colours[label] = REST[kind]
+        return colours
 
     @cached_property
     def shares(self) -> dict[str, float]:
@@ -216,6 +220,7 @@ class Segmentation:
             stem,
             source=self.source,
             options=options,
+            colours=self.palette,
             about={"models": self.models, **about},
             caveats=self.caveats,
         )

@@ -13,7 +13,7 @@ from scipy import ndimage
 from ...errors import InputError
 from ...segment.background import BACKGROUND
 from ...show import Row, Section, Tile, lay_page, palette, text, tint
-from ...show.palette import ink
+from ...show.palette import REST, ink
 from ..metric import IGNORE
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ RGB = NDArray[np.uint8]
 
 _SIDE, _LETTER = 340, 13
 _WRONG = np.array([[46, 160, 104], [224, 58, 62]], np.uint8)  # right, wrong
-_PLAIN = (132, 136, 146)  # the background's colour: no class's
 
 
 def draw_examples(
@@ -39,9 +38,9 @@ def draw_examples(
     `relabel` gives (H, W) integer labels. What the truth ignores is dark. Raises InputError for labels of
     another size than the truth, and what reading the images raises.
     """
-    colours = palette(len(names)).copy()
+    colours = palette(len(names))
     if names[-1] == BACKGROUND:
-        colours[-1] = _PLAIN
+        colours[-1] = REST["background"]
     out = []
     for row in rows:
         image, truth = dataset.read_image(row.index), dataset.read_truth(row.index)
