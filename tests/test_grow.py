@@ -268,7 +268,9 @@ def test_words_are_found_in_other_layers(tmp_path: Path, monkeypatch: pytest.Mon
     # What was grown for other words takes no part, nor another layer's rows of a word that one has.
     assert found(["cat"]) == {"own": {"cat"}}
     assert found([" Dog ", "cat"]) == {"own": {"cat"}, "a": {"dog"}}
-    assert found(["dog"], images=3) == {"b": {"dog"}}  # two pictures are not enough where three were asked for
+    assert found(["dog"], images=3) == {
+        "b": {"dog"}
+    }  # two pictures are not enough where three were asked for
     assert found(["cat", "tree"], "nowhere") == {"a": {"tree"}, "b": {"cat"}}
     assert found(["boat"], "nowhere") == {}
     with pytest.raises(BankError):

@@ -95,7 +95,11 @@ def test_single_rows_are_those_of_the_banks(banks: list[Bank]) -> None:
 def test_some_words_of_a_bank_alone(banks: list[Bank]) -> None:
     whole = banks[2]
     part, rows = whole.only(["n3", "n0", "n14", "none"]), [0, 3, 14]
-    assert (len(part), list(part.nouns), part.nouns.different) == (3, ["n0", "n3", "n14"], ("n0", "n3", "n14"))
+    assert (len(part), list(part.nouns), part.nouns.different) == (
+        3,
+        ["n0", "n3", "n14"],
+        ("n0", "n3", "n14"),
+    )
     np.testing.assert_array_equal(part.keys, whole.keys[rows])
     np.testing.assert_array_equal(part.prototypes, whole.prototypes[rows])
     assert [part.row(i)["noun"] for i in (0, 2, -1)] == ["n0", "n14", "n14"]

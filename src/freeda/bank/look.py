@@ -16,6 +16,7 @@ from ..errors import BankError, InputError
 from ..show.page import Row, Section, Tile, write_page
 from ..show.tiles import check_sizes, mask_picture
 from .bank import Bank
+from .layers import answering
 
 _FARTHEST = 1 << 16
 """Keys looked at, at most, for nouns beyond the first k."""
@@ -33,7 +34,7 @@ class Near:
     rows: list[int]
     """Its rows among those looked at, nearest first."""
     within: int
-    """How many of them are among the k nearest of all, which make the class prototype."""
+    """How many of them make the class prototype."""
 
 
 def nearest_nouns(bank: Bank, query: npt.NDArray[np.float32], k: int, nouns: int) -> list[Near]:
@@ -44,15 +45,16 @@ def nearest_nouns(bank: Bank, query: npt.NDArray[np.float32], k: int, nouns: int
     if nouns < 1:
         raise InputError(f"nouns is {nouns}: it must be at least 1")
     names, look = bank.nouns, k
+    made = set(answering(bank, query[None], k)[1][0].tolist())
     while True:
         scores, rows = bank.search(query[None], look)
         found: dict[str, Near] = {}
-        for place, (score, row) in enumerate(zip(scores[0].tolist(), rows[0].tolist(), strict=True)):
+        for score, row in zip(scores[0].tolist(), rows[0].tolist(), strict=True):
             if row < 0 or not np.isfinite(score):
                 continue
             near = found.setdefault(names[row], Near(names[row], score, [], 0))
             near.rows.append(row)
-            if place < k:
+            if row in made:
                 found[names[row]] = Near(near.noun, near.similarity, near.rows, near.within + 1)
         if len(found) >= nouns or look >= min(len(bank), _FARTHEST):
             return list(found.values())[:nouns]
