@@ -70,7 +70,7 @@ def test_mean_and_all_equal_the_definition(
 @settings(max_examples=60)
 @given(n=st.integers(1, 60), k=st.integers(1, 40), shared=st.floats(0, 1), seed=st.integers(0, 10**6))
 def test_references_from_pictures_lead_wherever_they_stand(n: int, k: int, shared: float, seed: int) -> None:
-    """Of a word that has any, only rows of the word count, and ten of them weigh as much as all drawn ones."""
+    """Of a word that has any only its rows count, and ten of them weigh as much as all drawn ones."""
     rng = np.random.default_rng(seed)
     words = unit(rng.normal(size=(5, 6)))
     keys, real = words[rng.integers(0, 4, n)], np.flatnonzero(rng.random(n) < shared * rng.random())

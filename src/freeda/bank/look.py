@@ -64,29 +64,28 @@ def nearest_nouns(bank: Bank, query: npt.NDArray[np.float32], k: int, nouns: int
 def write_sheet(
     bank: Bank, word: str, found: list[Near], path: str | Path, per_noun: int = 6, tile: int = 160
 ) -> int:
-    """Write a contact sheet (.png or .jpg): of each noun the nearest kept pictures, what is not masked pale.
+    """Write a contact sheet (.png or .jpg): of each noun the nearest kept pictures, what is not masked pale;
+    where none was kept, captions.
 
-    Returns how many pictures are on it. Raises BankError where the bank kept none of these, or holds one
-    that cannot be shown; InputError where the file cannot be written.
+    Returns how many pictures are on it. Raises BankError for one that cannot be shown; InputError where the
+    file cannot be written.
     """
     sections, shown = [], 0
     for near in found:
         tiles: list[Tile] = []
+        lines: list[Row] = []
         for row in near.rows:
             if len(tiles) == per_noun:
                 break
             pair = bank.row(row)
             if pair["image"] is not None and pair["mask"] is not None:
                 tiles.append(Tile(mask_picture(*kept_picture(pair, bank.path, row)), pair["caption"]))
-        if tiles:
-            shown += len(tiles)
-            note = f"similarity {near.similarity:.3f}, {near.within} of the class prototype's pairs"
-            sections.append(Section(near.noun, [Row(tiles)], note))
-    if not sections:
-        raise BankError(
-            f"{bank.path}: holds no pictures of these nouns: a bank keeps them where it is made with "
-            "--keep-images"
-        )
+            elif len(lines) < per_noun:
+                lines.append(Row((), pair["caption"]))
+        shown += len(tiles)
+        note = f"similarity {near.similarity:.3f}, {near.within} of the class prototype's pairs"
+        note += "" if tiles else " (no pictures were kept)"
+        sections.append(Section(near.noun, [Row(tiles)] if tiles else lines, note))
     write_page(path, f"nearest to {word}", sections, tile=tile)
     return shown
 

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -167,7 +167,7 @@ def measure(
     lacking: dict[str, Row] = {}
     weights: dict[str, Row] = {}
 
-    def note(table: dict[str, Row], name: str, values: Sequence[float]) -> None:
+    def note(table: dict[str, Row], name: str, values: Sequence[Any]) -> None:
         table.setdefault(name, Row(name)).values.append([float(v) for v in values])
 
     for seed in seeds:

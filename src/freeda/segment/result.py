@@ -22,6 +22,7 @@ from ..show.exports import Labelled, write_exports
 from ..show.exports.supervision import detections
 from ..show.html import result_html
 from ..show.palette import REST, palette
+from ..show.text import percent
 from .background import label_names, rest_labels
 from .explain import explain_pixel
 from .pieces import Floats
@@ -244,7 +245,7 @@ class Segmentation:
 
     def __repr__(self) -> str:
         shares = sorted(self.shares.items(), key=lambda item: -item[1])
-        found = [f"{name} {100 * share:.1f} %" for name, share in shares if share > 0]
+        found = [f"{name} {percent(share)}" for name, share in shares if share > 0]
         more = f", and {len(found) - 5} more" if len(found) > 5 else ""
         of = f" of {self.source}" if self.source else ""
         return f"<Segmentation{of}, {self.size[1]} x {self.size[0]}: {', '.join(found[:5])}{more}>"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RGB = NDArray[np.uint8]
 
 _SIDE, _LETTER = 340, 13
-_WRONG = np.array([[46, 160, 104], [224, 58, 62]], np.uint8)  # right, wrong
+_WRONG = palette(2)[::-1]  # right, wrong: blue and orange, which everyone can tell apart
 
 
 def draw_examples(
@@ -51,9 +51,7 @@ def draw_examples(
             )
         told = f"{row.name}: mIoU {row.miou:.3f}, pixel accuracy {row.pixel_accuracy:.3f}"
         out.append(Section(told, [Row(_tiles(image, truth, labels, names, colours))]))
-    note = (
-        "Image, truth, prediction, and where that is right (green) and wrong (red). What is ignored is dark."
-    )
+    note = "Image, truth, prediction, and where that is right (blue) or wrong (orange). Ignored: dark."
     return lay_page(title, out, note, tile=_SIDE)
 
 
@@ -65,12 +63,13 @@ def _tiles(
     photo = np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
     true, said = (_resize(plane.astype(np.int32), size) for plane in (truth, labels))
     hidden = true == IGNORE
+    grey = np.array(Image.fromarray(photo).convert("L").convert("RGB"))  # or its own colours would mislead
     wrong = np.where(hidden, -1, (true != said).astype(np.int32))
     return [
         Tile(photo),
         Tile(_named(photo, np.where(hidden, -1, true), names, colours)),
         Tile(_named(photo, np.where(hidden, -1, said), names, colours)),
-        Tile(_darken(tint(photo, wrong, _WRONG, 0.6), hidden)),
+        Tile(_darken(tint(grey, wrong, _WRONG, 0.6), hidden)),
     ]
 
 
