@@ -18,7 +18,7 @@ from ..files import cache_folder
 from ..identity import difference, other_commits
 from . import format as files
 from .approximate import ApproximateIndex
-from .arrays import open_array
+from .arrays import open_array, take
 from .cache import Cache
 from .index import FlatIndex
 from .manifest import ShardEntry, read_manifest
@@ -200,8 +200,7 @@ class _Part(Bank):
     def __init__(self, whole: Bank, rows: npt.NDArray[np.int64]) -> None:
         super().__init__(whole.path, whole.meta, whole._shards)
         self._whole, self._rows = whole, rows
-        self.keys = whole.keys[rows]
-        self.prototypes = whole.prototypes[rows]
+        self.keys, self.prototypes = take(whole.keys, rows), take(whole.prototypes, rows)
         different, which = whole.nouns.part
         kept, which = np.unique(which[rows], return_inverse=True)
         self.nouns = Nouns([([different[i] for i in kept], which)])

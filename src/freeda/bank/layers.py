@@ -37,10 +37,11 @@ def answering(bank: Any, queries: Scores, k: int) -> tuple[Scores, Rows, npt.NDA
     most `k` such references, then those of the `k` keys found. Places left over hold score -inf and row -1.
     """
     scores, rows = bank.search(queries, min(k, len(bank)))
-    real = getattr(bank, "real", ())
+    real: Rows = np.asarray(getattr(bank, "real", ()), np.int64)
     if len(real) == 0:
         return scores, rows, np.zeros(rows.shape, bool)
-    theirs, places = FlatIndex(np.asarray(bank.keys[real])).search(queries, k)
+    keys = take(bank.keys, real) if isinstance(bank.keys, np.ndarray) else bank.keys[real]
+    theirs, places = FlatIndex(keys).search(queries, k)
     least = np.maximum(scores[:, :1], theirs[:, :1]) - SAME
     own = theirs >= np.maximum(least, NEAR)
     rest = ~own.any(axis=1, keepdims=True) | ((scores >= least) & ~np.isin(rows, real))
