@@ -145,7 +145,8 @@ def segment(
     hint = " (--grow draws what the bank hardly knows)" if may_grow else ""
     for line in Caveats(answered=ready.answered or {}).brief():
         say(f"{line}{hint}", "yellow")
-    if told := alone(ready.names) if loaded.options.background == "none" else "":
+    settled = vocabulary is not None or loaded.options.background != "none"
+    if told := "" if settled else alone(ready.names):
         say(f'{told}: --others "everything else" gives the rest a label of its own', "yellow")
     failed = bool(paths) and _segment_all(
         loaded, paths, ready, out, strict, again, exports, batch_size, explainer
