@@ -18,8 +18,8 @@ from freeda.presets import Preset
 CAPTIONS = "a red stop sign beside a tree\ntwo people ride horses along the beach\na cat on a wooden table\n"
 
 
-def run(*arguments: Any) -> Result:
-    return CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, [str(a) for a in arguments])
+def run(*arguments: Any, width: int = 200) -> Result:
+    return CliRunner(env={"COLUMNS": str(width), "NO_COLOR": "1"}).invoke(app, [str(a) for a in arguments])
 
 
 def write_preset(folder: Path, preset: Preset) -> Path:

@@ -265,14 +265,18 @@ def test_words_are_found_in_other_layers(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "damaged" / "bank.json").write_text("{")
     others = [tmp_path / name for name in ("damaged", "nowhere", "a", "b")]
 
-    def found(words: list[str], own: str = "own", **more: Any) -> list[str]:
-        return [bank.path.name for bank in layers_with(words, tmp_path / own, others, **more)]
+    def found(words: list[str], own: str = "own", **more: Any) -> dict[str, set[str]]:
+        layers = layers_with(words, tmp_path / own, others, **more)
+        return {bank.path.name: set(bank.nouns) for bank in layers}
 
-    assert found(["cat"]) == ["own"]  # and no other, for it lacks nothing
-    assert found([" Dog ", "cat"]) == ["own", "a"]
-    assert found(["dog"], images=3) == ["own", "b"]  # two pictures are not enough where three were asked for
-    assert found(["cat", "tree"], "nowhere") == ["a", "b"]
-    assert found(["boat"], "nowhere") == []
+    # What was grown for other words takes no part, nor another layer's rows of a word that one has.
+    assert found(["cat"]) == {"own": {"cat"}}
+    assert found([" Dog ", "cat"]) == {"own": {"cat"}, "a": {"dog"}}
+    assert found(["dog"], images=3) == {
+        "b": {"dog"}
+    }  # two pictures are not enough where three were asked for
+    assert found(["cat", "tree"], "nowhere") == {"a": {"tree"}, "b": {"cat"}}
+    assert found(["boat"], "nowhere") == {}
     with pytest.raises(BankError):
         found(["cat"], "damaged")
 

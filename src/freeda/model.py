@@ -29,7 +29,6 @@ from .segment.vocabulary import (
     WordEmbedder,
     build_vocabulary,
     embed_rows,
-    other_words,
     parse_names,
 )
 from .source_file import source_file
@@ -91,7 +90,7 @@ class FreeDA:
         return self._make_vocabulary(names, self.options.with_changes(**changes))
 
     def coverage(self, names: Names, **changes: Any) -> list[Coverage]:
-        """How well the bank knows each class, then each word behind `others` (see `Coverage`).
+        """How well the bank knows each class (see `Coverage`); of the words behind `others` nobody typed any.
 
         Raises InputError for unusable names, and where there is no bank or one whose rows have no nouns.
         """
@@ -100,9 +99,8 @@ class FreeDA:
         if not hasattr(bank, "nouns"):
             raise InputError("coverage needs a bank whose rows have nouns")
         classes = parse_names(names)
-        rows = [*classes.values(), *((word,) for word in other_words(classes, options))]
-        text = embed_rows(self._embed, rows, options.templates)
-        return coverage(bank, text, [words[0] for words in rows], options.k)
+        text = embed_rows(self._embed, list(classes.values()), options.templates)
+        return coverage(bank, text, list(classes), options)
 
     def encode(
         self,

@@ -46,11 +46,12 @@ def test_words_change_the_picture_at_once(page: Any) -> None:
     assert "sunset" in heard and " %" in heard
     page.type("night")
     assert page.legend() == ["night"] and page.page.locator(".legend .share").inner_text() == "100.0 %"
+    assert page.page.locator(".note").inner_text().startswith("night is the only word, so")
     assert not np.array_equal(page.painted(), before)
     page.words.fill("")  # a person types: every letter is an edit of its own
     page.words.press_sequentially("water, sunset")
     page.answered("water, sunset")
-    assert sorted(page.legend()) == ["sunset", "water"]
+    assert sorted(page.legend()) == ["sunset", "water"] and page.page.locator(".note").inner_text() == ""
 
 
 def test_a_wrong_word_is_one_friendly_line(page: Any) -> None:

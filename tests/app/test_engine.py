@@ -42,9 +42,13 @@ def test_labels_are_the_librarys(engine: Engine, model: Any, photo: Path) -> Non
         ("sunset, water", Knobs(), {}),
         ("sunset; water=sea\ntree,,", Knobs(0.5, 7, 100.0), {"local_weight": 0.5, "k": 7}),
         ("house", Knobs(scale=20.0), {}),
+        ("house", Knobs(others=True), {"others": "everything else"}),
     ):
-        found = engine.label("me", words, knobs).result
+        opened = engine.label("me", words, knobs)
+        found = opened.result
         assert found is not None
+        hint = "house is the only word, so it gets every pixel: tick Everything else under Settings"
+        assert labels_view(opened)["hint"] == (hint if found.names == ("house",) else "")
         names = {"sunset": [], "water": ["sea"], "tree": []} if ";" in words else words.split(", ")
         cut = model.options.superpixels
         if knobs.scale is not None:

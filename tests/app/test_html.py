@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +61,10 @@ def test_evidence_is_the_explanation(model: Any) -> None:
     assert "<script" not in head + below
     for one in told.scores:
         assert f"<b>{one.score:.3f}</b>" in head
+    widths = [float(w) for w in re.findall(r"width:([0-9.]+)%", head)]
+    assert widths == [pytest.approx(100 * one.score, abs=0.06) for one in told.scores]  # the whole bar is 1
+    few = replace(told, region=np.arange(told.region.size).reshape(told.region.shape) == 5)
+    assert "<small>&lt; 0.1 % of the photograph, at 150, 250</small>" in verdict(few)
     assert told.label in head and (told.without_global == told.label or told.without_global in head)
     for group in told.references:
         for one in group.nearest:

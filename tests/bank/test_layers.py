@@ -92,6 +92,23 @@ def test_single_rows_are_those_of_the_banks(banks: list[Bank]) -> None:
             layered.row(beyond)
 
 
+def test_some_words_of_a_bank_alone(banks: list[Bank]) -> None:
+    whole = banks[2]
+    part, rows = whole.only(["n3", "n0", "n14", "none"]), [0, 3, 14]
+    assert (len(part), list(part.nouns), part.nouns.different) == (
+        3,
+        ["n0", "n3", "n14"],
+        ("n0", "n3", "n14"),
+    )
+    np.testing.assert_array_equal(part.keys, whole.keys[rows])
+    np.testing.assert_array_equal(part.prototypes, whole.prototypes[rows])
+    assert [part.row(i)["noun"] for i in (0, 2, -1)] == ["n0", "n14", "n14"]
+    query = np.asarray(whole.keys[4:5], np.float32)
+    assert sorted(part.search(query, 9)[1][0].tolist()) == [0, 1, 2]
+    assert len({part.identity, whole.identity, whole.only(["n3"]).identity}) == 3
+    assert GrownBank(banks[0], part).search(query, 50)[1].max() < len(banks[0]) + 3
+
+
 def test_what_is_kept_is_told_apart_by_banks_and_by_how_they_are_searched(
     banks: list[Bank], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,12 +9,21 @@ import pytest
 from typer.testing import Result
 
 from commands import CAPTIONS, refused, run
+from freeda.bank import Bank
+from freeda.presets import PRESETS
 
 
 def test_bank_info(bank: Path) -> None:
     done = run("bank", "info", bank)
     assert done.exit_code == 0, done.output
     assert "pairs" in done.output and "key 20, prototype 24" in done.output
+    # All there is, nothing cut and nothing left open.
+    nouns = sorted(set(Bank.open(bank).nouns))
+    assert len(nouns) <= 8 and f"{len(nouns)} different: " in done.output and "..." not in done.output
+    assert all(f"{noun} " in done.output for noun in nouns) and " more" not in done.output
+    assert "31 different: night 111" in (world := run("bank", "info", PRESETS["miniature"].bank).output)
+    assert " and 23 more" in world
+    assert "…" not in run("bank", "info", bank, width=40).output
     # What the small preset changes is said, what it leaves as it is only when asked.
     assert "options.size" in done.output and "options.threshold" not in done.output
     assert "options.threshold" in run("bank", "info", bank, "--all").output

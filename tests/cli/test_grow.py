@@ -66,6 +66,10 @@ def test_no_bank_grows_one_and_keeps_it(photo: Path, lenient: Path, cache: Path,
     more = segment(photo, lenient, "cat=puss, stop sign, tree", "--images-per-word", 2, "--yes")
     assert more.exit_code == 0 and "2 pictures (tree 2)" in more.output, more.output
     assert list((cache / "grown").iterdir()) == [layer]
+    # What was grown for other words changes nothing.
+    after = segment(photo, lenient, "cat, stop sign", "--again", "--no-grow")
+    assert f"with references grown for cat, stop sign ({layer})" in " ".join(after.output.split())
+    assert json.loads((tmp_path / "out" / "photo.json").read_text())["classes"] == record["classes"]
     table = run("bank", "info", layer).output
     assert "6 from 6 captions" in table
 

@@ -39,6 +39,11 @@ def test_segment_writes_and_prints(tmp_path: Path, photo: Path, model: Path, ban
         if c["pixels"]:
             assert f"{c['name']}" in done.output and f"{100 * c['share']:.1f} %" in done.output
     assert "photo.jpg" in done.output and "photo.overlay.jpg" in done.output and "90 x 60" in done.output
+    alone = 'cat is the only word, so it gets every pixel: --others "everything else" gives'
+    for more, told in ([], 1), (["--others", "rest"], 0), (["--background", "constant"], 0):
+        one = segmented(photo, model, bank, tmp_path / "out", "--classes", "cat", *more).output
+        assert " ".join(one.split()).count(alone) == told, one
+    assert alone not in done.output
 
 
 def test_classes_from_a_file_and_many_photographs(

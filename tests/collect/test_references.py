@@ -15,7 +15,10 @@ import torch
 from PIL import Image
 
 from freeda.bank import Bank
+from freeda.bank.clean import Rules, clean
 from freeda.bank.format import shard_name
+from freeda.bank.layers import LayeredBank
+from freeda.bank.merge import merge
 from freeda.bank.verify import find_damage
 from freeda.collect import references
 from freeda.collect.choosing import choose, why_not
@@ -26,7 +29,10 @@ from freeda.collect.references import add_images, reference_options
 from freeda.collect.taking import Taker, _resized
 from freeda.errors import BankError, InputError
 from freeda.images import read_image
+from freeda.model import FreeDA
+from freeda.options import SegmentOptions
 from freeda.presets import Preset
+from freeda.segment.prototypes import retrieve
 from freeda.segment.windows import resize_image
 
 NAMES = {"1": "cat", "2": "dog", "3": "boat"}
@@ -136,6 +142,7 @@ def test_a_bank_of_pictures(add: Any, tmp_path: Path, tiny_encoders: Any) -> Non
     assert added.bank.meta["references"] == {"pictures": 6, "pairs": 12}
     assert len(added.bank.meta["shards"]) == 2  # six pictures, three a shard
     assert not list(find_damage(tmp_path / "bank"))
+    assert added.bank.real.tolist() == list(range(12))
     added.bank.check_models(tiny_encoders.identity)
     kept = add(tmp_path / "kept", options=replace(reference_options(_collect()), keep_images=True)).bank.row(
         3
@@ -182,6 +189,22 @@ def test_added_to_a_generated_bank(add: Any, tmp_path: Path, tiny_preset: Preset
     assert boat is not None
     _, rows = mixed.search(boat[None], 4)
     assert {mixed.nouns[r] for r in rows[0]} == {"boat"}
+    # They are known as such behind generated rows, in a merged, a cleaned and a layered bank.
+    few = clean(out, tmp_path / "clean", Rules(per_noun=2, choose="random")).bank
+    both, two = merge([out, few.path], tmp_path / "both").bank, LayeredBank([mixed, few])
+    for bank, first in (mixed, n), (both, n), (few, few.nouns.index("cat")), (two, n):
+        real = [bank.row(int(i))["caption_id"].startswith("image:") for i in range(len(bank))]
+        assert bank.real.tolist() == np.flatnonzero(real).tolist() and bank.real[0] == first
+    assert (
+        mixed.only(["boat"]).real.tolist()
+        == np.flatnonzero([row >= n for row in mixed.nouns.rows_of(["boat"])]).tolist()
+    )
+    assert generated.real.tolist() == []
+    (found,) = retrieve(mixed, boat[None], SegmentOptions(k=2))
+    assert found.real.sum() == 2 and found.real[:2].all() and {mixed.nouns[r] for r in found.rows} == {"boat"}
+    preset = replace(tiny_preset, segment=SegmentOptions(k=350, templates=tiny_preset.segment.templates))
+    (known,) = FreeDA(preset, tiny_models.encoders, mixed).coverage(["boat"])
+    assert not known.poor and known.near == known.retrieved and known.most[0][0] == "boat"
     with pytest.raises(BankError, match="more than the captions"):
         collect(["a dog on the grass", "a boat"], out, loose, "cpu", models=tiny_models)
 

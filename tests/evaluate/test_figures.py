@@ -64,11 +64,12 @@ def test_classes_by_counting_pixels(small: Small) -> None:
 
 
 def test_examples_show_truth_prediction_and_mistakes() -> None:
-    """A prediction that is wrong on the left changes the third picture, and is red in the fourth."""
+    """A prediction that is wrong on the left changes the third picture, and is orange in the fourth,
+    right being blue, whatever colours the photograph has."""
     truth = np.zeros((60, 60), np.uint8)
     truth[30:] = 1
     data = Small([(truth, truth)], ("cat", "dog", "tree", "background"))
-    data.read_image = lambda i: np.full((60, 60, 3), 120, np.uint8)  # type: ignore[method-assign]
+    data.read_image = lambda i: np.full((60, 60, 3), (220, 40, 40), np.uint8)  # type: ignore[method-assign]
     wrong = truth.copy()
     wrong[:, :30] = 2
     row = ImageRow(0, "image_0", 0.5, 0.5, 0.0, 3600)
@@ -82,10 +83,9 @@ def test_examples_show_truth_prediction_and_mistakes() -> None:
     third, fourth = changed[changed < 0.72 * width], changed[changed > 0.74 * width]  # a gap between
     assert third.size and fourth.size and third[0] > 0.5 * width, "the truth is drawn as it was"
     last = [p[:, fourth[0] : fourth[-1] + 1].astype(int) for p in (right, half)]
-    redness = [p[..., 0] - p[..., 1] for p in last]
-    assert redness[0].min() < -30 and redness[0].max() < 10, "all of it is right: green"
-    assert redness[1].max() > 30
-    assert (redness[1] > 30).sum() > 0.9 * (redness[0] < -30).sum(), "and where it is wrong, red"
+    orange = [p[..., 0] - p[..., 2] for p in last]
+    assert orange[0].min() < -30 and orange[0].max() < 10, "all of it is right: blue"
+    assert (orange[1] > 30).sum() > 0.9 * (orange[0] < -30).sum(), "and where it is wrong, orange"
 
 
 def test_mistakes_by_counting_pixels(small: Small) -> None:

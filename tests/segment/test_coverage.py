@@ -11,6 +11,7 @@ import pytest
 
 from freeda.errors import InputError
 from freeda.model import FreeDA
+from freeda.options import SegmentOptions
 from freeda.segment.coverage import ENOUGH, Coverage, coverage, not_in_bank
 
 
@@ -51,11 +52,19 @@ def test_equals_the_definition(seed: int, short: bool, dtype: type) -> None:
     nouns = [f"noun {i}" for i in rng.integers(0, 6, n)]
     text = unit(rng.normal(size=(words, 3))).astype(np.float32)
     bank = NamedRows(keys, prototypes, nouns, short)
-    found = coverage(bank, text, [f"w{i}" for i in range(words)], k)
+    least = None if seed % 3 else 0.9  # `min_similarity`, but for the nearest
+    options = SegmentOptions(k=k, min_similarity=least)
+    found = coverage(bank, text, [f"w{i}" for i in range(words)], options)
     for i, one in enumerate(found):
         scores = sorted(((float(text[i] @ key), -row) for row, key in enumerate(keys)), reverse=True)[:k]
         if short:
             scores = [s for s in scores if s[0] >= scores[0][0] - 0.5]
+        scores = [s for s in scores if all(math.isfinite(v) for v in prototypes[-s[1]])]
+        if least is not None:
+            scores = [s for s in scores if s[0] >= min(least, scores[0][0])]
+        if not scores:
+            assert one.retrieved == 0 and one.poor and math.isnan(one.nearest)
+            continue
         rows = [-row for _, row in scores]
         directions = []
         for row in rows:
@@ -85,7 +94,7 @@ def test_poor_is_too_few_near_keys() -> None:
 
 def test_an_empty_bank_covers_nothing() -> None:
     bank = NamedRows(np.zeros((0, 3), np.float32), np.zeros((0, 5), np.float16), [])
-    (found,) = coverage(bank, unit(np.ones((1, 3))).astype(np.float32), ["w"], 5)
+    (found,) = coverage(bank, unit(np.ones((1, 3))).astype(np.float32), ["w"], SegmentOptions())
     assert found.poor and found.retrieved == 0 and math.isnan(found.nearest)
 
 
@@ -101,15 +110,11 @@ def test_which_words_are_not_in_a_bank() -> None:
     assert not_in_bank(bank, classes, [*behind[:3], None]) is None
 
 
-def test_a_model_tells_of_every_class_and_other_word(tiny_model: Any) -> None:
-    found = tiny_model.coverage(
-        {"cat": ["puss"], "dog": []}, others="rest", other_words=("sky", "dog", "car"), k=4
-    )
-    assert [c.word for c in found] == ["cat", "dog", "sky", "car"]
+def test_a_model_tells_of_every_class_and_of_no_word_that_nobody_typed(tiny_model: Any) -> None:
+    found = tiny_model.coverage({"cat": ["puss"], "dog": []}, others="rest", k=4)
+    assert [c.word for c in found] == ["cat", "dog"]
     assert all(c.retrieved == 4 for c in found)
-    vocabulary = tiny_model.vocabulary(
-        {"cat": ["puss"], "dog": []}, others="rest", other_words=("sky", "car"), k=4
-    )
+    vocabulary = tiny_model.vocabulary({"cat": ["puss"], "dog": []}, k=4)
     scores, _ = tiny_model.bank.search(vocabulary.text_embeddings, 1)
     np.testing.assert_allclose([c.nearest for c in found], scores[:, 0], atol=1e-6)
 

@@ -19,6 +19,8 @@ from export_readers import read_coco, read_svg
 from freeda.errors import InputError
 from freeda.options import EXPORTS
 from freeda.segment import Segmentation
+from freeda.show import palette, to_hex
+from freeda.show.palette import REST
 
 RNG = np.random.default_rng(0)
 IMAGE = np.kron(RNG.integers(0, 256, (5, 7, 3)), np.ones((12, 12, 1))).astype(np.uint8)
@@ -46,6 +48,25 @@ def test_every_kind_at_once(result: Segmentation, tmp_path: Path) -> None:
     assert set(usual) == {"svg", "labels", "overlay", "json"}
     for kind in ("svg", "labels", "overlay"):
         assert usual[kind].read_bytes() == files[kind].read_bytes(), kind
+
+
+def test_what_is_none_of_the_words_is_grey_everywhere(tiny_model: Any, tmp_path: Path) -> None:
+    more = {"others": " The  rest", "background": "constant", "background_threshold": 0.6}
+    result = tiny_model.segment(IMAGE, WORDS, **more)
+    grey = [to_hex(REST[kind]) for kind in ("others", "background")]
+    assert result.names == (*WORDS, "The rest", "background")
+    expected = [*map(to_hex, palette(3)), *grey]
+    assert list(map(to_hex, result.palette)) == expected
+    files = result.save(tmp_path, exports=["svg", "coco-panoptic"])
+    assert [one["colour"] for one in json.loads(files["json"].read_text())["classes"]] == expected
+    table = np.array(Image.open(files["labels"]).getpalette()).reshape(-1, 3)[:5]
+    assert [to_hex(colour) for colour in table] == expected
+    coco = json.loads(files["coco-panoptic.json"].read_text())["categories"]
+    assert [to_hex(np.array(one["color"])) for one in coco] == expected
+    found = {expected[i] for i in np.unique(result.labels)}
+    assert set(re.findall('fill="(#.{6})"', files["svg"].read_text())) == found and found & set(grey)
+    typed = tiny_model.segment(IMAGE, ["cat", "Background"], **{**more, "background": "none", "others": None})
+    assert to_hex(typed.palette[1]) == grey[1]
 
 
 def test_from_a_file_that_kept_less(result: Segmentation, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from freeda.errors import BankError
 from freeda.options import SegmentOptions
-from freeda.segment.prototypes import class_prototypes, k_means, starting_rows
+from freeda.segment.prototypes import class_prototypes, k_means, retrieve, starting_rows
 from plain_bank import PlainBank
 
 
@@ -82,6 +82,32 @@ def test_what_is_looked_up_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) -
     finally:
         tracemalloc.stop()
     np.testing.assert_array_equal(found, whole)
+
+
+@settings(max_examples=60)
+@given(n=st.integers(1, 60), k=st.integers(1, 40), shared=st.floats(0, 1), seed=st.integers(0, 10**6))
+def test_references_from_pictures_lead_wherever_they_stand(n: int, k: int, shared: float, seed: int) -> None:
+    """Of a word that has any only its rows count, and ten of them weigh as much as all drawn ones."""
+    rng = np.random.default_rng(seed)
+    words = unit(rng.normal(size=(5, 6)))
+    keys, real = words[rng.integers(0, 4, n)], np.flatnonzero(rng.random(n) < shared * rng.random())
+    bank = PlainBank(keys.astype(np.float32), rng.normal(size=(n, 3)).astype(np.float16))
+    bank.real = real  # type: ignore[attr-defined]
+    expected, behind = [], []
+    for query in words:
+        cosine = keys @ query
+        order = sorted(range(n), key=lambda i: (-round(cosine[i], 5), i))
+        own = [i for i in order if i in real and cosine[i] > max(0.9, cosine.max() - 0.01)][:k]
+        drawn = [i for i in order[:k] if not own or (i not in real and cosine[i] > cosine.max() - 0.01)]
+        weight = 10 / len(drawn) if own and len(drawn) > 10 else 1
+        rows = [*((i, 1) for i in own), *((i, weight) for i in drawn)]
+        total = sum(w * bank.prototypes[i].astype(float) for i, w in rows)
+        expected.append(total / sum(w for _, w in rows))
+        behind.append([i for i, _ in rows])
+    text, options = words.astype(np.float32), SegmentOptions(k=k)
+    mean, _ = class_prototypes(bank, text, "abcde", options)
+    np.testing.assert_allclose(mean, expected, atol=1e-5)
+    assert [one.rows.tolist() for one in retrieve(bank, text, options)] == behind
 
 
 def test_keys_that_are_not_finite_are_no_neighbours() -> None:

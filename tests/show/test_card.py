@@ -70,7 +70,7 @@ class Card:
         return ["One sentence. " * 12, "Another."]
 
 
-TWO = (Score("cat", 0, 0.6, 0.8, 0.3), Score("dog", 1, 0.3, -0.2, 0.15))
+TWO = (Score("cat", 0, 0.6, 0.8, 0.4), Score("dog", 1, 0.3, -0.25, 0.2))
 
 
 def count(card: np.ndarray, colour: Any) -> int:
@@ -97,8 +97,10 @@ def test_bars_are_as_long_as_their_numbers() -> None:
     (score_a, cosine_a, window_a), (score_b, cosine_b, window_b) = first, second
     assert score_b[1] / score_a[1] == pytest.approx(0.5, abs=0.02) and score_a[0] == score_b[0]
     assert window_b[1] / window_a[1] == pytest.approx(0.5, abs=0.02)
+    assert score_a[1] / cosine_a[1] == pytest.approx(0.75, abs=0.02)  # one scale for all, which ends at 1
+    assert cosine_a[1] < 0.75 * (window_a[0] - cosine_a[0])
     # The cosine of the second is negative: its bar ends where the first's begins.
-    assert cosine_b[1] / cosine_a[1] == pytest.approx(0.25, abs=0.03)
+    assert cosine_b[1] / cosine_a[1] == pytest.approx(0.25 / 0.8, abs=0.03)
     assert abs(cosine_b[0] + cosine_b[1] - cosine_a[0]) <= 1
 
 

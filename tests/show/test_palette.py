@@ -7,7 +7,7 @@ import pytest
 
 from freeda.errors import InputError
 from freeda.show import palette, to_hex
-from freeda.show.palette import ink
+from freeda.show.palette import REST, ink
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 19, 59, 171, 2000, 5000])
@@ -26,6 +26,12 @@ def test_all_different_and_apart() -> None:
     colours = palette(59).astype(float)
     apart = np.linalg.norm(colours[:, None] - colours[None], axis=-1) + 1e9 * np.eye(59)
     assert apart.min() > 25
+
+
+def test_what_is_no_class_is_grey() -> None:
+    greys = np.stack(list(REST.values())).astype(int)
+    assert np.ptp(greys, axis=1).max() < 20 and abs(greys[0] - greys[1]).min() > 40
+    assert np.ptp(palette(2000).astype(int), axis=1).min() > 40
 
 
 def test_a_caller_cannot_spoil_it() -> None:

@@ -22,6 +22,8 @@ from .limits import Limits
 from .sessions import Shelf
 
 Picture = str | Path | RGB | Image.Image
+EVERYTHING_ELSE = "everything else"
+"""What the page calls all that is none of the words."""
 _VOCABULARIES = 64
 """Lists of words whose vectors are kept: going back to one costs nothing."""
 
@@ -33,6 +35,8 @@ class Knobs:
     local_weight: float | None = None
     k: int | None = None
     scale: float | None = None
+    others: bool = False
+    """Whether all that is none of the words is a label of its own."""
 
 
 @dataclass
@@ -187,11 +191,12 @@ class Engine:
         if knobs.local_weight is not None:
             changes["local_weight"] = float(knobs.local_weight)
         k = self.model.options.k if knobs.k is None else int(knobs.k)
-        key = (k, repr(names))
+        rest = {"others": EVERYTHING_ELSE} if knobs.others else {}
+        key = (k, repr(names), knobs.others)
         with self.busy:
             vocabulary = self._words.get(key)
             if vocabulary is None:
-                vocabulary = self.model.vocabulary(names, k=k)
+                vocabulary = self.model.vocabulary(names, k=k, **rest)
                 self._words.put(key, vocabulary)
             return scene.segment(vocabulary, **changes)
 

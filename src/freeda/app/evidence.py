@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..show.explanation import ClassScore, Explanation, Reference
 from ..show.palette import ink, to_hex
+from ..show.text import percent
 from ..show.tiles import mask_picture
 from . import html
 from .pictures import Picture
@@ -19,14 +20,14 @@ CLASSES, REFERENCES = 2, 4
 
 def verdict(told: Explanation) -> str:
     """The region, its word, the scores and what they come to."""
-    share = 100 * float(told.region.mean())
+    share = html.say(percent(float(told.region.mean())))
     seen = html.image(outline(told.photo, told.region, 320), "the region in the photograph", 320)
     notes = "".join(f"<p><small>{html.say(note)}</small></p>" for note in told.notes)
     won = f'<p class="won">{_chip(told.scores[0], told)}{html.say(told.label)}</p>'
     return (
         f'<div class="verdict">{seen}<div>{won}'
         f"<p>{html.say(_sentence(told))}</p>"
-        f"<small>{share:.1f} % of the photograph, at {told.x}, {told.y}</small></div></div>"
+        f"<small>{share} of the photograph, at {told.x}, {told.y}</small></div></div>"
         f"{_scores(told)}{notes}"
     )
 
@@ -68,12 +69,13 @@ def _chip(one: ClassScore, told: Explanation) -> str:
 
 def _scores(told: Explanation) -> str:
     shown = told.scores[:SHOWN]
-    most = max(max(one.score for one in shown), 1e-6)
     lines = []
     for one in shown:
         parts = (one.local_score, one.global_score)
         numbers = "".join(f"<td>{'–' if v is None else f'{v:.3f}'}</td>" for v in parts)
-        style = f"width:{100 * max(one.score, 0.0) / most:.1f}%;background:{to_hex(told.colours[one.label])}"
+        style = (
+            f"width:{100 * min(max(one.score, 0.0), 1.0):.1f}%;background:{to_hex(told.colours[one.label])}"
+        )
         lines.append(
             f'<tr><th scope="row">{_chip(one, told)}{html.say(one.name)}'
             f'<span class="bar" data-label="{one.label}" style="{style}"></span></th>'

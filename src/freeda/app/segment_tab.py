@@ -37,22 +37,33 @@ class SegmentTab:
         self.engine, self.drawing, self.folder = engine, drawing, folder
         self._stamps = itertools.count(1)
 
-    def start(self, words: str, weight: Any, k: Any, scale: Any, request: gr.Request) -> dict[str, Any]:
+    def start(
+        self, words: str, weight: Any, k: Any, scale: Any, others: bool, request: gr.Request
+    ) -> dict[str, Any]:
         """The first bundled scene, when the page is opened."""
         first = samples()[0]
-        return self._open(request, first.picture, first.name, words, (weight, k, scale))
+        return self._open(request, first.picture, first.name, words, (weight, k, scale, others))
 
-    def sample(self, weight: Any, k: Any, scale: Any, event: gr.EventData, request: gr.Request) -> Any:
+    def sample(
+        self, weight: Any, k: Any, scale: Any, others: bool, event: gr.EventData, request: gr.Request
+    ) -> Any:
         """Another bundled scene, with words for it: the page takes them if no others were typed."""
         chosen = samples()[int(event.index) % len(samples())]
         if self._late(request, wish := int(event.wish)):
             return gr.skip()
-        knobs = (weight, k, scale)
+        knobs = (weight, k, scale, others)
         view = self._open(request, chosen.picture, chosen.name, chosen.words, knobs, wish)
         return {**view, "words": chosen.words}
 
     def upload(
-        self, words: str, weight: Any, k: Any, scale: Any, event: gr.EventData, request: gr.Request
+        self,
+        words: str,
+        weight: Any,
+        k: Any,
+        scale: Any,
+        others: bool,
+        event: gr.EventData,
+        request: gr.Request,
     ) -> Any:
         """A visitor's photograph."""
         try:
@@ -61,7 +72,8 @@ class SegmentTab:
             return self._sorry(error)
         if self._late(request, wish := int(event.wish)):
             return gr.skip()
-        return self._open(request, path, str(event.name)[:100], words, (weight, k, scale), wish)
+        knobs = (weight, k, scale, others)
+        return self._open(request, path, str(event.name)[:100], words, knobs, wish)
 
     def again(self, request: gr.Request) -> Any:
         """All there is to see, for a browser that missed an answer."""
@@ -72,10 +84,12 @@ class SegmentTab:
         assert opened.asked is not None
         return {**photo_view(opened), **self._view(opened), "asked": opened.asked[0]}
 
-    def label(self, words: str, weight: Any, k: Any, scale: Any, request: gr.Request) -> dict[str, Any]:
+    def label(
+        self, words: str, weight: Any, k: Any, scale: Any, others: bool, request: gr.Request
+    ) -> dict[str, Any]:
         """Other words or other sliders: the photograph as it is labelled now."""
         try:
-            view = self._view(self.engine.label(_who(request), words, _knobs(weight, k, scale)))
+            view = self._view(self.engine.label(_who(request), words, _knobs(weight, k, scale, others)))
         except FreedaError as error:
             view = self._sorry(error)
         return {**view, "asked": words}
@@ -147,8 +161,9 @@ class SegmentTab:
 
 def _knobs(*values: Any) -> Knobs:
     """What the sliders say. Raises InputError for a number that is missing or out of a slider's range."""
-    weight, k, scale = (within(value, *how[:3]) for value, how in zip(values, _SLIDERS, strict=True))
-    return Knobs(weight, int(k), scale)
+    *numbers, others = values
+    weight, k, scale = (within(value, *how[:3]) for value, how in zip(numbers, _SLIDERS, strict=True))
+    return Knobs(weight, int(k), scale, bool(others))
 
 
 def _close(engine: Engine) -> Any:
@@ -195,13 +210,18 @@ def segment_tab(
             start = min(max(value, least), most)
             slider = gr.Slider(least, most, start, step=step, label=label, info=info, visible=visible)
             knobs.append(unchecked(slider))
+        others = gr.Checkbox(
+            label="Everything else",
+            info="A label of its own for all that is none of the words.",
+        )
     weight, k, scale = knobs
+    knobs.append(others)
     asked = [words, *knobs]
 
     # What was asked for last is what is seen at the end: requests by one event follow one another with what
     # stands in the page then, and whatever else changes the photograph ends with that event, too.
     # `change`, also for sliders: their `input` may come before the page knows the slider's new value.
-    asks = [words.change, weight.change, k.change, studio.submit]
+    asks = [words.change, weight.change, k.change, others.change, studio.submit]
     gr.on(asks, tab.label, asked, studio, trigger_mode="always_last", **LIGHT)
     for changed in (
         page.load(tab.start, asked, studio, **LIGHT),

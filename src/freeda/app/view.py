@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..images import RGB
 from ..segment.result import Segmentation
+from ..show.caveats import alone
 from ..show.export import area_shares
 from ..show.overlay import badge_places, label_map_image
 from ..show.palette import ink, to_hex
@@ -42,8 +43,9 @@ def labels_view(opened: Open) -> dict[str, Any]:
 
     "labels" is a data URL of a grey PNG whose values are the labels, reduced to `SIDE`; "classes" has one
     entry a label: name, number (from 1), colour (#rrggbb), ink (of letters on it), share (0 to 1), caveat
-    (""); "caveat" is the picture's own; "badges" says where numbers stand: (x, y, label), x and y as shares
-    of width and height; "number" and "turn" say what of: the photograph and its result.
+    (""); "caveat" is the picture's own; "hint" what to do about a single word, or ""; "badges" says where
+    numbers stand: (x, y, label), x and y as shares of width and height; "number" and "turn" say what of: the
+    photograph and its result.
     """
     result = opened.result
     assert result is not None
@@ -57,6 +59,7 @@ def labels_view(opened: Open) -> dict[str, Any]:
         "labels": data_url(shown.astype(np.uint8), "PNG"),
         "classes": classes(result),
         "caveat": result.caveats.of_picture(),
+        "hint": f"{only}: tick Everything else under Settings" if (only := alone(result.names)) else "",
         "badges": badges,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,7 +18,7 @@ from ..files import cache_folder
 from ..identity import difference, other_commits
 from . import format as files
 from .approximate import ApproximateIndex
-from .arrays import open_array
+from .arrays import open_array, take
 from .cache import Cache
 from .index import FlatIndex
 from .manifest import ShardEntry, read_manifest
@@ -109,6 +109,18 @@ class Bank:
         return not any(rows and all(noun == name for noun, name in rows) for rows in shards)
 
     @cached_property
+    def real(self) -> npt.NDArray[np.int64]:
+        """(n,) ascending: the rows that are references from pictures (`freeda bank add-images`)."""
+        parts = [np.empty(0, np.int64)]
+        if "references" in self.meta or "merged" in self.meta:
+            parts += [
+                np.arange(start, start + shard.pairs)
+                for start, shard in zip(self._starts.tolist(), self._shards, strict=False)
+                if files.read_info(self.path / shard.file).settings.get("source") == "images"
+            ]
+        return np.concatenate(parts)
+
+    @cached_property
     def identity(self) -> str:
         """A hex digest of what the bank holds, made of its shards' own; another order is another bank."""
         shards = [[s.pairs, s.sha256] for s in self._shards]
@@ -180,3 +192,27 @@ class Bank:
             raise BankError(
                 f"{self.path}: built with {told}: load preset '{self.meta.get('preset')}' or another bank"
             )
+
+    def only(self, nouns: Iterable[str]) -> Bank:
+        """The rows of these nouns alone, read as a bank of their own: in memory, numbered from 0."""
+        return _Part(self, self.nouns.rows_of(nouns))
+
+
+class _Part(Bank):
+    """Some rows of a bank, which stay where they are on disk."""
+
+    def __init__(self, whole: Bank, rows: npt.NDArray[np.int64]) -> None:
+        super().__init__(whole.path, whole.meta, whole._shards)
+        self._whole, self._rows = whole, rows
+        self.keys, self.prototypes = take(whole.keys, rows), take(whole.prototypes, rows)
+        different, which = whole.nouns.part
+        kept, which = np.unique(which[rows], return_inverse=True)
+        self.nouns = Nouns([([different[i] for i in kept], which)])
+        self.named, self.real = whole.named, np.flatnonzero(np.isin(rows, whole.real))
+        self.identity = hashlib.sha256(f"{whole.identity} {rows.tolist()}".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, i: int) -> dict[str, Any]:
+        return self._whole.row(int(self._rows[i]))

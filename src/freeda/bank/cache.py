@@ -20,7 +20,7 @@ Prototypes = npt.NDArray[np.float32]
 
 LIMIT = 512 * 2**20
 """Bytes that the folder may hold; what was not used for longest goes first."""
-_VERSION = 2  # of how answers are made and kept: raised when either changes
+_VERSION = 3  # of how answers are made and kept: raised when either changes
 _DIGEST = 32
 
 

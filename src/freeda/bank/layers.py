@@ -14,7 +14,7 @@ from ..files import cache_folder
 from .arrays import take
 from .bank import Bank
 from .cache import Cache
-from .index import Rows, Scores, best_first
+from .index import FlatIndex, Rows, Scores, best_first
 from .nouns import Nouns
 
 SAME = 0.01
@@ -26,6 +26,29 @@ NEAR = 0.9
 """Cosine from which a key counts as near a word. Our choice, measured on the miniature only: its synonyms lie
 at 0.98 to 1, words it never saw beside a bank's own at 0.81 to 0.99, different words below 0.5, and words
 of no meaning to it at 0.6 to 0.85."""
+
+
+def answering(bank: Any, queries: Scores, k: int) -> tuple[Scores, Rows, npt.NDArray[np.bool_]]:
+    """What answers each query: scores, row numbers, and which rows are references of its word from pictures,
+    all (Q, n).
+
+    As a rule the `k` keys that `bank.search` finds. Where a reference from a picture (`Bank.real`) is of the
+    query's very word (within `SAME` of the best key, and `NEAR` the query), only rows of that word answer: at
+    most `k` such references, then those of the `k` keys found. Places left over hold score -inf and row -1.
+    """
+    scores, rows = bank.search(queries, min(k, len(bank)))
+    real: Rows = np.asarray(getattr(bank, "real", ()), np.int64)
+    if len(real) == 0:
+        return scores, rows, np.zeros(rows.shape, bool)
+    keys = take(bank.keys, real) if isinstance(bank.keys, np.ndarray) else bank.keys[real]
+    theirs, places = FlatIndex(keys).search(queries, k)
+    least = np.maximum(scores[:, :1], theirs[:, :1]) - SAME
+    own = theirs >= np.maximum(least, NEAR)
+    rest = ~own.any(axis=1, keepdims=True) | ((scores >= least) & ~np.isin(rows, real))
+    taken = np.concatenate([own, rest], axis=1)
+    scores = np.where(taken, np.concatenate([theirs, scores], axis=1), np.float32(-np.inf))
+    rows = np.where(taken, np.concatenate([real[places], rows], axis=1), -1)
+    return scores, rows, np.concatenate([own, np.zeros_like(rest)], axis=1)
 
 
 class LayeredBank:
@@ -53,6 +76,17 @@ class LayeredBank:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.banks))})"
+
+    @cached_property
+    def keys(self) -> StackedRows:
+        """(N, dk) keys of all rows, in the same way as `prototypes`."""
+        return StackedRows([bank.keys for bank in self.banks])
+
+    @cached_property
+    def real(self) -> Rows:
+        """(n,) ascending: the rows that are references from pictures."""
+        starts = self.starts.tolist()
+        return np.concatenate([bank.real + at for bank, at in zip(self.banks, starts, strict=False)])
 
     @cached_property
     def prototypes(self) -> StackedRows:

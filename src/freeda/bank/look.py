@@ -16,6 +16,7 @@ from ..errors import BankError, InputError
 from ..show.page import Row, Section, Tile, write_page
 from ..show.tiles import check_sizes, mask_picture
 from .bank import Bank
+from .layers import answering
 
 _FARTHEST = 1 << 16
 """Keys looked at, at most, for nouns beyond the first k."""
@@ -33,7 +34,7 @@ class Near:
     rows: list[int]
     """Its rows among those looked at, nearest first."""
     within: int
-    """How many of them are among the k nearest of all, which make the class prototype."""
+    """How many of them make the class prototype."""
 
 
 def nearest_nouns(bank: Bank, query: npt.NDArray[np.float32], k: int, nouns: int) -> list[Near]:
@@ -44,15 +45,16 @@ def nearest_nouns(bank: Bank, query: npt.NDArray[np.float32], k: int, nouns: int
     if nouns < 1:
         raise InputError(f"nouns is {nouns}: it must be at least 1")
     names, look = bank.nouns, k
+    made = set(answering(bank, query[None], k)[1][0].tolist())
     while True:
         scores, rows = bank.search(query[None], look)
         found: dict[str, Near] = {}
-        for place, (score, row) in enumerate(zip(scores[0].tolist(), rows[0].tolist(), strict=True)):
+        for score, row in zip(scores[0].tolist(), rows[0].tolist(), strict=True):
             if row < 0 or not np.isfinite(score):
                 continue
             near = found.setdefault(names[row], Near(names[row], score, [], 0))
             near.rows.append(row)
-            if place < k:
+            if row in made:
                 found[names[row]] = Near(near.noun, near.similarity, near.rows, near.within + 1)
         if len(found) >= nouns or look >= min(len(bank), _FARTHEST):
             return list(found.values())[:nouns]
@@ -62,29 +64,28 @@ def nearest_nouns(bank: Bank, query: npt.NDArray[np.float32], k: int, nouns: int
 def write_sheet(
     bank: Bank, word: str, found: list[Near], path: str | Path, per_noun: int = 6, tile: int = 160
 ) -> int:
-    """Write a contact sheet (.png or .jpg): of each noun the nearest kept pictures, what is not masked pale.
+    """Write a contact sheet (.png or .jpg): of each noun the nearest kept pictures, what is not masked pale;
+    where none was kept, captions.
 
-    Returns how many pictures are on it. Raises BankError where the bank kept none of these, or holds one
-    that cannot be shown; InputError where the file cannot be written.
+    Returns how many pictures are on it. Raises BankError for one that cannot be shown; InputError where the
+    file cannot be written.
     """
     sections, shown = [], 0
     for near in found:
         tiles: list[Tile] = []
+        lines: list[Row] = []
         for row in near.rows:
             if len(tiles) == per_noun:
                 break
             pair = bank.row(row)
             if pair["image"] is not None and pair["mask"] is not None:
                 tiles.append(Tile(mask_picture(*kept_picture(pair, bank.path, row)), pair["caption"]))
-        if tiles:
-            shown += len(tiles)
-            note = f"similarity {near.similarity:.3f}, {near.within} of the class prototype's pairs"
-            sections.append(Section(near.noun, [Row(tiles)], note))
-    if not sections:
-        raise BankError(
-            f"{bank.path}: holds no pictures of these nouns: a bank keeps them where it is made with "
-            "--keep-images"
-        )
+            elif len(lines) < per_noun:
+                lines.append(Row((), pair["caption"]))
+        shown += len(tiles)
+        note = f"similarity {near.similarity:.3f}, {near.within} of the class prototype's pairs"
+        note += "" if tiles else " (no pictures were kept)"
+        sections.append(Section(near.noun, [Row(tiles)] if tiles else lines, note))
     write_page(path, f"nearest to {word}", sections, tile=tile)
     return shown
 

@@ -30,6 +30,12 @@ class Nouns(Sequence[str]):
         """All of them as a part of more."""
         return self.different, self._which
 
+    def rows_of(self, nouns: Iterable[str]) -> npt.NDArray[np.int64]:
+        """The rows that have one of `nouns`, ascending."""
+        wanted = set(nouns)
+        numbers = [i for i, noun in enumerate(self.different) if noun in wanted]
+        return np.flatnonzero(np.isin(self._which, numbers))
+
     def __len__(self) -> int:
         return len(self._which)
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from ..errors import InputError, counted, printable
 from ..options import parse_settings
 from ..presets import DEFAULT, ENCODERS, find_preset
-from .base import Device, Model, Yes, change, say
+from .base import Device, Model, Yes, change, print_table, say
 from .fetching import fetch_first
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _report(added: Added, folder: Path, k: int) -> None:
             table.add_row(Text(printable(word)), f"{count:,}")
         if len(taken) > _ROWS:
             table.add_row(f"{len(taken) - _ROWS:,} more", f"{sum(n for _, n in taken[_ROWS:]):,}")
-        Console().print(table)
+        print_table(table)
     parts = [f"{counted(sum(added.taken.values()), 'reference')} from {counted(added.pictures, 'picture')}"]
     parts += [f"{added.there:,} there already"] if added.there else []
     parts += [f"{n:,} masks rejected: {reason}" for reason, n in sorted(added.rejected.items())]

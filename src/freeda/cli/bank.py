@@ -16,7 +16,7 @@ from .add_images import add_images
 from .bank_make import clean, export, import_, merge
 from .bank_search import search
 from .bank_share import pull, push
-from .base import OneLineErrors, say
+from .base import OneLineErrors, print_table, say
 from .grow import coverage, grow
 from .index import index
 
@@ -41,7 +41,7 @@ def info(
     opened = Bank.open(path)
     table = Table(show_header=False, title=Text(printable(f"bank {path}")), title_justify="left")
     table.add_row("pairs", f"{len(opened):,} from {opened.meta['captions']:,} captions")
-    table.add_row("nouns", Text(f"{len(set(opened.nouns)):,} different: {_most_frequent(opened.nouns)}, ..."))
+    table.add_row("nouns", Text(printable(_most_frequent(opened.nouns))))
     table.add_row("dimensions", f"key {opened.keys.shape[1]}, prototype {opened.prototypes.shape[1]}")
     table.add_row("shards", f"{len(opened.meta['shards']):,}")
     said = ("pairs", "captions", "dimensions", "shards")
@@ -51,7 +51,7 @@ def info(
             table.add_row(*map(Text, pair))
     if not every:
         table.add_row("other options", "as by default (--all lists them)")
-    Console().print(table)
+    print_table(table)
 
 
 @app.command("verify")
@@ -90,7 +90,10 @@ def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
 def _most_frequent(nouns: Sequence[str], n: int = 8) -> str:
     from collections import Counter
 
-    return ", ".join(f"{noun} {count}" for noun, count in Counter(nouns).most_common(n))
+    counts = Counter(nouns)
+    named = ", ".join(f"{noun} {count:,}" for noun, count in counts.most_common(n))
+    more = f" and {len(counts) - n:,} more" if len(counts) > n else ""
+    return f"{len(counts):,} different: {named}{more}"
 
 
 for command in (search, merge, clean, export, push, pull):

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..errors import printable
 from ..presets import find_preset
-from .base import say
+from .base import print_table, say
 
 New = Annotated[
     Path, typer.Option("--out", help="The new directory; nothing is written over.", show_default=False)
@@ -78,7 +78,7 @@ def clean(
     for rule, n in sorted(done.dropped.items()):
         table.add_row(f"left out by {rule}", f"{n:,}")
     table.add_row("after", f"{len(done.bank):,}")
-    Console().print(table)
+    print_table(table)
     if done.lost:
         more = f" and {len(done.lost) - 8:,} more" if len(done.lost) > 8 else ""
         say(f"no pair is left of {', '.join(done.lost[:8])}{more}", "yellow")

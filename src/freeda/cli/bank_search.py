@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..errors import BankError, InputError, printable
 from ..presets import PRESETS, Preset, find_preset
-from .base import Device, Yes, open_bank, say
+from .base import Device, Yes, open_bank, print_table, say
 from .fetching import fetch_first
 
 if TYPE_CHECKING:
@@ -30,7 +29,8 @@ def search(
     ] = None,
     nouns: Annotated[int, typer.Option(help="How many nouns to print.")] = 10,
     out: Annotated[
-        Path | None, typer.Option(help="Also write a contact sheet (.png, .jpg) of kept pictures.")
+        Path | None,
+        typer.Option(help="Also write a contact sheet (.png, .jpg): kept pictures, else captions."),
     ] = None,
     approximate: Annotated[
         bool, typer.Option("--approximate", help="Use the approximate index: quicker in a large bank.")
@@ -74,10 +74,10 @@ def search(
         caption = opened.row(near.rows[0])["caption"]
         told = (f"{near.similarity:.3f}", near.noun, f"{near.within:,} of {k:,}", caption)
         table.add_row(*(Text(printable(text)) for text in told))
-    Console().print(table)
+    print_table(table)
     if out is not None:
         n = write_sheet(opened, name, found, out)
-        say(f"{n} pictures in {out}")
+        say(f"{n} pictures in {out}" if n else f"captions in {out}: pictures are kept with --keep-images")
 
 
 def _preset(bank: Bank, model: str | None) -> Preset:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
@@ -188,6 +189,13 @@ def _say_warnings() -> None:
 def say(text: str, style: str = "", console: Console | None = None) -> None:
     """Print one line on stdout, or on another console; whatever it names cannot break or colour it."""
     (console or Console()).print(Text(printable(text), style=style), soft_wrap=True)
+
+
+def print_table(table: Table) -> None:
+    """Print a table of which nothing is cut off: what is too long for its column goes on below."""
+    for column in table.columns:
+        column.overflow = "fold"
+    Console().print(table)
 
 
 def say_error(error: FreedaError, console: Console | None = None) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ..errors import InputError, counted
 from ..options.words import every_word
 from ..presets import DEFAULT, DRAWING, ENCODERS, drawing_with, find_preset
-from .base import Device, Dtype, Model, Yes, change, say
+from .base import Device, Dtype, Model, Yes, change, print_table, say
 from .fetching import fetch_first
 from .growing import Growing, Images, Prompts, coverage_table, perform, tell_poor
 from .words import Classes, ClassesFile, read_names
@@ -100,7 +99,7 @@ def coverage(
         raise InputError(f"preset '{preset.name}' has no bank of its own: give one (--bank DIR)")
     loaded = FreeDA(replace(preset, segment=change(preset.segment, k=k)), load_encoders(preset, device), read)
     found = loaded.coverage(names)
-    Console().print(coverage_table(found))
+    print_table(coverage_table(found))
     poor = [c.word for c in found if c.poor]
     if poor:
         say(f"poorly covered: {', '.join(poor)}", "yellow")

@@ -78,7 +78,7 @@ class Growing:
         return personal_layer(self.preset) if self.bank is None else layer_beside(self.bank)
 
     def layers(self, words: Sequence[str]) -> list[Bank]:
-        """The layer and, unless the user says how to draw, others that hold words which it lacks."""
+        """What the layer holds of these words and, unless the user says how to draw, what others hold."""
         from ..grow import layers_with, personal_layer, related_layers
 
         told = self.usual is not None and personal_layer(self.usual) != personal_layer(self.preset)
@@ -104,17 +104,16 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
     if base is None:
         plan = _plan_alone(words, layers, how)
     else:
-        model = _with(model, base, layers, words)
+        model = _with(model, base, layers)
         wanted = [c.word for c in model.coverage(names) if c.poor] if how.grow else []
         plan = _plan(wanted, how)
     if plan is not None:
         if plan.pictures and base is None:
             say(f"no bank: one is grown for exactly these words: {_drawn(plan)}, once, into {how.layer}")
-        grown = perform(plan, how, model.encoders)
-        tell_poor(grown, base is None)
-        layers = [grown.layer, *(layer for layer in layers if layer.path != how.layer)]
-    _tell_layers(base, layers, words, how)
-    return _with(model, base, layers, words)
+        tell_poor(perform(plan, how, model.encoders), base is None)
+        layers = how.layers(words)
+    _tell_layers(layers, how)
+    return _with(model, base, layers)
 
 
 def needed_models(base: Bank | None, names: Names, how: Growing) -> tuple[str, ...]:
@@ -228,38 +227,28 @@ def coverage_table(found: Sequence[Coverage]) -> Table:
     return table
 
 
-def _with(model: FreeDA, base: Bank | None, layers: Sequence[Bank], words: Sequence[str]) -> FreeDA:
-    """The model with a bank and those layers that were grown for one of the words."""
+def _with(model: FreeDA, base: Bank | None, layers: Sequence[Bank]) -> FreeDA:
     from ..grow import with_layer
     from ..model import FreeDA
 
-    bank = with_layer(base, *(layer for layer in layers if _grown_for(words, layer)))
-    return FreeDA(model.preset, model.encoders, bank, model.clock)
+    return FreeDA(model.preset, model.encoders, with_layer(base, *layers), model.clock)
 
 
-def _tell_layers(base: Bank | None, layers: Sequence[Bank], words: Sequence[str], how: Growing) -> None:
-    """Say which layers take part, but for the one that is all there is."""
+def _tell_layers(layers: Sequence[Bank], how: Growing) -> None:
+    """Say which layers take part, with what was grown for which words."""
     from ..collect.job import generator_of
     from ..identity import first_difference
 
     now = {"generator": generator_of(how.preset), "options": to_dict(_options(how.preset))}
     for layer in layers:
-        if not (mine := _grown_for(words, layer)):
-            continue
+        mine = _listed(sorted(layer.nouns.different))
         if layer.path == how.layer:
-            if base is not None:
-                say(f"with references grown for {_listed(mine)} ({layer.path})")
+            say(f"with references grown for {mine} ({layer.path})")
             continue
         then = {"generator": layer.meta["models"].get("generator"), "options": layer.meta["options"]}
         shared = {**now, "options": {n: now["options"].get(n) for n in then["options"]}}
         other = first_difference(then, shared) or "other models"
-        say(f"with references drawn before for {_listed(mine)} ({other}; {layer.path})")
-
-
-def _grown_for(words: Sequence[str], layer: Bank) -> list[str]:
-    from ..grow import tidy
-
-    return sorted(set(map(tidy, words)) & set(layer.nouns))
+        say(f"with references drawn before for {mine} ({other}; {layer.path})")
 
 
 def _options(preset: Preset) -> CollectOptions:

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..errors import InputError, printable
 from ..files import atomic_write_json
-from .base import say
+from .base import print_table, say
 
 
 def nouns(
@@ -51,7 +50,7 @@ def nouns(
     table.add_row(
         "rate", f"{counted.captions / max(counted.seconds, 1e-9):,.0f} captions/s ({counted.tagger})"
     )
-    Console().print(table)
+    print_table(table)
     most = ranked(counted.nouns)[:top]
     if most:
         listed = ", ".join(f"{noun} {count:,}" for noun, count in most)

@@ -127,7 +127,7 @@ def segment(
         known = _words(names, vocabulary, preset.segment, options)
         from ..model import load
         from ..segment.vocabulary import Vocabulary
-        from ..show.caveats import Caveats
+        from ..show.caveats import Caveats, alone
 
         growing = Growing(drawing, bank, grow, yes, images_per_word, prompts, index, dtype, usual)
         base = growing.open_base()
@@ -144,6 +144,9 @@ def segment(
     hint = " (--grow draws what the bank hardly knows)" if may_grow else ""
     for line in Caveats(answered=ready.answered or {}).brief():
         say(f"{line}{hint}", "yellow")
+    settled = vocabulary is not None or loaded.options.background != "none"
+    if told := "" if settled else alone(ready.names):
+        say(f'{told}: --others "everything else" gives the rest a label of its own', "yellow")
     failed = bool(paths) and _segment_all(
         loaded, paths, ready, out, strict, again, exports, batch_size, explainer
     )

@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..errors import printable
@@ -75,7 +75,8 @@ class Bars:
 
 def table_of(outcomes: Sequence[Outcome], lines: Sequence[tuple[Text, Text]]) -> Table:
     """A row a photograph: its name and size, what was found (`lines` of `found`), its files."""
-    table = Table("image", "found", "files", show_lines=len(outcomes) > 1)
+    columns = (Column(name, overflow="fold") for name in ("image", "found", "files"))
+    table = Table(*columns, show_lines=len(outcomes) > 1)
     for outcome, (size, what) in zip(outcomes, lines, strict=True):
         name = Text.assemble(printable(outcome.path.name), "\n", size)
         table.add_row(name, what, Text("\n".join(printable(str(f)) for f in outcome.files.values())))
@@ -94,6 +95,7 @@ def found(outcome: Outcome) -> tuple[Text, Text]:
 
 def _shares(result: Segmentation) -> Text:
     from ..show import to_hex
+    from ..show.text import percent
 
     colours = dict(zip(result.names, result.palette, strict=True))
     found = sorted(((share, name) for name, share in result.shares.items() if share > 0), reverse=True)
@@ -102,7 +104,7 @@ def _shares(result: Segmentation) -> Text:
     for share, name in found[:ROWS]:
         line = Text("■ ", style=to_hex(colours[name]))
         shown = set_cell_size(printable(name), min(wide, 40))  # letters may be two columns wide, or none
-        lines.append(line.append(f"{shown} {100 * share:5.1f} %", style="default"))
+        lines.append(line.append(f"{shown} {percent(share):>7}", style="default"))
     if len(found) > ROWS:
         lines.append(Text(f"and {len(found) - ROWS} more", style="dim"))
     return Text("\n").join(lines)

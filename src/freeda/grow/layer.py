@@ -68,18 +68,20 @@ def related_layers(preset: Preset, options: CollectOptions | None = None) -> lis
 def layers_with(
     words: Iterable[str], own: Path, related: Sequence[Path] = (), images: int | None = None
 ) -> list[Bank]:
-    """The layer `own`, where there is one, and of others those that hold words that it lacks, each from
-    `images` pictures or more. Raises BankError where `own` is damaged."""
-    layer = open_layer(own)
-    found = [] if layer is None else [layer]
-    lacking = set(map(tidy, words)).difference(*(bank.nouns for bank in found))
+    """What was grown for these words and no others: of the layer `own`, where it has any, and of `related`
+    ones for words that it lacks, each from `images` pictures or more. Raises BankError where `own` is
+    damaged."""
+    wanted, layer = set(map(tidy, words)), open_layer(own)
+    mine = set() if layer is None else wanted & set(layer.nouns)
+    found = [] if layer is None or not mine else [layer.only(mine)]
+    lacking = wanted - mine
     for path in related:
         with suppress(BankError):
             other = open_layer(path) if lacking else None
             drawn = other.meta["words"] if other is not None else {}
             mine = {word for word in lacking if drawn.get(word, 0) >= (images or 1)}
             if other is not None and (mine := mine & set(other.nouns)):
-                found.append(other)
+                found.append(other.only(mine))
                 lacking -= mine
     return found
 

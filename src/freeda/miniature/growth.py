@@ -136,7 +136,7 @@ def _rate(
     encoded: Sequence[EncodedScene],
     bank: Bank | GrownBank,
 ) -> npt.NDArray[np.float64]:
-    return ious(FreeDA(preset, encoders, bank), scenes, encoded, None)
+    return ious(FreeDA(preset, encoders, bank).vocabulary(list(CLASSES)), scenes, encoded)
 
 
 def _one_by_one(

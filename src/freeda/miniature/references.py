@@ -7,11 +7,12 @@ on and those that the bundled bank's captions describe are all different scenes.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +28,11 @@ from ..encoders import Encoders, load_encoders
 from ..evaluate.metric import Confusion
 from ..files import atomic_write_json
 from ..model import FreeDA
+from ..options import SegmentOptions
 from ..presets import PRESETS, Preset
+from ..segment.prototypes import condense, retrieve
 from ..segment.scene import Scene as EncodedScene
+from ..segment.vocabulary import Vocabulary
 from . import trial
 from .captions import WORDS
 from .page import Page, begin, publish, spread
@@ -37,19 +41,26 @@ from .scenes import CLASSES, HELD_OUT, Scene, render
 COMMAND = "python -m freeda.miniature.references"
 MARK = begin(COMMAND)
 PRESET = PRESETS["miniature"]
-OWN = 0.99
-"""`min_similarity` that keeps a class to the references of its very word."""
+WORTHS = (0.0, 5.0, 10.0, 20.0, np.inf)
+"""References from pictures that all drawn ones of a word may weigh as much as."""
 _ANNOTATED = trial.SPAN // 2
 """Where the annotated scenes of a seed begin among its held-out ones: beyond those that are measured."""
+
+Floats = npt.NDArray[np.float64]
 
 
 class Rows:
     """Rows of a bank in memory, as the online stage asks for one (`ReferenceBank`)."""
 
     def __init__(
-        self, keys: npt.NDArray[np.float16], prototypes: npt.NDArray[np.float16], nouns: Sequence[str]
+        self,
+        keys: npt.NDArray[np.float16],
+        prototypes: npt.NDArray[np.float16],
+        nouns: Sequence[str],
+        real: Sequence[int] | npt.NDArray[np.int64] = (),
     ) -> None:
         self.keys, self.prototypes, self.nouns = keys, prototypes, np.asarray(nouns)
+        self.real = np.asarray(real, np.int64)
         self.search = FlatIndex(keys).search
 
     def __len__(self) -> int:
@@ -58,29 +69,34 @@ class Rows:
     @classmethod
     def of(cls, bank: Bank) -> Rows:
         """All rows of a bank."""
-        return cls(np.array(bank.keys), np.array(bank.prototypes), bank.nouns)
+        return cls(np.array(bank.keys), np.array(bank.prototypes), bank.nouns, bank.real)
+
+    def unmarked(self) -> Rows:
+        """The same rows, those from pictures no longer known as such."""
+        return Rows(self.keys, self.prototypes, self.nouns.tolist())
 
     def only(self, nouns: Sequence[str], there: bool = True) -> Rows:
         """The rows of these nouns, or with `there` False those of all others."""
-        kept = np.isin(self.nouns, list(nouns)) == there
-        return Rows(self.keys[kept], self.prototypes[kept], self.nouns[kept].tolist())
+        kept = np.flatnonzero(np.isin(self.nouns, list(nouns)) == there)
+        real = np.flatnonzero(np.isin(kept, self.real))
+        return Rows(self.keys[kept], self.prototypes[kept], self.nouns[kept].tolist(), real)
 
     def __add__(self, other: Rows) -> Rows:
         return Rows(
             np.concatenate([self.keys, other.keys]),
             np.concatenate([self.prototypes, other.prototypes]),
             [*self.nouns, *other.nouns],
+            np.concatenate([self.real, other.real + len(self)]),
         )
 
 
 @dataclass
 class Row:
-    """One line of a table: what its bank reached at the preset's retrieval and with own words only."""
+    """One line of a table: a value for every column and seed."""
 
     references: str
-    usual: list[float] = field(default_factory=list)
-    """One entry a seed."""
-    own: list[float] = field(default_factory=list)
+    values: list[list[float]] = field(default_factory=list)
+    """A list a seed."""
 
 
 def write_folder(folder: Path, scenes: Sequence[Scene]) -> None:
@@ -113,20 +129,22 @@ def shots_of(
     return out
 
 
-def ious(
-    model: FreeDA,
-    scenes: Sequence[Scene],
-    encoded: Sequence[EncodedScene],
-    min_similarity: float | None,
-) -> npt.NDArray[np.float64]:
+def ious(vocabulary: Vocabulary, scenes: Sequence[Scene], encoded: Sequence[EncodedScene]) -> Floats:
     """(classes,) IoU of the scenes labelled with all class names."""
-    vocabulary, count = (
-        model.vocabulary(list(CLASSES), min_similarity=min_similarity),
-        Confusion(len(CLASSES)),
-    )
+    count = Confusion(len(CLASSES))
     for truth, scene in zip(scenes, encoded, strict=True):
         count.update(scene.segment(vocabulary).labels, truth.labels)
     return count.per_class_iou()
+
+
+def weighing(model: FreeDA, k: int, worth: float) -> Vocabulary:
+    """The class names where all drawn references of a word weigh as much as `worth` real ones, at most."""
+    options = model.options.with_changes(k=k)
+    vocabulary = model.vocabulary(list(CLASSES))
+    assert model.bank is not None
+    found = retrieve(model.bank, vocabulary.text_embeddings, options)
+    made = [condense(one.prototypes, one.real, options, worth) for one in found]
+    return trial.with_prototypes(vocabulary, np.concatenate(made))
 
 
 def measure(
@@ -136,8 +154,9 @@ def measure(
     shots: Sequence[int],
     generated: Rows,
     preset: Preset = PRESET,
-) -> tuple[list[Row], list[Row]]:
-    """The table of whole banks (mIoU), and that of a class which the generated bank lacks (its own IoU).
+) -> tuple[list[Row], list[Row], list[Row]]:
+    """The table of whole banks (mIoU), that of a class which the generated bank lacks (its own IoU), and that
+    of what drawn references weigh beside real ones (mIoU).
 
     The second leaves every class out of the generated bank in turn, and gives it references from pictures
     instead; it is the mean over the classes. A seed changes annotated and measured scenes.
@@ -146,11 +165,10 @@ def measure(
     encoders = load_encoders(preset, "cpu")
     rows: dict[str, Row] = {}
     lacking: dict[str, Row] = {}
+    weights: dict[str, Row] = {}
 
-    def note(table: dict[str, Row], name: str, usual: float, own: float) -> None:
-        row = table.setdefault(name, Row(name))
-        row.usual.append(usual)
-        row.own.append(own)
+    def note(table: dict[str, Row], name: str, values: Sequence[Any]) -> None:
+        table.setdefault(name, Row(name)).values.append([float(v) for v in values])
 
     for seed in seeds:
         measured = trial.held_out(seed, scenes)
@@ -163,18 +181,17 @@ def measure(
 
         def both(
             bank: Rows, encoded: list[EncodedScene] = encoded, measured: list[Scene] = measured
-        ) -> list[npt.NDArray[np.float64]]:
-            model = FreeDA(preset, encoders, bank)
-            return [ious(model, measured, encoded, least) for least in (None, OWN)]
+        ) -> list[Floats]:
+            banks = (bank.unmarked(), bank) if len(bank.real) else (bank,)
+            models = [FreeDA(preset, encoders, one) for one in banks]
+            found = [ious(one.vocabulary(list(CLASSES)), measured, encoded) for one in models]
+            return [found[0], found[-1]]
 
-        banks = {"generated": generated}
-        # Of equal keys the first rows are taken, so where a word has many it matters which bank comes first.
-        banks |= {f"{n} real": real[n] for n in shots}
-        banks |= {f"generated, then {n} real": generated + real[n] for n in shots}
-        banks |= {f"{n} real, then generated": real[n] + generated for n in shots}
+        together = {n: generated + real[n] for n in shots}
+        banks = {"generated": generated, **{f"{n} real": real[n] for n in shots}}
+        banks |= {f"generated and {n} real": together[n] for n in shots}
         for name, bank in track(banks.items(), f"seed {seed}: banks", len(banks), console=console):
-            usual, own = both(bank)
-            note(rows, name, float(np.nanmean(usual)), float(np.nanmean(own)))
+            note(rows, name, [np.nanmean(iou) for iou in both(bank)])
         found: dict[str, list[list[float]]] = {}
         for i, word in enumerate(track(CLASSES, f"seed {seed}: classes left out", console=console)):
             rest = generated.only(WORDS[word], there=False)
@@ -183,19 +200,22 @@ def measure(
                 **{f"{n} real": rest + real[n].only([word]) for n in shots},
             }.items():
                 found.setdefault(name, []).append([float(iou[i]) for iou in both(bank)])
-        usual, own = both(generated)
-        found["generated"] = [[float(a), float(b)] for a, b in zip(usual, own, strict=True)]
+        found["generated"] = np.stack(both(generated), axis=1).tolist()
         for name, values in found.items():
-            mean = np.nanmean(values, axis=0)
-            note(lacking, name, float(mean[0]), float(mean[1]))
-    return list(rows.values()), list(lacking.values())
+            note(lacking, name, np.nanmean(values, axis=0).tolist())
+        for k, n in itertools.product((preset.segment.k, SegmentOptions().k), shots):
+            model = FreeDA(preset, encoders, together[n])
+            found_with = (ious(weighing(model, k, worth), measured, encoded) for worth in WORTHS)
+            note(weights, f"{n} real, `k` {k}", [np.nanmean(iou) for iou in found_with])
+    return list(rows.values()), list(lacking.values()), list(weights.values())
 
 
-def table(rows: Sequence[Row], first: str, what: str, k: int) -> str:
+def table(rows: Sequence[Row], *head: str) -> str:
     """Markdown: means over the seeds, with their least and greatest."""
-    lines = [f"| {first} | {what}, `k` {k} | {what}, `min_similarity={OWN}` |", "|---|---|---|"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in rows:
-        lines.append(f"| {row.references} | {spread(row.usual)} | {spread(row.own)} |")
+        cells = [spread(values) for values in zip(*row.values, strict=True)]
+        lines.append(f"| {row.references} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -213,19 +233,22 @@ def main(
     place = PRESET.bank if bank is None else bank
     assert place is not None
     generated = Rows.of(Bank.open(place))
-    rows, lacking = measure(range(seeds), scenes, pictures, (1, 5, 20), generated)
+    rows, lacking, weights = measure(range(seeds), scenes, pictures, (1, 5, 20), generated)
     command = COMMAND + (" --quick" if quick else f" --scenes {scenes} --pictures {pictures} --seeds {seeds}")
     command += "" if bank is None else " --bank BANK"
-    k = PRESET.segment.k
+    columns = f"the {PRESET.segment.k} nearest keys", "references from pictures known as such"
+    worths = ("no weight", *(f"as {worth:g}" for worth in WORTHS[1:-1]), "each as one")
     text = (
         f"`{command}`: {scenes} held-out scenes, "
         f"{'seed 0' if seeds == 1 else f'mean of seeds 0 to {seeds - 1}, least to greatest'}; references a "
         f"class from real pictures with true masks, and {'the bundled' if bank is None else 'a'} bank of "
-        "generated ones.\n\n"
-        f"{table(rows, 'Bank', 'mIoU', k)}\n\n"
+        "generated ones; mIoU.\n\n"
+        f"{table(rows, 'Bank', *columns)}\n\n"
         "One class at a time left out of the generated bank (all its words), and given references from real "
         "pictures instead; IoU of that class, mean over the classes:\n\n"
-        f"{table(lacking, 'References of the class', 'IoU', k)}"
+        f"{table(lacking, 'References of the class', *columns)}\n\n"
+        "What all generated references of a word weigh beside real ones, of which each weighs one; mIoU:\n\n"
+        f"{table(weights, 'Generated and', *worths)}"
     )
     publish(text, page, MARK)
 

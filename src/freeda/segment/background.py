@@ -5,13 +5,15 @@ All rules act on scores that are merged over windows and already resized, so the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
 from ..options import SegmentOptions
 from .pieces import Floats
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, tidy
 
 BACKGROUND = "background"
 """The name of the extra last label."""
@@ -80,6 +82,13 @@ class Verdict:
         else:
             behind = np.take_along_axis(local, total.argmax(axis=1)[:, None], axis=1)[:, 0]
         return total.max(axis=1) + (self._threshold - behind)
+
+
+def rest_labels(names: Sequence[str], options: SegmentOptions) -> dict[str, int]:
+    """The labels of `names` that are no thing: "others", by what the option calls it, and "background"."""
+    told = {"others": tidy(options.others).casefold() if options.others else "", "background": BACKGROUND}
+    folded = [name.casefold() for name in names]
+    return {kind: folded.index(name) for kind, name in told.items() if name in folded}
 
 
 def label_names(names: tuple[str, ...], options: SegmentOptions) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bank.layers import NEAR
+from ..options import SegmentOptions
 from .pieces import Floats
-from .prototypes import ReferenceBank, by_frequency, nouns_of
+from .prototypes import ReferenceBank, Retrieved, by_frequency, nouns_of, retrieve
 
 ENOUGH = 8
 """Near keys below which a word is poorly covered, where so many are retrieved at all. Our choice."""
@@ -36,7 +37,7 @@ class Coverage:
     mean: float
     """Mean cosine of the word and the retrieved keys, -1 to 1."""
     retrieved: int
-    """Keys retrieved: `k`, or fewer where the bank has no more or a grown word's own are all that answer."""
+    """References that its prototype is made of, see `freeda.segment.prototypes`: as a rule `k`."""
     near: int
     """Those of them whose cosine is at least `NEAR`."""
     nouns: int
@@ -53,15 +54,14 @@ class Coverage:
         return self.near < min(ENOUGH, self.retrieved) or self.retrieved == 0
 
 
-def coverage(bank: NamedBank, text: Floats, words: Sequence[str], k: int) -> list[Coverage]:
-    """The coverage of words with text embeddings (T, K) float32, L2-normalised, at `k` retrieved keys.
+def coverage(bank: NamedBank, text: Floats, words: Sequence[str], options: SegmentOptions) -> list[Coverage]:
+    """The coverage of words with text embeddings (T, K) float32, L2-normalised, as `options` retrieve.
 
     Raises InputError as the bank's `search` does.
     """
     if len(bank) == 0:
         return [Coverage(word, float("nan"), float("nan"), 0, 0, 0, (), float("nan")) for word in words]
-    scores, rows = bank.search(text, min(k, len(bank)))
-    return [_one(bank, word, s, r) for word, s, r in zip(words, scores, rows, strict=True)]
+    return [_one(bank, *one) for one in zip(words, retrieve(bank, text, options), strict=True)]
 
 
 def not_in_bank(
@@ -90,21 +90,20 @@ def not_in_bank(
     return found
 
 
-def _one(bank: NamedBank, word: str, scores: Floats, rows: npt.NDArray[np.int64]) -> Coverage:
-    there = (rows >= 0) & np.isfinite(scores)
-    scores, rows = scores[there], rows[there]
-    if len(rows) == 0:
+def _one(bank: NamedBank, word: str, found: Retrieved) -> Coverage:
+    scores = found.similarity
+    if len(scores) == 0:
         return Coverage(word, float("nan"), float("nan"), 0, 0, 0, (), float("nan"))
-    nouns = by_frequency(bank.nouns, rows)
+    nouns = by_frequency(bank.nouns, found.rows)
     return Coverage(
         word,
-        float(scores[0]),
+        float(scores.max()),
         float(scores.mean(dtype=np.float64)),
-        len(rows),
+        len(scores),
         int((scores >= NEAR).sum()),
         len(nouns),
         tuple(nouns.items())[:_NAMED],
-        _agreement(np.asarray(bank.prototypes[rows], np.float64)),
+        _agreement(found.prototypes.astype(np.float64)),
     )
 
 

@@ -190,7 +190,7 @@ def _made_of(vocabulary: Vocabulary, row: int, behind: Retrieved, result: Segmen
     if len(behind.rows) == 0:
         return False
     own = vocabulary.prototypes[vocabulary.owners == row].mean(axis=0, dtype=np.float64)
-    again = condense(behind.prototypes, result.options).mean(axis=0, dtype=np.float64)
+    again = condense(behind.prototypes, behind.real, result.options).mean(axis=0, dtype=np.float64)
     return bool(np.linalg.norm(own - again) <= SAME_BANK * np.linalg.norm(own))
 
 

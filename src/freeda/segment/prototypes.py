@@ -13,10 +13,14 @@ import torch
 
 from ..bank.arrays import take
 from ..bank.cache import Answer
+from ..bank.layers import answering
 from ..errors import BankError
 from ..options import SegmentOptions
 from .pieces import Floats
 
+WORTH = 10
+"""References from pictures that all drawn ones of a word together weigh as much as. Our choice, measured on
+the miniature only (docs/references.md)."""
 ITERATIONS = 25
 """Rounds of k-means, at most."""
 _HELD = 2**28
@@ -57,8 +61,9 @@ def stacked(found: Sequence[Answer]) -> tuple[Floats, npt.NDArray[np.int64] | No
 def answers(bank: ReferenceBank, text: Floats, words: Sequence[str], options: SegmentOptions) -> list[Answer]:
     """What a bank gives for each text embedding of (T, K): prototypes, and the nouns behind them.
 
-    The `k` nearest keys of a row are looked up; rows of the bank that are not finite are dropped, then those
-    whose key is less similar than `min_similarity`, except the nearest. What remains, un-normalised, is
+    The `k` nearest keys of a row are looked up, or what has the row's very word where a reference from a
+    picture has it (`answering`); rows of the bank that are not finite are dropped, then those whose key is
+    less similar than `min_similarity`, except the nearest. What remains, un-normalised, is
     averaged ("mean": the published way), clustered ("k-means") or kept ("all", "knn-vote"), nearest first.
 
     `words` names the rows in errors: BankError for an empty bank and a row without any finite prototype.
@@ -96,22 +101,23 @@ def _retrieved(
     bank: ReferenceBank, text: Floats, words: Sequence[str], options: SegmentOptions
 ) -> list[Answer]:
     """Per row of text what the bank gives."""
-    similarity, found = bank.search(text, min(options.k, len(bank)))
+    similarity, found, real = answering(bank, text, options.k)
     nouns = nouns_of(bank)
 
-    def group(word: str, near: Floats, rows: Any, stored: npt.NDArray[np.float16]) -> Answer:
+    def group(word: str, near: Floats, rows: Any, real: Any, stored: npt.NDArray[np.float16]) -> Answer:
         raw: Floats = torch.from_numpy(stored).float().numpy()  # numpy widens float16 slowly
         good = _usable(raw, near, options)
         if not good.any():
             raise BankError(
                 f"class {word[:60]!r}: none of the {found.shape[1]} retrieved prototypes is finite"
             )
-        made = condense(raw if good.all() else raw[good], options)
+        made = condense(raw if good.all() else raw[good], real[good], options)
         return Answer(made, None if nouns is None else tuple(by_frequency(nouns, rows[good])))
 
     there = (found >= 0) & np.isfinite(similarity)
     near = [scores[here] for scores, here in zip(similarity, there, strict=True)]
     rows = [numbers[here] for numbers, here in zip(found, there, strict=True)]
+    marks = [ours[here] for ours, here in zip(real, there, strict=True)]
     # The pool takes all that it is given at once: a part of the words at a time bounds what was looked up.
     part = max(1, _HELD // (2 * found.shape[1] * bank.prototypes.shape[1]))
     made: list[Answer] = []
@@ -119,7 +125,7 @@ def _retrieved(
         for start in range(0, len(rows), part):
             some = slice(start, start + part)
             stored = (_looked_up(bank.prototypes, numbers) for numbers in rows[some])
-            made += pool.map(group, words[some], near[some], rows[some], stored)
+            made += pool.map(group, words[some], near[some], rows[some], marks[some], stored)
     return made
 
 
@@ -132,6 +138,8 @@ class Retrieved(NamedTuple):
     """(n,) float32: inner products of the text and the keys."""
     prototypes: Floats
     """(n, D) float32, raw."""
+    real: npt.NDArray[np.bool_]
+    """(n,) which are references from pictures."""
 
 
 def retrieve(bank: ReferenceBank, text: Floats, options: SegmentOptions) -> list[Retrieved]:
@@ -139,12 +147,12 @@ def retrieve(bank: ReferenceBank, text: Floats, options: SegmentOptions) -> list
     if len(bank) == 0:
         raise BankError("the bank holds no pairs: collect some captions first")
     out = []
-    for near, found in zip(*bank.search(text, min(options.k, len(bank))), strict=True):
+    for near, found, real in zip(*answering(bank, text, options.k), strict=True):
         there = (found >= 0) & np.isfinite(near)
-        near, found = near[there], found[there]
+        near, found, real = near[there], found[there], real[there]
         raw = _looked_up(bank.prototypes, found).astype(np.float32)
         good = _usable(raw, near, options)
-        out.append(Retrieved(found[good], near[good], raw[good]))
+        out.append(Retrieved(found[good], near[good], raw[good], real[good]))
     return out
 
 
@@ -159,9 +167,17 @@ def _looked_up(stored: Any, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float
     return take(stored, rows) if isinstance(stored, np.ndarray) else np.asarray(stored[rows])
 
 
-def condense(rows: Floats, options: SegmentOptions) -> Floats:
-    """What retrieved prototypes (n, D) become: (p, D) float32, by `options.prototypes`."""
+def condense(
+    rows: Floats, real: npt.NDArray[np.bool_], options: SegmentOptions, worth: float = WORTH
+) -> Floats:
+    """What retrieved prototypes (n, D) become: (p, D) float32, by `options.prototypes`.
+
+    In a mean the drawn ones together weigh as much as `worth` of the `real` ones (n,), at most.
+    """
     if options.prototypes == "mean":
+        drawn = len(real) - np.count_nonzero(real)
+        if worth < drawn < len(real):
+            return np.average(rows, 0, np.where(real, 1.0, worth / drawn)).astype(np.float32)[None]
         return rows.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
     if options.prototypes == "k-means":
         return k_means(rows, options.clusters, options.spherical)

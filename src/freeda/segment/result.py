@@ -22,10 +22,11 @@ from ..show.export import record_of
 from ..show.exports import Labelled, render
 from ..show.exports.supervision import detections
 from ..show.html import result_html
-from ..show.palette import palette
+from ..show.palette import REST, palette
+from ..show.text import percent
 from ..source_file import SourceFile
 from ..written import Written
-from .background import label_names
+from .background import label_names, rest_labels
 from .explain import explain_pixel
 from .npz import RESULT, dump_npz, write_npz
 from .pieces import Floats
@@ -92,8 +93,12 @@ class Segmentation:
 
     @property
     def palette(self) -> npt.NDArray[np.uint8]:
-        """(len(names), 3) uint8 RGB: the colour of every name in the pictures that `save` writes."""
-        return palette(len(self.names))
+        """(len(names), 3) uint8 RGB: each name's colour in the pictures that `save` writes; grey for what is
+        none of the words."""
+        colours = palette(len(self.names))
+        for kind, label in rest_labels(self.names, self.options).items():
+            colours[label] = REST[kind]
+        return colours
 
     @cached_property
     def shares(self) -> dict[str, float]:
@@ -261,7 +266,7 @@ class Segmentation:
 
     def __repr__(self) -> str:
         shares = sorted(self.shares.items(), key=lambda item: -item[1])
-        found = [f"{name} {100 * share:.1f} %" for name, share in shares if share > 0]
+        found = [f"{name} {percent(share)}" for name, share in shares if share > 0]
         more = f", and {len(found) - 5} more" if len(found) > 5 else ""
         of = f" of {self.source}" if self.source else ""
         return f"<Segmentation{of}, {self.size[1]} x {self.size[0]}: {', '.join(found[:5])}{more}>"

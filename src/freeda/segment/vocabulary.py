@@ -201,7 +201,7 @@ def build_vocabulary(
     labels, words, label = tuple(classes), tuple(classes.values()), None
     if spare:
         assert options.others is not None
-        labels, words = (*labels, _tidy(options.others)), (*words, spare)
+        labels, words = (*labels, tidy(options.others)), (*words, spare)
         label = np.minimum(np.arange(len(rows)), len(classes))
     return Vocabulary(labels, text, prototypes, words, options, models, owner, label, answered)
 
@@ -222,13 +222,13 @@ def other_words(classes: Mapping[str, Sequence[str]], options: SegmentOptions) -
     """
     if options.others is None:
         return ()
-    name = _tidy(options.others)
+    name = tidy(options.others)
     if name.casefold() in map(str.casefold, classes):
         raise InputError(
             f"class name {shortened(name)} is taken by option others={shortened(name)}: drop one"
         )
     own = [word for words in classes.values() for word in words]
-    left = without_kin([_tidy(word) for word in options.other_words], own)
+    left = without_kin([tidy(word) for word in options.other_words], own)
     if not left:
         raise InputError(
             "every word of other_words is part of a class name: name some that stand for something else"
@@ -254,7 +254,7 @@ def parse_names(names: Names) -> dict[str, tuple[str, ...]]:
     out: dict[str, tuple[str, ...]] = {}
     seen: dict[str, str] = {}
     for name, synonyms in given:
-        label = _tidy(name)
+        label = tidy(name)
         # CLIP's tokenizer lowers case, so "Cat" and "cat" are one class.
         folded = unicodedata.normalize("NFC", label.casefold())
         if folded in seen:
@@ -262,7 +262,7 @@ def parse_names(names: Names) -> dict[str, tuple[str, ...]]:
         seen[folded] = label
         if isinstance(synonyms, str) or not isinstance(synonyms, Iterable):
             raise InputError(f"synonyms of class {shortened(label)} must be a list of strings")
-        out[label] = tuple(dict.fromkeys([label, *map(_tidy, synonyms)]))
+        out[label] = tuple(dict.fromkeys([label, *map(tidy, synonyms)]))
     if not out:
         raise InputError("the list of class names is empty: name at least one class")
     return out
@@ -273,19 +273,20 @@ def _name_and_synonyms(entry: Any) -> tuple[Any, list[str]]:
     return name, synonyms
 
 
-def _tidy(name: object) -> str:
+def tidy(name: object) -> str:
+    """A class name as labels have it. Raises InputError for what is none."""
     if not isinstance(name, str):
         raise InputError(f"class name {shortened(name)} is not a string")
     if len(name) > LONGEST:
         raise InputError(f"class name {shortened(name)} has {len(name):,} characters: at most {LONGEST:,}")
-    tidy = " ".join(unicodedata.normalize("NFC", name.translate(_INKLESS)).split())
-    kinds = {unicodedata.category(c): c for c in tidy}
+    told = " ".join(unicodedata.normalize("NFC", name.translate(_INKLESS)).split())
+    kinds = {unicodedata.category(c): c for c in told}
     for kind in ("Cc", "Cs"):  # control characters; halves of characters, as in wrongly decoded text
         if kind in kinds:
             raise InputError(
-                f"class name {shortened(tidy)} holds the character U+{ord(kinds[kind]):04X}, "
+                f"class name {shortened(told)} holds the character U+{ord(kinds[kind]):04X}, "
                 "which is no part of a word: remove it"
             )
     if not set(kinds) - {"Zs", "Cf"}:
         raise InputError("a class name is blank: remove it or fill it in")
-    return tidy
+    return told

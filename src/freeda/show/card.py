@@ -33,7 +33,8 @@ def draw_card(told: Explanation) -> RGB:
 
     On the left the photograph, pale but for the superpixels that were pooled: the region in yellow, a ring
     around the pixel. On the right a line a word, best first, at most nine: its score, the cosine of the
-    region and its prototypes, the cosine of the windows and its text. Below, the nearest references of the
+    region and its prototypes, the cosine of the windows and its text, all bars on one scale that ends at 1.
+    Below, the nearest references of the
     best words, pale outside the noun's mask where pictures were kept, in words otherwise.
     """
     photo, panel = Image.fromarray(_outlined(told)), _panel(told)
@@ -92,6 +93,7 @@ def _panel(told: Explanation) -> Image.Image:
     panel = Image.new("RGB", (_PANEL, height), (250, 250, 252))
     draw = ImageDraw.Draw(panel)
     name, bar = 170, (_PANEL - 170) // 3
+    low = min(0.0, *(v for one in lines for v in (one.score, one.cosine, one.global_score) if v is not None))
     columns: tuple[tuple[str, list[float | None]], ...] = (
         ("score", [one.score for one in lines]),
         ("region, cosine", [one.cosine for one in lines]),
@@ -106,7 +108,7 @@ def _panel(told: Explanation) -> Image.Image:
     for i, (head, values) in enumerate(columns):
         left = name + i * bar
         text.write(draw, (left, 12), head, _SMALL, text.FAINT)
-        _bars(draw, left, bar - 12, values, [_rgb(told.colours[one.label]) for one in lines])
+        _bars(draw, left, bar - 12, low, values, [_rgb(told.colours[one.label]) for one in lines])
     if more:
         y = 30 + _LINE * len(lines) + _LINE / 2
         text.write(draw, (24, y), f"and {more} more", _SIZE, text.FAINT)
@@ -119,20 +121,21 @@ def _bars(
     draw: ImageDraw.ImageDraw,
     left: int,
     wide: int,
+    low: float,
     values: Sequence[float | None],
     colours: Sequence[text.Colour],
 ) -> None:
-    """Bars from 0 in `wide` pixels, numbers above them; negative values go to the left of 0."""
-    known = [v for v in values if v is not None]
-    low, high = min([0.0, *known]), max([1e-6, *known])
+    """Bars from 0 on a track of `wide` pixels from `low` to 1, numbers above them; 0 is marked."""
     for i, (value, colour) in enumerate(zip(values, colours, strict=True)):
         y = 30 + _LINE * i + _LINE / 2
         if value is None:
             continue
-        zero, end = (left + wide * (v - low) / (high - low) for v in (0.0, value))
+        zero, end = (left + wide * (min(v, 1.0) - low) / (1.0 - low) for v in (0.0, value))
         text.write(draw, (left, y - 6), f"{value:.3f}", _SMALL)
         draw.rectangle((left, y + 4, left + wide, y + 9), fill=_TRACK)
         draw.rectangle((min(zero, end), y + 4, max(zero, end), y + 9), fill=colour)
+        if low < 0:
+            draw.line((zero, y + 2, zero, y + 11), fill=text.FAINT)
 
 
 def _rgb(colour: NDArray[np.uint8]) -> text.Colour:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _NAMED = 4
@@ -44,6 +44,11 @@ class Caveats:
 
     def _picture(self) -> list[str]:
         return [line] if (line := self.of_picture()) else []
+
+
+def alone(names: Sequence[str]) -> str:
+    """What is to be said where a single word has the picture for itself, or ""."""
+    return f"{names[0]} is the only word, so it gets every pixel" if len(names) == 1 else ""
 
 
 NONE = Caveats()

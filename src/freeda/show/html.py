@@ -16,6 +16,7 @@ from .caveats import NONE, Caveats
 from .export import area_shares, jpeg
 from .overlay import overlay
 from .palette import ink, to_hex
+from .text import percent
 from .tiles import RGB
 
 _SIDE = 960  # pixels of the longer side: a notebook should stay small
@@ -63,7 +64,7 @@ def _rows(labels: NDArray[Any], names: Sequence[str], colours: RGB, caveats: Cav
     lines = [
         f'<tr><td style="background:{to_hex(colours[i])};color:rgb{ink(colours[i])};text-align:center">'
         f'{i + 1}</td><td style="text-align:left">{_text(names[i])}'
-        f"{_told(caveats.of_class(names[i]))}</td><td>{100 * shares[i]:.1f} %</td></tr>"
+        f"{_told(caveats.of_class(names[i]))}</td><td>{_text(percent(shares[i]))}</td></tr>"
         for i in found[:_ROWS]
     ]
     if len(found) > _ROWS:

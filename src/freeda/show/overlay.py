@@ -212,7 +212,7 @@ def _add_legend(picture: RGB, entries: list[_Entry], colours: RGB, size: int, ca
             for told in under:
                 text.write(draw, (left, y + 0.65 * size), *told, text.WARNING)
             text.write(
-                draw, (left + names + size + share_w, y), _percent(entry.share), size, text.FAINT, "rm"
+                draw, (left + names + size + share_w, y), text.percent(entry.share), size, text.FAINT, "rm"
             )
         x += wide + 2 * size
     if rest:
@@ -227,10 +227,6 @@ def _lines(entry: _Entry, size: int) -> list[tuple[str, int]]:
     small = round(0.85 * size)
     under = [(text.shorten(entry.caveat, small, 24 * size), small)] if entry.caveat else []
     return [(text.shorten(entry.name, size, 16 * size), size), *under]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
 
 
 def _rgb(colour: NDArray[np.uint8]) -> text.Colour:

@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 
+REST: dict[str, NDArray[np.uint8]] = {
+    "others": np.array([132, 136, 146], np.uint8),
+    "background": np.array([84, 88, 98], np.uint8),
+}
+"""Greys of the labels that stand for no class: all that is none of the words, and the background."""
 # The first eight: pleasant colours moved apart until they also differ for people who lack one kind of cone
 # (tests/app/test_colours.py). The others were chosen by eye: neighbours in the list differ in hue and in
 # lightness, none is close to black, white or grey.

@@ -126,3 +126,8 @@ def write(
     """Draw one line of `text` at `xy`; `anchor` as in Pillow (default: left, vertically centred)."""
     shown, face = _drawn(text)
     draw.text(xy, shown, fill=fill, font=font(size, face), anchor=anchor)
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 as people read it; what is there is never told as nothing."""
+    return f"{100 * share:.1f} %" if share >= 0.0005 or share <= 0 else "< 0.1 %"

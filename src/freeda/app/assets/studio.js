@@ -167,7 +167,7 @@ async function update(value) {
     link.click();
   }
   if (value.note || fresh || value.file || (ofWords && 'asked' in value)) {
-    remark(value.note || '', Boolean(value.note), 'asked' in value);
+    remark(value.note || value.hint || '', Boolean(value.note), 'asked' in value);
   }
   if ('asked' in value) element.dataset.asked = value.asked; // the words that are answered
   if ('words' in value) take(value.words);

@@ -13,7 +13,7 @@ from scipy import ndimage
 from ...errors import InputError
 from ...segment.background import BACKGROUND
 from ...show import Row, Section, Tile, lay_page, palette, text, tint
-from ...show.palette import ink
+from ...show.palette import REST, ink
 from ..metric import IGNORE
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 RGB = NDArray[np.uint8]
 
 _SIDE, _LETTER = 340, 13
-_WRONG = np.array([[46, 160, 104], [224, 58, 62]], np.uint8)  # right, wrong
-_PLAIN = (132, 136, 146)  # the background's colour: no class's
+_WRONG = palette(2)[::-1]  # right, wrong: blue and orange, which everyone can tell apart
 
 
 def draw_examples(
@@ -39,9 +38,9 @@ def draw_examples(
     `relabel` gives (H, W) integer labels. What the truth ignores is dark. Raises InputError for labels of
     another size than the truth, and what reading the images raises.
     """
-    colours = palette(len(names)).copy()
+    colours = palette(len(names))
     if names[-1] == BACKGROUND:
-        colours[-1] = _PLAIN
+        colours[-1] = REST["background"]
     out = []
     for row in rows:
         image, truth = dataset.read_image(row.index), dataset.read_truth(row.index)
@@ -52,9 +51,7 @@ def draw_examples(
             )
         told = f"{row.name}: mIoU {row.miou:.3f}, pixel accuracy {row.pixel_accuracy:.3f}"
         out.append(Section(told, [Row(_tiles(image, truth, labels, names, colours))]))
-    note = (
-        "Image, truth, prediction, and where that is right (green) and wrong (red). What is ignored is dark."
-    )
+    note = "Image, truth, prediction, and where that is right (blue) or wrong (orange). Ignored: dark."
     return lay_page(title, out, note, tile=_SIDE)
 
 
@@ -66,12 +63,13 @@ def _tiles(
     photo = np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
     true, said = (_resize(plane.astype(np.int32), size) for plane in (truth, labels))
     hidden = true == IGNORE
+    grey = np.array(Image.fromarray(photo).convert("L").convert("RGB"))  # or its own colours would mislead
     wrong = np.where(hidden, -1, (true != said).astype(np.int32))
     return [
         Tile(photo),
         Tile(_named(photo, np.where(hidden, -1, true), names, colours)),
         Tile(_named(photo, np.where(hidden, -1, said), names, colours)),
-        Tile(_darken(tint(photo, wrong, _WRONG, 0.6), hidden)),
+        Tile(_darken(tint(grey, wrong, _WRONG, 0.6), hidden)),
     ]
 
 
