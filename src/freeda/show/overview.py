@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from ..errors import printable
 from ..written import Written
+from .text import percent
 
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 24px; background: #fafafc; color: #1c2028 }
@@ -54,7 +55,7 @@ def _page(records: Sequence[Mapping[str, Any]]) -> str:
 def _figure(record: Mapping[str, Any]) -> str:
     name, picture = Path(str(record["image"])).name, quote(record["overlay"], errors="surrogateescape")
     found = sorted((one for one in record["classes"] if one["pixels"]), key=lambda one: -one["share"])
-    told = ", ".join(f"{one['name']} {100 * one['share']:.1f} %" for one in found[:_SHOWN])
+    told = ", ".join(f"{one['name']} {percent(one['share'])}" for one in found[:_SHOWN])
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return (
         f'<figure><a href="{picture}"><img loading="lazy" src="{picture}" alt="{_text(told)}"></a>'
