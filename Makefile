@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo
-# Tests run side by side, a file on one core.
-JOBS ?= -n logical --maxprocesses 4 --dist loadfile
+# Tests run side by side, a file in one process; one more than cores, since many wait for other processes.
+JOBS ?= -n $$(expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 --dist loadfile
 ARGS ?=
 
 .DEFAULT_GOAL := help

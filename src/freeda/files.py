@@ -43,7 +43,7 @@ def atomic_path(final: str | Path, *, flush: bool = True) -> Iterator[Path]:
 @contextmanager
 def atomic_paths(*finals: str | Path, flush: bool = True) -> Iterator[list[Path]]:
     """Like `atomic_path` for files that belong together: none is renamed before all are on the disk."""
-    targets = [_usable(final) for final in finals]
+    targets = [usable(final) for final in finals]
     # The final name is no part of the temporary one, which would else be too long before the final one is.
     temps = [t.parent / f".{secrets.token_hex(8)}.tmp" for t in targets]
     at = 0  # which of them an error without a file name is about
@@ -113,7 +113,7 @@ def to_json(value: Any, indent: int | None = 2) -> str:
 def make_folder(path: str | Path) -> Path:
     """Make a folder with its parents, unless it is there. Raises InputError naming it where that fails."""
     try:
-        _usable(path).mkdir(parents=True, exist_ok=True)
+        usable(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: this folder cannot be made ({_reason(error)})") from error
     return Path(path)
@@ -132,7 +132,7 @@ def cache_folder() -> Path:
         return _HOMELESS / "freeda"
 
 
-def _usable(path: str | Path) -> Path:
+def usable(path: str | Path) -> Path:
     """The path, unless no file system could take it."""
     try:
         if b"\0" in os.fsencode(path):

@@ -49,6 +49,11 @@ class SourceFile:
     def __str__(self) -> str:
         return self.path
 
+    @property
+    def name(self) -> str:
+        """The file's name without its folders."""
+        return Path(self.path).name
+
     def there(self) -> bool:
         """Whether the file still lies there with the same bytes."""
         return self.digest is not None and digest_of(self.path) == self.digest

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InputError
-from .files import atomic_paths, make_folder
+from .files import atomic_paths, make_folder, usable
 from .source_file import digest_of
 
 RECORD = ".freeda.jsonl"
@@ -25,7 +25,7 @@ class Written:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = usable(folder)
         self._known: dict[str, set[str]] = defaultdict(set)
         try:
             text = (self.folder / RECORD).read_text(encoding="utf-8", errors="replace")

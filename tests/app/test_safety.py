@@ -81,7 +81,7 @@ def test_numbers_outside_a_slider(served: Any, given: Any) -> None:
         status, told = post(served, f"/gradio_api/run/{event}", value)
         return status, told.decode()
 
-    status, told = ask("label", "tree", 0.8, given, 100)
+    status, told = ask("label", "tree", 0.8, given, 100, False)
     assert status == 200 and '"note":"References a word (K) is ' in told and "from 1 to 500" in told
     assert "Mask threshold is " in ask("cut", given)[1]
     if given is not None:  # the preset's own
@@ -259,7 +259,7 @@ def test_events_with_foreign_paths_are_refused(served: Any) -> None:
     config = json.loads(get(served, "/config")[1])
     (event,) = [d for d in config["dependencies"] if d["api_name"] == "upload"]
     asked = {
-        "data": ["tree", 0.9, 24, 100],
+        "data": ["tree", 0.9, 24, 100, False],
         "event_data": {"path": "/etc/passwd", "name": "x.png"},
         "fn_index": event["id"],
         "session_hash": "stranger",

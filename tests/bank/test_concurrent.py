@@ -39,7 +39,7 @@ def test_readers_see_a_whole_state_while_one_appends(tmp_path: Path) -> None:
     make_bank(folder, [[make_pair(i) for i in range(3)]])
     readers = [start("read", folder) for _ in range(2)]
     try:
-        writer = start("write", folder, 60, len(readers))
+        writer = start("write", folder, 20, len(readers))
         _, said = writer.communicate(timeout=600)
         assert writer.returncode == 0, said
     finally:
@@ -49,8 +49,8 @@ def test_readers_see_a_whole_state_while_one_appends(tmp_path: Path) -> None:
         out, said = reader.communicate(timeout=600)
         assert reader.returncode == 0, said[-2000:]
         told.append(json.loads(out))
-    assert min(t["states"] for t in told) >= 60 // PAUSE, told
-    assert len(Bank.open(folder)) == 3 + 60 * 3 and not list(find_damage(folder))
+    assert min(t["states"] for t in told) >= 20 // PAUSE, told
+    assert len(Bank.open(folder)) == 3 + 20 * 3 and not list(find_damage(folder))
 
 
 def test_an_open_bank_stays_as_it_was(tmp_path: Path) -> None:

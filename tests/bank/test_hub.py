@@ -141,6 +141,7 @@ def test_what_comes_down_damaged_is_refused(
     assert not list(tmp_path.glob(".*.partial"))
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
     refused(pull(None, tmp_path / "home", tmp_path / "out"), REPO, "cannot be asked", "network")
 

@@ -51,7 +51,7 @@ def start(port: int, temporary: Path) -> tuple[subprocess.Popen[str], str]:
     return page, page.stdout.readline()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_serves_until_it_is_stopped(tmp_path: Path, stop: signal.Signals) -> None:
     pytest.importorskip("gradio", reason="the web page needs Gradio")
     for _ in range(3):

@@ -17,9 +17,9 @@ def files(place: Path) -> dict[str, bytes]:
     return {str(p.relative_to(place)): p.read_bytes() for p in place.rglob("*") if p.is_file()}
 
 
-def test_fifteen_kills_at_random_moments(tmp_path: Path) -> None:
-    told = run_script(Path(__file__).with_name("killing_references.py"), tmp_path, seed=0, kills=15)
-    assert len(set(told["shards_at_kill"])) > 2, "all kills came at the same place: they prove little"
+def test_kills_at_random_moments(tmp_path: Path) -> None:
+    told = run_script(Path(__file__).with_name("killing_references.py"), tmp_path, seed=0, kills=6)
+    assert len(set(told["shards_at_kill"])) > 1, "all kills came at the same place: they prove little"
     expected = files(tmp_path / "whole")
     for i in range(told["rounds"]):
         assert files(tmp_path / str(i)) == expected  # no temporary file is left either

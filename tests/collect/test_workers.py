@@ -79,13 +79,12 @@ def test_the_same_rows_with_workers(
     assert process.pid not in {line["process"] for line in lines}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PROC, reason="no /proc here")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_stopped_with_workers(
-    tmp_path: Path, tiny_preset: Preset, captions: list[str], sent: signal.Signals, request: Any
+    tmp_path: Path, tiny_preset: Preset, captions: list[str], sent: signal.Signals
 ) -> None:
-    if sent != signal.SIGINT and not request.config.getoption("--slow"):
-        pytest.skip("slow: run with --slow")
     preset, text, out = write_preset(tmp_path, tiny_preset), tmp_path / "captions.txt", tmp_path / "out"
     text.write_text("\n".join(f"{c} {i}" for i in range(200) for c in captions))
     process = start(
@@ -111,6 +110,7 @@ def test_stopped_with_workers(
     assert len(bank.meta["shards"]) == made and not list(out.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_workers_tell_what_was_rejected(tmp_path: Path, tiny_preset: Preset) -> None:
     long = "a cat and " + "very " * 80 + "old dog"  # the dog stands beyond what the text encoder reads
     captions = ["a cat", long, "a tree and a house"] * 3

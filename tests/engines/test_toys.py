@@ -214,8 +214,8 @@ def test_no_room_for_any_worker(
     ) as e:
         find_engine("ray", "cuda", 1).share_out(work, [{"number": 0}], made.append, made.append)
     assert "\n" not in str(e.value) and "has 2 CPUs and 0 GPUs in all" in str(e.value) and made == []
-    monkeypatch.setattr(crew, "PATIENCE", 10.0)
-    with pytest.raises(WorkerError, match="no worker was there after 10 s"):
+    monkeypatch.setattr(crew, "PATIENCE", 3.0)
+    with pytest.raises(WorkerError, match="no worker was there after 3 s"):
         find_engine("ray", "cuda", 1).share_out(work, [{"number": 0}], made.append, made.append)
     said, errors = capfd.readouterr()
     assert said == "" and len(errors.splitlines()) == 1 and "no room for a worker yet: each asks" in errors

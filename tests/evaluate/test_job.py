@@ -304,6 +304,7 @@ def test_what_cannot_be(tmp_path: Path, given: dict[str, Any], says: str) -> Non
             evaluate("miniature", out=tmp_path, **given)
 
 
+@pytest.mark.slow
 def test_workers_say_the_same(tmp_path: Path) -> None:
     """The bundled models and bank: two processes, one, and the same call by another name."""
     n = 2 * PART + 3

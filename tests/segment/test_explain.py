@@ -48,7 +48,7 @@ def plain_planes(model: Any, scene: Any, vocabulary: Vocabulary, options: Segmen
     return out
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     height=st.integers(1, 30),
     width=st.integers(1, 30),
@@ -186,7 +186,7 @@ def test_windows_and_borders_are_told(tiny_model: Any) -> None:
     assert any(" 2 regions" in note for note in notes)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     height=st.integers(1, 9),
     width=st.integers(1, 9),

@@ -82,7 +82,7 @@ class Segmentation:
     @property
     def stem(self) -> str:
         """What files made of it are called by default: the photograph's name without suffix, or "image"."""
-        return Path(self.source).stem if self.source else "image"
+        return Path(self.file.name).stem if self.file else "image"
 
     @property
     def image(self) -> npt.NDArray[np.uint8]:
@@ -268,12 +268,13 @@ class Segmentation:
         shares = sorted(self.shares.items(), key=lambda item: -item[1])
         found = [f"{name} {percent(share)}" for name, share in shares if share > 0]
         more = f", and {len(found) - 5} more" if len(found) > 5 else ""
-        of = f" of {self.source}" if self.source else ""
+        of = f" of {self.file.name}" if self.file else ""
         return f"<Segmentation{of}, {self.size[1]} x {self.size[0]}: {', '.join(found[:5])}{more}>"
 
     def _repr_html_(self) -> str:
         """The overlay and the shares of the classes found, for notebooks."""
-        return result_html(self.photo, self.labels, self.names, self.palette, self.source, self.caveats)
+        name = self.file.name if self.file else None
+        return result_html(self.photo, self.labels, self.names, self.palette, name, self.caveats)
 
     def _listed(self, names: Sequence[str] | None) -> list[str]:
         if isinstance(names, str):

@@ -52,7 +52,7 @@ class Scene:
 
     def __repr__(self) -> str:
         height, width = self.size
-        of, windows = self.file or "an array", len(self.mosaic.embeddings)
+        of, windows = self.file.name if self.file else "an array", len(self.mosaic.embeddings)
         return f"<Scene of {of}, {width} x {height}: {windows} windows>"
 
     def __getstate__(self) -> dict[str, Any]:

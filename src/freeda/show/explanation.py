@@ -166,7 +166,7 @@ class Explanation:
 
     @property
     def _title(self) -> str:
-        of = f" of {self.source}" if self.source else ""
+        of = f" of {Path(self.source).name}" if self.source else ""
         return f"pixel {self.x},{self.y}{of}: {self.label}"
 
     def __repr__(self) -> str:

@@ -49,7 +49,7 @@ class Labelled:
     @property
     def file_name(self) -> str:
         """The photograph's name without its folders."""
-        return Path(self.file.path).name if self.file else self.stem
+        return self.file.name if self.file else self.stem
 
     @cached_property
     def ids(self) -> NDArray[np.int32]:
