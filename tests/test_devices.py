@@ -33,13 +33,13 @@ from freeda.collect.references import add_images
 from freeda.encoders import load_encoders
 from freeda.evaluate import evaluate
 from freeda.grow import grow
-from freeda.miniature import ablation, ablations
-from freeda.miniature.axes import AXES
 from freeda.model import FreeDA, load
 from freeda.options import parse_settings
 from freeda.precision import autocast
 from freeda.presets import PRESETS, Preset
 from freeda.profile import Clock
+from studies import ablation, ablations
+from studies.axes import AXES
 
 CAPTIONS = ["a cat on a table", "a dog in the grass"]
 PHOTO = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)

@@ -108,7 +108,8 @@ def test_no_work_is_lost_to_a_stdout_that_cannot_show_it(
 
 
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
-SEGMENT = ["segment", str(Path(__file__).parents[2] / "docs" / "scene.png"), "--classes", "tree"]
+ROOT = Path(__file__).parents[2]
+SEGMENT = ["segment", str(ROOT / "docs" / "scene.png"), "--classes", "tree"]
 # In place of torch: tells what the environment is when it is loaded.
 TORCH = "import json, os; print(json.dumps(dict(os.environ)), flush=True); os._exit(0)"
 
@@ -119,8 +120,8 @@ TORCH = "import json, os; print(json.dumps(dict(os.environ)), flush=True); os._e
     [
         ["-m", "freeda", *SEGMENT],
         ["-c", "import freeda.cli; freeda.cli.main()", *SEGMENT],
-        ["-m", "freeda.miniature.ablations"],
-        ["-m", "freeda.miniature.train"],
+        ["-m", "studies.ablations"],
+        ["-m", "studies.train"],
     ],
     ids=["module", "script", "ablations", "train"],
 )
@@ -134,7 +135,7 @@ def test_threads_wait_passively(
         monkeypatch.delenv(name, raising=False)
     for name, value in own.items():
         monkeypatch.setenv(name, value)
-    done = subprocess.run([sys.executable, *start], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *start], capture_output=True, text=True, cwd=ROOT)
     seen = json.loads(done.stdout or "null")
     assert {n: seen[n] for n in WAITING if n in seen} == (own or PASSIVE), done.stderr
 

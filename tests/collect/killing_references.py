@@ -21,8 +21,8 @@ from freeda.bank import Bank
 from freeda.bank.verify import find_damage
 from freeda.collect.references import add_images, reference_options
 from freeda.encoders import load_encoders
-from freeda.miniature.references import PRESET, write_folder
 from freeda.miniature.scenes import HELD_OUT, render
+from studies.references import PRESET, write_folder
 
 OPTIONS = replace(reference_options(PRESET.collect), shard_size=2)
 

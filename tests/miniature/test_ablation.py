@@ -12,7 +12,8 @@ import pytest
 from freeda.collect.shard import load_models, make_shard
 from freeda.errors import InputError
 from freeda.miniature import trial
-from freeda.miniature.ablation import (
+from freeda.options import parse_settings
+from studies.ablation import (
     BEGIN,
     PRESET,
     VARIANTS,
@@ -20,9 +21,8 @@ from freeda.miniature.ablation import (
     measure,
     table,
 )
-from freeda.miniature.page import END, between_marks
-from freeda.miniature.pictures import draw, pairs_of, plan
-from freeda.options import parse_settings
+from studies.page import END, between_marks
+from studies.pictures import draw, pairs_of, plan
 
 PAGE = Path(__file__).parents[2] / "docs" / "attribution.md"
 

@@ -15,18 +15,19 @@ from typer.testing import CliRunner
 
 from freeda.collect.shard import load_models
 from freeda.errors import InputError
-from freeda.miniature import ablations, trial
-from freeda.miniature import world as world_module
-from freeda.miniature.ablations import PRESET, digest, mark, measure, write_page
-from freeda.miniature.axes import AXES, OWN, Axis, Variant
-from freeda.miniature.charts import WIDTH
-from freeda.miniature.findings import Findings, Row, chart, table
-from freeda.miniature.page import END
-from freeda.miniature.pictures import PairBank, draw, pairs_of, plan
+from freeda.miniature import trial
 from freeda.miniature.scenes import CLASSES
-from freeda.miniature.world import World
 from freeda.model import FreeDA
 from freeda.options import parse_settings
+from studies import ablations
+from studies import world as world_module
+from studies.ablations import PRESET, digest, mark, measure, write_page
+from studies.axes import AXES, OWN, Axis, Variant
+from studies.charts import WIDTH
+from studies.findings import Findings, Row, chart, table
+from studies.page import END
+from studies.pictures import PairBank, draw, pairs_of, plan
+from studies.world import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "ablations.md"
 QUICK = replace(PRESET, collect=replace(PRESET.collect, steps=2, batch_size=3))

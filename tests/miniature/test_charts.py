@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from freeda.miniature.charts import COLOURS, WIDTH, Line, line_chart, range_chart, ticks
+from studies.charts import COLOURS, WIDTH, Line, line_chart, range_chart, ticks
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.613, 0.871), (0.74, 0.7401), (0.5, 0.5), (-3, 40)])

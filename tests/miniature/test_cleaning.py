@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from freeda.miniature.cleaning import CASES, MARK, Row, exchanged, measure, table
-from freeda.miniature.page import END
 from small_banks import make_pair
+from studies.cleaning import CASES, MARK, Row, exchanged, measure, table
+from studies.page import END
 
 PAGE = Path(__file__).parents[2] / "docs" / "bank.md"
 

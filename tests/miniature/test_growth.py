@@ -10,9 +10,9 @@ import pytest
 from freeda.bank import Bank
 from freeda.bank.verify import find_damage
 from freeda.grow import grow
-from freeda.miniature import growth
 from freeda.miniature.scenes import CLASSES
 from freeda.presets import Preset
+from studies import growth
 
 IMAGES = 3
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from freeda.encoders import load_encoders
-from freeda.miniature.references import MARK, PRESET, Row, Rows, measure, shots_of, table
 from freeda.miniature.scenes import CLASSES, HELD_OUT, render
+from studies.references import MARK, PRESET, Row, Rows, measure, shots_of, table
 
 PAGE = Path(__file__).parents[2] / "docs" / "references.md"
 

@@ -95,7 +95,9 @@ class ShardResult:
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
+    """A caption to draw: its picture's seed, its nouns with their text positions, and all of these."""
+
     caption: Caption
     seed: int
     nouns: list[tuple[Noun, list[int]]]
@@ -103,14 +105,18 @@ class _Task:
 
 
 @dataclass
-class _Plan:
-    tasks: list[_Task] = field(default_factory=list)
+class Plan:
+    """The captions that have a noun, the nouns that the tokenizer cut off, the captions that failed."""
+
+    tasks: list[Task] = field(default_factory=list)
     cut_off: Counter[str] = field(default_factory=Counter)
     failed: list[Failure] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class Drawn:
+    """A caption's picture (H, W, 3), every noun's map and mask, its row or why it has none."""
+
     image: npt.NDArray[np.uint8]
     words: list[tuple[Noun, WordMask]]
     rows: list[Pair | str]
@@ -173,7 +179,7 @@ def make_shard(
     on_batch = on_batch or (lambda _: None)
     models = replace(models, keys=models.keys.under(options))  # they may have been loaded for other options
     prove_tokenizer(models.generator.tokenizer)
-    plan = _plan(captions, models.generator.tokenizer, seed, tagger)
+    plan = plan_captions(captions, models.generator.tokenizer, seed, tagger)
     pairs: list[Pair] = []
     rejected, failed = Counter(plan.cut_off), list(plan.failed)
     first: Exception | None = None
@@ -221,9 +227,9 @@ def told_of(error: Exception) -> str:
     return (text if isinstance(error, FreedaError) else f"{type(error).__name__}: {text}")[:300]
 
 
-def _plan(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger: str) -> _Plan:
+def plan_captions(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger: str) -> Plan:
     """What to draw and which text positions to watch; nouns that the tokenizer cut off are counted."""
-    plan = _Plan()
+    plan = Plan()
     for caption in captions:
         try:
             found = nouns_of(caption, tagger)
@@ -244,13 +250,13 @@ def _plan(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger: str) -
                 plan.cut_off["cut off"] += 1
         if nouns:
             watched = sorted({c for _, columns in nouns for c in columns})
-            plan.tasks.append(_Task(caption, picture_seed(caption.id, seed), nouns, watched))
+            plan.tasks.append(Task(caption, picture_seed(caption.id, seed), nouns, watched))
     return plan
 
 
 def _attempt(
-    batch: list[_Task], models: CollectModels, options: CollectOptions
-) -> tuple[Sequence[_Drawn | Exception], bool, bool]:
+    batch: list[Task], models: CollectModels, options: CollectOptions
+) -> tuple[Sequence[Drawn | Exception], bool, bool]:
     """Each caption's picture and rows, or its error; whether they had to be tried one by one, and whether
     for want of memory. Raises MachineError where that, or the device, fails a caption alone."""
     with told_if_short("drawing a picture", options, models.encoders.device, models.generator.dtype):
@@ -266,7 +272,7 @@ def _attempt(
     return [found for task in batch for found in _attempt([task], models, options)[0]], True, crowded
 
 
-def _draw_batch(batch: list[_Task], models: CollectModels, options: CollectOptions) -> list[_Drawn]:
+def _draw_batch(batch: list[Task], models: CollectModels, options: CollectOptions) -> list[Drawn]:
     drawn = models.generator.draw(
         [t.caption.text for t in batch], [t.seed for t in batch], [t.columns for t in batch], options
     )
@@ -274,20 +280,31 @@ def _draw_batch(batch: list[_Task], models: CollectModels, options: CollectOptio
     pixels = torch.from_numpy(drawn.images).to(encoders.device).permute(0, 3, 1, 2).float() / 255
     dense = encoders.dense.encode(pixels)
     embedded = encoders.clip.encode_image(pixels).cpu().numpy()
-    out = []
-    for task, image, maps, features, seen in zip(
-        batch, drawn.images, drawn.maps, dense, embedded, strict=True
-    ):
-        words = word_masks(image, [word_map(maps, task.columns, c) for _, c in task.nouns], options)
-        located = [(noun, word) for (noun, _), word in zip(task.nouns, words, strict=True)]
-        picture = small_jpeg(image) if options.keep_images else None
-        rows: list[Pair | str] = []
-        for noun, word in located:
-            made = make_pair(
-                task.caption, task.seed, noun, word, features, seen, models.keys, options, picture
-            )
-            rows.append(made)
-            if not isinstance(made, str):
-                picture = None  # stored once a caption
-        out.append(_Drawn(image, located, rows))
-    return out
+    each = zip(batch, drawn.images, drawn.maps, dense, embedded, strict=True)
+    return [rows_of(*one, models.keys, options) for one in each]
+
+
+def rows_of(
+    task: Task,
+    image: npt.NDArray[np.uint8],
+    maps: torch.Tensor,
+    features: torch.Tensor,
+    seen: npt.NDArray[np.float32],
+    keys: NounKeys,
+    options: CollectOptions,
+) -> Drawn:
+    """The masks and rows that a drawn caption gives.
+
+    `image` (H, W, 3) with the `maps` of `task.columns` (`generator.Drawing`), its dense `features` and its
+    CLIP embedding `seen`.
+    """
+    words = word_masks(image, [word_map(maps, task.columns, wanted) for _, wanted in task.nouns], options)
+    located = [(noun, word) for (noun, _), word in zip(task.nouns, words, strict=True)]
+    picture = small_jpeg(image) if options.keep_images else None
+    rows: list[Pair | str] = []
+    for noun, word in located:
+        made = make_pair(task.caption, task.seed, noun, word, features, seen, keys, options, picture)
+        rows.append(made)
+        if not isinstance(made, str):
+            picture = None  # stored once a caption
+    return Drawn(image, located, rows)

@@ -12,23 +12,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..bank import Pair
-from ..collect.shard import CollectModels
-from ..errors import InputError
-from ..evaluate.metric import Confusion
-from ..files import atomic_path
-from ..model import FreeDA
-from ..options import CollectOptions, SegmentOptions, Superpixels, parse_settings
-from ..pooling import pool_regions
-from ..presets import Preset
-from ..segment.regions import superpixels
-from ..segment.result import segment_scene
-from ..segment.scene import Scene as EncodedScene
-from ..segment.vocabulary import Vocabulary
-from . import trial
+from freeda.bank import Pair
+from freeda.collect.shard import CollectModels, Task
+from freeda.errors import InputError
+from freeda.evaluate.metric import Confusion
+from freeda.files import atomic_path
+from freeda.miniature import trial
+from freeda.miniature.scenes import CLASSES, Scene
+from freeda.model import FreeDA
+from freeda.options import CollectOptions, SegmentOptions, Superpixels, parse_settings
+from freeda.pooling import pool_regions
+from freeda.presets import Preset
+from freeda.segment.regions import superpixels
+from freeda.segment.result import segment_scene
+from freeda.segment.scene import Scene as EncodedScene
+from freeda.segment.vocabulary import Vocabulary
+
 from .axes import Source, Variant
-from .pictures import PairBank, Picture, Task, draw, pairs_of, plan
-from .scenes import CLASSES, Scene
+from .pictures import PairBank, Picture, draw, pairs_of, plan
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

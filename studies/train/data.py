@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..captions import caption
-from ..scenes import SIZE, TRAIN, render
+from freeda.miniature.captions import caption
+from freeda.miniature.scenes import SIZE, TRAIN, render
 
 CAPTIONS_PER_SCENE = 5
 

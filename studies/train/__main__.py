@@ -1,4 +1,4 @@
-"""`python -m freeda.miniature.train`: render the world, train its four models, collect its bundled bank."""
+"""`python -m studies.train`: render the world, train its four models, collect its bundled bank."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ...presets import PRESETS
-from ..scenes import CLOSE
+from freeda.miniature.scenes import CLOSE
+from freeda.presets import PRESETS
 
 STAGES = ("data", "vae", "dense", "clip", "unet", "bank")
 BANK_SEED, BANK_CAPTIONS = 1000, 400
@@ -40,7 +40,8 @@ def main(
         raise typer.BadParameter(f"unknown stage '{unknown[0]}': use {', '.join(STAGES)}")
     import torch
 
-    from ...precision import choose_device
+    from freeda.precision import choose_device
+
     from . import clip, dense, regions, unet, vae
     from .data import training_pairs
 
@@ -87,8 +88,8 @@ def _whole(folder: Path) -> bool:
 
 def _bank(out: Path, device: str) -> None:
     """The bank that comes with the miniature, from captions of scenes that nothing was trained on."""
-    from ...collect.job import collect
-    from ..trial import bank_captions, bank_scenes
+    from freeda.collect.job import collect
+    from freeda.miniature.trial import bank_captions, bank_scenes
 
     preset = PRESETS["miniature"]
     clip, dense, generator = (

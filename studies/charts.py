@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from ..show import palette, text
+from freeda.show import palette, text
 
 RGB = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]

@@ -7,7 +7,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from ..captions import UNSEEN, WORDS
+from freeda.miniature.captions import UNSEEN, WORDS
 
 FORMS: tuple[str, ...] = tuple(
     dict.fromkeys([form for forms in WORDS.values() for form in forms] + list(UNSEEN.values()))

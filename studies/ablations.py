@@ -1,4 +1,4 @@
-"""`python -m freeda.miniature.ablations`: the paper's ablations on the small world.
+"""`python -m studies.ablations`: the paper's ablations on the small world.
 
 A seed changes captions, pictures and held-out scenes; all variants of a seed share them, so that differences
 are paired. What was drawn and measured is kept (`--out`), and a rerun makes only what is missing.
@@ -17,17 +17,18 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from ..collect.shard import CollectModels, load_models
-from ..files import atomic_write_bytes, atomic_write_json, atomic_write_text, cache_folder
-from ..options import to_dict
-from ..presets import PRESETS, Preset
-from ..show import write_image
+from freeda.collect.shard import CollectModels, load_models
+from freeda.files import atomic_write_bytes, atomic_write_json, atomic_write_text, cache_folder
+from freeda.options import to_dict
+from freeda.presets import PRESETS, Preset
+from freeda.show import write_image
+
 from .axes import AXES, Axis
 from .findings import Findings, Row, chart, sheet, table
 from .page import Page, begin, between_marks
 from .world import World
 
-COMMAND = "python -m freeda.miniature.ablations"
+COMMAND = "python -m studies.ablations"
 PRESET = PRESETS["miniature"]
 
 

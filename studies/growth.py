@@ -1,4 +1,4 @@
-"""`python -m freeda.miniature.growth`: what growing is worth on the small world.
+"""`python -m studies.growth`: what growing is worth on the small world.
 
 Two questions. A word is left out of the bundled bank: what is lost, and what comes back when references are
 grown for it? And with no bank at all: how good is one that is grown for the class names alone, by the number
@@ -19,24 +19,25 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from ..bank import Bank, Pair
-from ..bank.format import read_info, shard_name, write_shard
-from ..bank.layers import GrownBank
-from ..bank.manifest import finish_bank
-from ..collect.shard import load_models
-from ..encoders import Encoders
-from ..files import atomic_write_text
-from ..grow import grow, growth_options
-from ..model import FreeDA
-from ..presets import PRESETS, Preset
-from ..segment.scene import Scene as EncodedScene
-from . import trial
-from .captions import WORDS
+from freeda.bank import Bank, Pair
+from freeda.bank.format import read_info, shard_name, write_shard
+from freeda.bank.layers import GrownBank
+from freeda.bank.manifest import finish_bank
+from freeda.collect.shard import load_models
+from freeda.encoders import Encoders
+from freeda.files import atomic_write_text
+from freeda.grow import grow, growth_options
+from freeda.miniature import trial
+from freeda.miniature.captions import WORDS
+from freeda.miniature.scenes import CLASSES, Scene
+from freeda.model import FreeDA
+from freeda.presets import PRESETS, Preset
+from freeda.segment.scene import Scene as EncodedScene
+
 from .page import Page, begin, publish, spread
 from .references import ious
-from .scenes import CLASSES, Scene
 
-COMMAND = "python -m freeda.miniature.growth"
+COMMAND = "python -m studies.growth"
 MARK = begin(COMMAND)
 PRESET = PRESETS["miniature"]
 COUNTS = (1, 4, 16)

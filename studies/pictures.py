@@ -11,37 +11,25 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..bank import Pair
-from ..bank.index import FlatIndex
-from ..collect.attention import AttentionCapture
-from ..collect.captions import Caption
-from ..collect.generator import picture_seed
-from ..collect.keys import NounKeys
-from ..collect.masks import WordMask, word_map, word_masks
-from ..collect.nouns import Noun, find_nouns
-from ..collect.pairs import make_pair
-from ..collect.shard import CollectModels
-from ..collect.tokens import span_columns, token_offsets
-from ..options import Attribution, CollectOptions
-from . import trial
-
-
-@dataclass(frozen=True)
-class Task:
-    """A caption to draw: its seed, its nouns with their text positions, all of these, those of all words."""
-
-    caption: Caption
-    seed: int
-    nouns: list[tuple[Noun, list[int]]]
-    columns: list[int]
-    words: list[int]
+from freeda.bank import Pair
+from freeda.bank.index import FlatIndex
+from freeda.collect import shard
+from freeda.collect.attention import AttentionCapture
+from freeda.collect.captions import Caption
+from freeda.collect.keys import NounKeys
+from freeda.collect.masks import WordMask
+from freeda.collect.nouns import Noun
+from freeda.collect.shard import CollectModels
+from freeda.collect.tokens import token_offsets
+from freeda.miniature import trial
+from freeda.options import Attribution, CollectOptions
 
 
 @dataclass(frozen=True)
 class Picture:
     """A drawn caption: the picture (H, W, 3), each way's token maps, patch features, CLIP's embedding."""
 
-    task: Task
+    task: shard.Task
     image: npt.NDArray[np.uint8]
     maps: dict[Attribution, torch.Tensor]
     features: torch.Tensor
@@ -59,27 +47,21 @@ class PairBank:
         return len(self.prototypes)
 
 
-def plan(captions: Sequence[Caption], tokenizer: Any, seed: int) -> list[Task]:
+def plan(captions: Sequence[Caption], tokenizer: Any, seed: int) -> list[shard.Task]:
     """The captions with a noun, and the text positions to watch."""
-    tasks = []
-    for caption in captions:
-        offsets = token_offsets(tokenizer, caption.text)
-        nouns = [(n, span_columns(offsets, n.spans)) for n in find_nouns(caption.text)]
-        if nouns:
-            watched = sorted({c for _, columns in nouns for c in columns})
-            words = [i for i, (start, end) in enumerate(offsets) if end > start]
-            tasks.append(Task(caption, picture_seed(caption.id, seed), nouns, watched, words))
-    return tasks
+    return shard.plan_captions(captions, tokenizer, seed, "auto").tasks
 
 
 def draw(
-    tasks: Sequence[Task], models: CollectModels, options: CollectOptions, ways: Sequence[Attribution]
+    tasks: Sequence[shard.Task], models: CollectModels, options: CollectOptions, ways: Sequence[Attribution]
 ) -> Iterator[Picture]:
     """Draw and encode the captions, each once, watched in all the ways of attribution together."""
     unet = models.generator.pipe.unet
     for start in range(0, len(tasks), options.batch_size):
         batch = tasks[start : start + options.batch_size]
-        columns, words = [t.columns for t in batch], [t.words for t in batch]
+        columns = [t.columns for t in batch]
+        offsets = [token_offsets(models.generator.tokenizer, t.caption.text) for t in batch]
+        words = [[i for i, (start, end) in enumerate(found) if end > start] for found in offsets]
         with ExitStack() as stack:
             captures = {
                 way: stack.enter_context(
@@ -106,13 +88,7 @@ def pairs_of(
     """The rows that the pictures give, and every picture's masks, rejected ones too."""
     keys, pairs, masks = NounKeys(models.encoders.clip, options), [], []
     for p in pictures:
-        columns, nouns = p.task.columns, p.task.nouns
-        maps = [word_map(p.maps[options.attribution], columns, wanted) for _, wanted in nouns]
-        words = [n for n, _ in nouns]
-        found = list(zip(words, word_masks(p.image, maps, options), strict=True))
-        for noun, word in found:
-            made = make_pair(p.task.caption, p.task.seed, noun, word, p.features, p.seen, keys, options)
-            if isinstance(made, Pair):
-                pairs.append(made)
-        masks.append(found)
+        drawn = shard.rows_of(p.task, p.image, p.maps[options.attribution], p.features, p.seen, keys, options)
+        pairs += [row for row in drawn.rows if isinstance(row, Pair)]
+        masks.append(drawn.words)
     return pairs, masks

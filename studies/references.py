@@ -1,4 +1,4 @@
-"""`python -m freeda.miniature.references`: references from real pictures against generated ones.
+"""`python -m studies.references`: references from real pictures against generated ones.
 
 The real pictures of this world are the renderer's, with its own label maps: `freeda bank add-images` takes
 its references from a folder of them, as it would from anyone's. They, the scenes that the result is measured
@@ -21,24 +21,25 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from ..bank import Bank
-from ..bank.index import FlatIndex
-from ..collect.references import add_images
-from ..encoders import Encoders, load_encoders
-from ..evaluate.metric import Confusion
-from ..files import atomic_write_json
-from ..model import FreeDA
-from ..options import SegmentOptions
-from ..presets import PRESETS, Preset
-from ..segment.prototypes import condense, retrieve
-from ..segment.scene import Scene as EncodedScene
-from ..segment.vocabulary import Vocabulary
-from . import trial
-from .captions import WORDS
-from .page import Page, begin, publish, spread
-from .scenes import CLASSES, HELD_OUT, Scene, render
+from freeda.bank import Bank
+from freeda.bank.index import FlatIndex
+from freeda.collect.references import add_images
+from freeda.encoders import Encoders, load_encoders
+from freeda.evaluate.metric import Confusion
+from freeda.files import atomic_write_json
+from freeda.miniature import trial
+from freeda.miniature.captions import WORDS
+from freeda.miniature.scenes import CLASSES, HELD_OUT, Scene, render
+from freeda.model import FreeDA
+from freeda.options import SegmentOptions
+from freeda.presets import PRESETS, Preset
+from freeda.segment.prototypes import condense, retrieve
+from freeda.segment.scene import Scene as EncodedScene
+from freeda.segment.vocabulary import Vocabulary
 
-COMMAND = "python -m freeda.miniature.references"
+from .page import Page, begin, publish, spread
+
+COMMAND = "python -m studies.references"
 MARK = begin(COMMAND)
 PRESET = PRESETS["miniature"]
 WORTHS = (0.0, 5.0, 10.0, 20.0, np.inf)

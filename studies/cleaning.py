@@ -1,4 +1,4 @@
-"""`python -m freeda.miniature.cleaning`: what cleaning a bank is worth on the small world.
+"""`python -m studies.cleaning`: what cleaning a bank is worth on the small world.
 
 The bundled bank, and the same with some prototypes exchanged between nouns as wrong masks would, are cleaned
 by several rules; held-out scenes are encoded once and labelled with each result.
@@ -17,17 +17,18 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from ..bank import Bank, Pair
-from ..bank.clean import Rules, clean
-from ..encoders import load_encoders
-from ..model import FreeDA
-from ..presets import PRESETS
-from . import trial
+from freeda.bank import Bank, Pair
+from freeda.bank.clean import Rules, clean
+from freeda.encoders import load_encoders
+from freeda.miniature import trial
+from freeda.model import FreeDA
+from freeda.presets import PRESETS
+
 from .ablation import scene_miou
 from .growth import pairs_of, write_bank
 from .page import Page, begin, publish
 
-COMMAND = "python -m freeda.miniature.cleaning"
+COMMAND = "python -m studies.cleaning"
 MARK = begin(COMMAND)
 PRESET = PRESETS["miniature"]
 CASES: dict[str, Rules | None] = {

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..show import Row as TileRow
-from ..show import Section, Tile, draw_regions, lay_page, palette, tint
+from freeda.miniature.scenes import CLASSES
+from freeda.miniature.things import THINGS
+from freeda.show import Row as TileRow
+from freeda.show import Section, Tile, draw_regions, lay_page, palette, tint
+
 from .axes import Axis, Variant
 from .charts import Line, line_chart, range_chart
-from .scenes import CLASSES
-from .things import THINGS
 from .world import World
 
 BOUND = "Labelled perfectly"

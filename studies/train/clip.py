@@ -21,10 +21,11 @@ from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from ...options import TEMPLATES
-from ...presets import CLIP_MEAN, CLIP_STD
-from ..scenes import SIZE
-from ..things import THINGS
+from freeda.miniature.scenes import SIZE
+from freeda.miniature.things import THINGS
+from freeda.options import TEMPLATES
+from freeda.presets import CLIP_MEAN, CLIP_STD
+
 from .common import Draws, Recipe, augment, batch_of, fit, random_view, view
 from .data import Pairs
 from .features import patch_features

@@ -1,4 +1,4 @@
-"""What `freeda.miniature.ablations` varies: one axis a question of the paper, as data."""
+"""What `studies.ablations` varies: one axis a question of the paper, as data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m freeda.miniature.ablation`: what every option of masks and keys is worth on the small world.
+"""`python -m studies.ablation`: what every option of masks and keys is worth on the small world.
 
 Each row of the table changes the default as its settings say (`freeda collect --set ...`). Pictures do not
 depend on these options, so every picture is drawn once, with all ways of attribution watching; scenes are
@@ -17,21 +17,22 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from ..collect.masks import WordMask
-from ..collect.nouns import Noun
-from ..collect.shard import load_models
-from ..evaluate.metric import Confusion
-from ..model import FreeDA
-from ..options import parse_settings
-from ..presets import PRESETS, Preset
-from ..segment.scene import Scene as EncodedScene
-from . import trial
+from freeda.collect.masks import WordMask
+from freeda.collect.nouns import Noun
+from freeda.collect.shard import load_models
+from freeda.evaluate.metric import Confusion
+from freeda.miniature import trial
+from freeda.miniature.scenes import CLASSES, Scene
+from freeda.model import FreeDA
+from freeda.options import parse_settings
+from freeda.presets import PRESETS, Preset
+from freeda.segment.scene import Scene as EncodedScene
+
 from .page import Page, begin, publish
 from .page import between_marks as between_marks
 from .pictures import PairBank, draw, pairs_of, plan
-from .scenes import CLASSES, Scene
 
-COMMAND = "python -m freeda.miniature.ablation"
+COMMAND = "python -m studies.ablation"
 BEGIN = begin(COMMAND)
 PRESET = PRESETS["miniature"]
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ..errors import InputError
-from ..files import atomic_write_bytes
+from freeda.errors import InputError
+from freeda.files import atomic_write_bytes
 
 Page = Annotated[
     Path | None,

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from transformers import Dinov2Model
 
-from ...presets import IMAGENET_MEAN, IMAGENET_STD
+from freeda.presets import IMAGENET_MEAN, IMAGENET_STD
+
 from .common import batch_of
 from .data import Pairs
 

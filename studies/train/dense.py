@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import Dinov2Config, Dinov2Model
 
-from ...presets import IMAGENET_MEAN, IMAGENET_STD
-from ..scenes import HELD_OUT, SIZE, render
+from freeda.miniature.scenes import HELD_OUT, SIZE, render
+from freeda.presets import IMAGENET_MEAN, IMAGENET_STD
+
 from . import regions
 from .common import Draws, Recipe, augment, batch_of, fit, random_view, view
 from .data import Pairs

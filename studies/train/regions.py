@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from ...presets import PRESETS
-from ...segment.regions import superpixels
+from freeda.presets import PRESETS
+from freeda.segment.regions import superpixels
+
 from .common import Draws, Recipe, fit
 from .data import Pairs
 from .words import FORMS, present

@@ -1,0 +1,1 @@
+"""The recipe that makes the miniature's weights: `python -m studies.train`."""
