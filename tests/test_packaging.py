@@ -76,7 +76,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(files: set[str], built: Pa
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         (about,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA"))
     assert names == {name.removeprefix("src/") for name in files if name.startswith("src/")}
-    data = ("py.typed", "app/assets/page.css", "evaluate/names/voc.txt", "miniature/weights/bank/bank.json")
+    data = (
+        "py.typed",
+        "collect/words.toml",
+        "app/assets/page.css",
+        "evaluate/names/voc.txt",
+        "miniature/weights/bank/bank.json",
+    )
     for name in data:
         assert f"freeda/{name}" in names
     assert "Provides-Extra: app" in about and "License-Expression: Apache-2.0" in about

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from freeda.show.card import draw_card
+from freeda.show.explanation import draw_card
 from freeda.show.palette import palette
 
 YELLOW = (255, 214, 64)
