@@ -23,7 +23,6 @@ from rich.progress import track
 
 from freeda.bank import Bank
 from freeda.bank.index import FlatIndex
-from freeda.collect.references import add_images
 from freeda.encoders import Encoders, load_encoders
 from freeda.evaluate.metric import Confusion
 from freeda.files import atomic_write_json
@@ -33,6 +32,7 @@ from freeda.miniature.scenes import CLASSES, HELD_OUT, Scene, render
 from freeda.model import FreeDA
 from freeda.options import SegmentOptions
 from freeda.presets import PRESETS, Preset
+from freeda.references.add import add_images
 from freeda.segment.prototypes import condense, retrieve
 from freeda.segment.scene import Scene as EncodedScene
 from freeda.segment.vocabulary import Vocabulary

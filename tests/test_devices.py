@@ -29,7 +29,6 @@ from freeda.bank import Bank
 from freeda.bank.layers import GrownBank
 from freeda.collect.generator import load_generator
 from freeda.collect.job import collect
-from freeda.collect.references import add_images
 from freeda.encoders import load_encoders
 from freeda.evaluate import evaluate
 from freeda.grow import grow
@@ -38,6 +37,7 @@ from freeda.options import parse_settings
 from freeda.precision import autocast
 from freeda.presets import PRESETS, Preset
 from freeda.profile import Clock
+from freeda.references.add import add_images
 from studies import ablation, ablations
 from studies.axes import AXES
 

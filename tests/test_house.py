@@ -30,6 +30,7 @@ STOREYS = (
     ("encoders", "bank", "engines"),
     ("segment",),
     ("collect", "model"),
+    ("references",),
     ("grow", "evaluate", "doctor"),
     ("miniature",),
     ("demo", "app"),

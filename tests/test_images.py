@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from freeda.collect.annotated import read_values
 from freeda.errors import InputError
 from freeda.images import read_image, to_image
+from freeda.references.annotated import read_values
 
 RAMP = np.linspace(0, 255, 12 * 17 * 3).astype(np.uint8).reshape(12, 17, 3)
 

@@ -19,9 +19,9 @@ import torch
 from forks import arguments, kill_often
 from freeda.bank import Bank
 from freeda.bank.verify import find_damage
-from freeda.collect.references import add_images, reference_options
 from freeda.encoders import load_encoders
 from freeda.miniature.scenes import HELD_OUT, render
+from freeda.references.add import add_images, reference_options
 from studies.references import PRESET, write_folder
 
 OPTIONS = replace(reference_options(PRESET.collect), shard_size=2)

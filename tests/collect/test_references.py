@@ -20,18 +20,18 @@ from freeda.bank.format import shard_name
 from freeda.bank.layers import LayeredBank
 from freeda.bank.merge import merge
 from freeda.bank.verify import find_damage
-from freeda.collect import references
-from freeda.collect.choosing import choose, why_not
 from freeda.collect.job import collect
 from freeda.collect.keys import NounKeys
-from freeda.collect.layouts import open_folder
-from freeda.collect.references import add_images, reference_options
-from freeda.collect.taking import Taker, _resized
 from freeda.errors import BankError, InputError
 from freeda.images import read_image
 from freeda.model import FreeDA
 from freeda.options import SegmentOptions
 from freeda.presets import Preset
+from freeda.references import add as references
+from freeda.references.add import add_images, reference_options
+from freeda.references.extract import Taker, _resized
+from freeda.references.layouts import open_folder
+from freeda.references.selection import choose, why_not
 from freeda.segment.prototypes import retrieve
 from freeda.segment.windows import resize_image
 

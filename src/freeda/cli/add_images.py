@@ -18,7 +18,7 @@ from .base import Device, Model, Yes, change, print_table, say
 from .fetching import fetch_first
 
 if TYPE_CHECKING:
-    from ..collect.references import Added
+    from ..references.add import Added
 
 _ROWS = 30  # classes listed; the others are one number
 
@@ -68,8 +68,8 @@ def add_images(
 
     Exit code: 0 all went well; 2 it stopped for the reason told.
     """
-    from ..collect.references import OPTIONS, reference_options
-    from ..collect.references import add_images as run
+    from ..references.add import OPTIONS, reference_options
+    from ..references.add import add_images as run
 
     for setting in settings or []:
         name = setting.partition("=")[0].strip()

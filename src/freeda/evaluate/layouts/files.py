@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...collect.annotated import read_values
 from ...errors import InputError
+from ...references.annotated import read_values
 from ...sources import files_below
 from .remap import Remap
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 
 from ..bank import Pair
+from ..collect.keys import Key, NounKeys
+from ..collect.pairs import small_jpeg, small_png
 from ..encoders import Encoders
 from ..errors import InputError
 from ..images import read_image
@@ -17,9 +19,7 @@ from ..options import CollectOptions, SegmentOptions
 from ..pooling import pool_regions
 from ..segment.windows import crops, resize_image, sliding_boxes, working_size
 from .annotated import AnnotatedFolder, Mask
-from .choosing import Chosen, reference_id
-from .keys import Key, NounKeys
-from .pairs import small_jpeg, small_png
+from .selection import Chosen, reference_id
 
 Vector = npt.NDArray[np.float32]
 

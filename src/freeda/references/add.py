@@ -14,6 +14,7 @@ from ..bank import Bank
 from ..bank.format import MANIFEST, SHARDS, caption_digest, read_column, read_info, shard_name, write_shard
 from ..bank.manifest import finish_bank, made_with
 from ..bank.verify import shard_damage
+from ..collect.plan import refuse_foreign, sweep
 from ..encoders import Encoders, load_encoders, model_identity
 from ..errors import BankError, InputError
 from ..files import make_folder
@@ -21,10 +22,9 @@ from ..lock import only_writer
 from ..options import CollectOptions, to_dict
 from ..precision import choose_device
 from ..presets import DEFAULT, Preset, find_preset
-from .choosing import ID_PREFIX, Choice, Chosen, choose
+from .extract import Taker
 from .layouts import open_folder
-from .plan import refuse_foreign, sweep
-from .taking import Taker
+from .selection import ID_PREFIX, Choice, Chosen, choose
 
 OPTIONS = ("templates", "min_area", "max_area", "min_agreement", "keep_images", "batch_size", "shard_size")
 """Fields of CollectOptions that act on references from pictures; a key is always the "template" one."""

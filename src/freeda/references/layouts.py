@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..collect.names import NAMES_FILES, NO_CLASS, Names, class_word, find_names
 from ..errors import InputError
 from ..sources import SUFFIXES, files_below, find_images
 from .annotated import AnnotatedFolder, Picture
-from .names import NAMES_FILES, NO_CLASS, Names, class_word, find_names
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures")
 MASK_FOLDERS = (

@@ -1,0 +1,1 @@
+"""References from annotated pictures: found, selected, extracted, and added to a bank (`add.add_images`)."""
