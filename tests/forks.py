@@ -20,7 +20,8 @@ from typing import Any
 
 def run_script(script: Path, folder: Path, seed: int, kills: int) -> dict[str, Any]:
     """Run `script FOLDER SEED KILLS`; what it told as the last line of its output, of JSON."""
-    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, str(script), str(folder), str(seed), str(kills)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
