@@ -41,7 +41,7 @@ def main() -> None:
         for rule, threshold in settings:
             counts = Confusion(len(asked) + 1)
             for i, scene in enumerate(scenes):
-                done = scene.segment(words, background=rule, background_threshold=threshold)
+                done = model.segment(scene, words, background=rule, background_threshold=threshold)
                 counts.update(done.labels, label[data.read_truth(i)])
             found[rule, threshold].append((counts.miou(), counts.per_class_iou()[-1]))
     rows: list[dict[str, Any]] = []

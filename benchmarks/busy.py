@@ -46,6 +46,7 @@ def child(scenes: int, captions: int) -> None:
     from freeda.model import FreeDA
     from freeda.options import SegmentOptions
     from freeda.presets import PRESETS
+    from freeda.segment.result import segment_scene
     from freeda.segment.scene import encode_scene
 
     preset = PRESETS["miniature"]
@@ -79,7 +80,7 @@ def child(scenes: int, captions: int) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         made = tasks[name]()
         told: dict[str, Any] = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-        arrays = [scene.segment(words[name]).labels for scene in made] if name in words else made
+        arrays = [segment_scene(scene, words[name]).labels for scene in made] if name in words else made
         told["made"] = hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
         print(json.dumps(told), flush=True)
 

@@ -53,6 +53,7 @@ from freeda.options import CollectOptions, SegmentOptions
 from freeda.precision import choose_dtype
 from freeda.presets import PRESETS
 from freeda.profile import OFF, Clock
+from freeda.segment.result import segment_scene
 from freeda.segment.scene import encode_scene
 from freeda.segment.windows import crops, resize_image, sliding_boxes, working_size
 from freeda.weights import quiet
@@ -285,14 +286,16 @@ def encoders(s: Setting, size: str, dtype: str) -> Iterator[Row]:
     reference = on_cpu(size) if dtype == "float32" else placed(size, "float32", s.device)
     clip, dense = look(reference)
     words = feature_vocabulary(59, size, reference)
-    labels = [encode_scene(reference, image, options).segment(words).labels for image in images]
+    labels = [
+        segment_scene(encode_scene(reference, image, options), words, options).labels for image in images
+    ]
     against = f"float32, {reference.device.type}"
     del reference
     free()
 
     model = placed(size, dtype, s.device)
     own_clip, own_dense = look(model)
-    own = [encode_scene(model, image, options).segment(words).labels for image in images]
+    own = [segment_scene(encode_scene(model, image, options), words, options).labels for image in images]
     yield {
         "against": against,
         "features apart": float((own_dense - dense).norm() / dense.norm()),
@@ -319,7 +322,7 @@ def photographs(s: Setting, size: str) -> Iterator[Row]:
 
     def whole(clock: Clock = OFF) -> None:
         for image in images:
-            encode_scene(model, image, options, clock=clock).segment(words)
+            segment_scene(encode_scene(model, image, options, clock=clock), words, options, clock=clock)
 
     def one_by_one() -> None:
         for image in images:

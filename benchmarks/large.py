@@ -14,6 +14,7 @@ from common import DENSE_SHAPES, NoModel, arguments, begin, peak_memory, photogr
 
 from freeda.options import SegmentOptions
 from freeda.segment.memory import memory_bound
+from freeda.segment.result import segment_scene
 from freeda.segment.scene import encode_scene
 
 
@@ -24,7 +25,7 @@ def main() -> None:
     for size in given.model:
         words = random_vocabulary(59, size)
         warm = encode_scene(NoModel(size), photograph(448, 448), SegmentOptions())  # type: ignore[arg-type]
-        warm.segment(words)
+        segment_scene(warm, words)
         for short_side in (448, None):
             options = SegmentOptions(short_side=short_side)
             spent: dict[str, float] = {}
@@ -33,7 +34,7 @@ def main() -> None:
                 start = time.perf_counter()
                 scene = encode_scene(NoModel(size), image, options, batch_size=2, on_done=_progress)  # type: ignore[arg-type]  # noqa: B023
                 spent["encode s"], start = time.perf_counter() - start, time.perf_counter()
-                scene.segment(words)  # noqa: B023
+                segment_scene(scene, words)  # noqa: B023
                 spent["label s"], spent["windows"] = time.perf_counter() - start, len(scene.mosaic.embeddings)
 
             peak = peak_memory(work)

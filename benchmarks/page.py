@@ -42,7 +42,7 @@ def main() -> None:
 
             work: dict[str, Any] = {
                 "last letter to new picture, in the page": typed,
-                "new words for an encoded photograph": lambda: scene.segment(words().split(", ")),
+                "new words for an encoded photograph": lambda: model.segment(scene, words().split(", ")),
                 "the photograph encoded anew, too": lambda: model.segment(image, words().split(", ")),
             }
             taken = side_by_side(work, 4 * given.repeats)

@@ -12,6 +12,7 @@ from online import bare
 import freeda
 from freeda.miniature.scenes import render
 from freeda.options import SegmentOptions
+from freeda.segment.result import segment_scene
 from freeda.segment.scene import encode_scene
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -47,7 +48,10 @@ def main() -> None:
         work = {dtype: partial(bare, model, image, options, batch) for dtype, model in models.items()}
         taken = side_by_side(work, given.repeats)
         words = feature_vocabulary(59, size, models["float32"])
-        labels = {d: [encode_scene(m, image, options).segment(words).labels] for d, m in models.items()}
+        labels = {
+            d: [segment_scene(encode_scene(m, image, options), words, options).labels]
+            for d, m in models.items()
+        }
         for dtype in DTYPES:
             rows.append(
                 {"model": size, "device": str(models[dtype].device), "dtype": dtype}

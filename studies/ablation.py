@@ -85,7 +85,7 @@ def scene_miou(model: FreeDA, scenes: Sequence[Scene], encoded: Sequence[Encoded
     """mIoU of the scenes labelled with all class names."""
     vocabulary, count = model.vocabulary(list(CLASSES)), Confusion(len(CLASSES))
     for truth, scene in zip(scenes, encoded, strict=True):
-        count.update(scene.segment(vocabulary).labels, truth.labels)
+        count.update(model.segment(scene, vocabulary).labels, truth.labels)
     return count.miou()
 
 

@@ -34,6 +34,7 @@ from freeda.options import SegmentOptions
 from freeda.presets import PRESETS, Preset
 from freeda.references.add import add_images
 from freeda.segment.prototypes import condense, retrieve
+from freeda.segment.result import segment_scene
 from freeda.segment.scene import Scene as EncodedScene
 from freeda.segment.vocabulary import Vocabulary
 
@@ -134,7 +135,7 @@ def ious(vocabulary: Vocabulary, scenes: Sequence[Scene], encoded: Sequence[Enco
     """(classes,) IoU of the scenes labelled with all class names."""
     count = Confusion(len(CLASSES))
     for truth, scene in zip(scenes, encoded, strict=True):
-        count.update(scene.segment(vocabulary).labels, truth.labels)
+        count.update(segment_scene(scene, vocabulary).labels, truth.labels)
     return count.per_class_iou()
 
 

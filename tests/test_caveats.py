@@ -85,7 +85,7 @@ def test_files_keep_what_is_to_be_said(model: FreeDA, tmp_path: Path, keep: str)
     again = Segmentation.load_npz(result.save_npz(tmp_path / "r.npz", keep))
     assert again.caveats == result.caveats
     if keep == "scene":
-        assert again.scene is not None and again.scene.segment(again.vocabulary).caveats == result.caveats
+        assert again.scene is not None and again.relabel(again.vocabulary).caveats == result.caveats
 
 
 def test_words_that_the_bank_does_not_know(model: FreeDA, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_words_that_the_bank_does_not_know(model: FreeDA, tmp_path: Path) -> Non
     assert set(by) <= set(nouns) and nouns.count(by[0]) == max(map(nouns.count, nouns))
     again = Vocabulary.load(words.save(tmp_path / "w.npz"))
     assert again.answered == words.answered and again.digest() == words.digest()
-    assert model.encode(IMAGE).segment(again).caveats.answered == {"wombat": by}
+    assert model.segment(model.encode(IMAGE), again).caveats.answered == {"wombat": by}
 
 
 def test_a_bank_whose_rows_have_no_nouns_says_nothing(model: FreeDA) -> None:

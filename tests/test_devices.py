@@ -98,7 +98,7 @@ def rows(bank: Bank | GrownBank) -> list[dict[str, Any]]:
 def segmenting(place: Place) -> Any:
     model = load(place.preset, place.bank)
     scene = model.encode(PHOTO, batch_size=2, short_side=48, window=48, stride=24)
-    result = scene.segment(["cat", "sky", "grass"], others="others")
+    result = model.segment(scene, ["cat", "sky", "grass"], others="others")
     return result.labels, result.scores(), model.coverage(["cat", "sky"]), result.explain(5, 5).to_dict()
 
 

@@ -35,7 +35,7 @@ def test_no_bank_is_told_when_class_names_come(tiny_preset: Preset) -> None:
     model = freeda.load(tiny_preset, device="cpu")
     scene = model.encode(np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(InputError, match="freeda collect"):
-        scene.segment(["cat"])
+        model.segment(scene, ["cat"])
 
 
 def test_another_presets_bank(tiny_preset: Preset, tiny_bank: Path) -> None:
@@ -96,7 +96,7 @@ def test_options_of_a_vocabulary_come_too_late_for_one_that_is_made(tiny_model: 
     Image.fromarray(image).save(tmp_path / "x.png")
     for label in (
         lambda: tiny_model.segment(image, words, k=1),
-        lambda: tiny_model.encode(image).segment(words, k=1),
+        lambda: tiny_model.segment(tiny_model.encode(image), words, k=1),
         lambda: list(tiny_model.segment_many(tmp_path / "x.png", words, k=1)),
     ):
         with pytest.raises(InputError, match="option 'k' shapes a vocabulary"):

@@ -189,7 +189,7 @@ def _page(
     online = []
     vocabulary = model.vocabulary(list(CLASSES))
     for truth, scene in list(zip(scenes, encoded, strict=True))[:SHOWN]:
-        result = scene.segment(vocabulary)
+        result = model.segment(scene, vocabulary)
         online.append(
             Row(
                 [

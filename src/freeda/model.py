@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -21,6 +21,7 @@ from .profile import OFF, Clock
 from .segment.background import label_names
 from .segment.coverage import Coverage, coverage
 from .segment.prototypes import ReferenceBank
+from .segment.result import Segmentation, segment_scene
 from .segment.scene import Scene, encode_scene, refuse_late
 from .segment.stream import Outcome, Stream, recipe
 from .segment.vocabulary import (
@@ -34,16 +35,13 @@ from .segment.vocabulary import (
 from .source_file import source_file
 from .sources import Images, find_images
 
-if TYPE_CHECKING:
-    from .segment.result import Segmentation
-
 
 class FreeDA:
     """Open-vocabulary segmentation with a preset's encoders and a reference bank; made by `freeda.load`.
 
-    `encode` an image once and label the `Scene` as often as you like, or let `segment` do both. Has `preset`,
-    `encoders` and `bank` (None where the preset has none and none was given: images can be encoded then, but
-    class names cannot be made ready). Options are named in docs/options.md, as fields of
+    `encode` an image once and `segment` the `Scene` as often as you like, or let `segment` do both. Has
+    `preset`, `encoders` and `bank` (None where the preset has none and none was given: images can be encoded
+    then, but class names cannot be made ready). Options are named in docs/options.md, as fields of
     `freeda.options.SegmentOptions`.
     """
 
@@ -125,11 +123,9 @@ class FreeDA:
             pixels,
             options,
             file,
-            self._make_vocabulary,
             batch_size,
             on_done,
             self.clock,
-            self.bank,
             outside,
         )
 
@@ -144,13 +140,26 @@ class FreeDA:
     def segment(self, image: Any, classes: Vocabulary | Names, **changes: Any) -> Segmentation:
         """Label an image with class names or a vocabulary; `changes` are fields of SegmentOptions.
 
-        `image` is what `encode` takes, `classes` what `vocabulary` takes or gives. Every pixel gets a label:
-        `Segmentation.labels` is (H, W) int32, numbers into `Segmentation.names`. Raises
-        InputError as `encode` and `vocabulary` do, and for a vocabulary of other models.
+        `image` is what `encode` takes, or the `Scene` that it gave: then nothing is encoded, which takes
+        milliseconds, and `changes` may not touch the encoding (`scene.AFTER_ENCODING`). `classes` is what
+        `vocabulary` takes or gives. Every pixel gets a label: `Segmentation.labels` is (H, W) int32, numbers
+        into `Segmentation.names`. Raises InputError as `encode` and `vocabulary` do, and for a vocabulary of
+        other models.
         """
+        if isinstance(image, Scene):
+            options = image.relabelling(changes)
+            if isinstance(classes, Vocabulary):
+                refuse_late(changes)
+            else:
+                classes = self._make_vocabulary(classes, options)
+            return segment_scene(image, classes, options, self.bank, self.clock)
         # Class names are looked at first: a wrong list should not cost an encoded image.
         known = self.ready(classes, **changes)
-        return self.encode(image, **changes).segment(known)
+        return self._label(image, known, **changes)
+
+    def _label(self, image: Any, known: Vocabulary, **how: Any) -> Segmentation:
+        scene = self.encode(image, **how)
+        return segment_scene(scene, known, scene.options, self.bank, self.clock)
 
     def segment_many(
         self,
@@ -187,9 +196,9 @@ class FreeDA:
         """
         paths, known = find_images(images, recursive), self.ready(classes, **changes)
         made_by = recipe(self.options.with_changes(**changes), self.encoders.identity, self.encoders.dtype)
-        encode = partial(self.encode, batch_size=batch_size, on_done=on_done, **changes)
+        label = partial(self._label, known=known, batch_size=batch_size, on_done=on_done, **changes)
         kinds = export_kinds([*export_kinds(exports), *(["npz"] if npz else [])])
-        return Stream(encode, known, made_by, out, strict, again, kinds, on_start).run(paths)
+        return Stream(label, known, made_by, out, strict, again, kinds, on_start, self.clock).run(paths)
 
     def ready(self, classes: Vocabulary | Names, **changes: Any) -> Vocabulary:
         """`classes` as a vocabulary of this model: class names are made ready, a vocabulary is checked.

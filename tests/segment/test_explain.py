@@ -88,7 +88,7 @@ def test_every_number_is_the_reference_s(
     scene = tiny_model.encode(picture(rng, height, width), **encoding)
     late = {n: v for n, v in given.items() if n not in encoding and n != "prototypes"}
     made = replace(vocabulary, options=options)
-    result = scene.segment(made, **late, refine_iterations=2, refine_dilations=(1, 2))
+    result = tiny_model.segment(scene, made, **late, refine_iterations=2, refine_dilations=(1, 2))
     x, y = int(rng.integers(width)), int(rng.integers(height))
     told = result.explain(x, y)
 
@@ -121,8 +121,8 @@ def test_every_number_is_the_reference_s(
 
     # What would have won otherwise is what labelling otherwise says.
     for other, name in ((1.0, told.without_global), (0.0, told.only_global)):
-        again = scene.segment(
-            made, **{**late, "local_weight": other}, refine_iterations=2, refine_dilations=(1, 2)
+        again = tiny_model.segment(
+            scene, made, **{**late, "local_weight": other}, refine_iterations=2, refine_dilations=(1, 2)
         )
         top = np.sort(again.scores()[:, y, x])
         if len(top) == 1 or top[-1] - top[-2] > 1e-5:
@@ -141,7 +141,7 @@ def test_the_cosine_of_a_single_region(tiny_model: Any, max_share: float) -> Non
         image, superpixels=Superpixels("slic", n_segments=4), window=None, short_side=None
     )
     made = replace(vocabulary, options=SegmentOptions(prototypes="all"))
-    result = scene.segment(made, max_share=max_share)
+    result = tiny_model.segment(scene, made, max_share=max_share)
     told = result.explain(20, 20)
     assert told.windows == 1 and told.region.sum() > 100 and np.array_equal(told.region, told.reach)
     assert math.isclose(float(np.linalg.norm(told.feature)), 1.0, abs_tol=1e-5)
@@ -158,7 +158,7 @@ def test_of_equal_scores_the_label_that_was_given_is_first(tiny_model: Any) -> N
     vocabulary = random_vocabulary(np.random.default_rng(0), 3, False, 0)
     for array in (vocabulary.text_embeddings, vocabulary.prototypes):
         array[:] = np.eye(1, array.shape[1])  # products with it are one number: no order of adding matters
-    result = tiny_model.encode(IMAGE).segment(replace(vocabulary, options=SegmentOptions()))
+    result = tiny_model.segment(tiny_model.encode(IMAGE), replace(vocabulary, options=SegmentOptions()))
     for label in range(3):
         given = replace(result, labels=np.full_like(result.labels, label))
         told = given.explain(40, 30, references=0)
@@ -170,7 +170,7 @@ def test_of_equal_scores_the_label_that_was_given_is_first(tiny_model: Any) -> N
 def test_windows_and_borders_are_told(tiny_model: Any) -> None:
     image = picture(np.random.default_rng(5), 96, 48)
     scene = tiny_model.encode(image, superpixels=PIXELS, short_side=None, window=48, stride=24)
-    result = scene.segment(["cat", "dog"])
+    result = tiny_model.segment(scene, ["cat", "dog"])
     assert result.explain(10, 5).windows == 1 and result.explain(10, 47).windows == 2
     atoms = scene.mosaic.atoms
     for x, y in ((10, 5), (30, 47), (20, 95)):
@@ -180,7 +180,7 @@ def test_windows_and_borders_are_told(tiny_model: Any) -> None:
         columns = set(scene.mosaic.local[atoms[y, x]].indices.tolist())
         pooled = [bool(columns & set(scene.mosaic.local[a].indices.tolist())) for a in range(atoms.max() + 1)]
         assert np.array_equal(told.reach, np.array(pooled)[atoms])
-    enlarged = tiny_model.encode(image, superpixels=PIXELS, short_side=16).segment(["cat", "dog"])
+    enlarged = tiny_model.segment(tiny_model.encode(image, superpixels=PIXELS, short_side=16), ["cat", "dog"])
     notes = {n for y in range(96) for n in enlarged.explain(24, y, references=0).notes if "border" in n}
     assert notes and all("regions are blended here" in note for note in notes)
     assert any(" 2 regions" in note for note in notes)
@@ -210,7 +210,9 @@ def test_influence_is_the_transpose_of_refinement(
 
 def test_the_share_of_the_own_region_after_refinement(tiny_model: Any) -> None:
     scene = tiny_model.encode(picture(np.random.default_rng(7), 24, 24), superpixels=PIXELS, short_side=None)
-    result = scene.segment(["cat", "dog"], refine="pamr", refine_iterations=2, refine_dilations=(1, 2))
+    result = tiny_model.segment(
+        scene, ["cat", "dog"], refine="pamr", refine_iterations=2, refine_dilations=(1, 2)
+    )
     atoms, said = scene.mosaic.atoms, set()
     for x, y in ((3, 4), (12, 12), (20, 9)):
         own = (atoms == atoms[y, x]).astype(float)

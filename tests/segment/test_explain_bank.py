@@ -106,11 +106,11 @@ def test_another_bank_is_told(tiny_model: Any, result: Segmentation, tmp_path: P
     other: Any = Shuffled(tiny_model.bank)
     with pytest.raises(InputError, match="made with another bank"):
         result.explain(1, 1, other)
-    mine = replace(result, scene=replace(result.scene, bank=other)).explain(1, 1)
+    mine = replace(result, bank=other).explain(1, 1)
     assert not mine.references and any("another bank than the model's" in note for note in mine.notes)
     for share, same in ((0.01, True), (0.05, False)):  # another rounding is no other bank
         other.prototypes = np.array(tiny_model.bank.prototypes, np.float32) * (1 + share)
-        told = replace(result, scene=replace(result.scene, bank=other)).explain(1, 1)
+        told = replace(result, bank=other).explain(1, 1)
         assert bool(told.references) == same
     foreign = replace(result, models={**result.models, "clip": {"id": "a/b-c", "revision": None}})
     with pytest.raises(BankError, match="built with"):

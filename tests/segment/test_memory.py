@@ -74,7 +74,9 @@ def test_the_bound_holds(
 ) -> None:
     image, words = picture(*size), vocabulary(9)
     tiny_model.segment(image[:50, :50], words)  # what is loaded only once
-    measured = image.nbytes + peak(lambda: tiny_model.encode(image, batch_size=4, **changes).segment(words))
+    measured = image.nbytes + peak(
+        lambda: tiny_model.segment(tiny_model.encode(image, batch_size=4, **changes), words)
+    )
     dense = tiny_model.encoders.dense
     options = tiny_model.options.with_changes(**changes)
     bound = memory_bound(*size, options, dense.dim, dense.grid, len(words), 4)
@@ -84,7 +86,7 @@ def test_the_bound_holds(
 def test_dense_scores_are_never_held(tiny_model: Any, small_chunks: None) -> None:
     size, classes = (700, 900), 150
     scene = tiny_model.encode(picture(*size))
-    measured = peak(lambda: scene.segment(vocabulary(classes)))
+    measured = peak(lambda: tiny_model.segment(scene, vocabulary(classes)))
     assert measured < classes * size[0] * size[1] * 4 / 10
 
 

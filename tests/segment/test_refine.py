@@ -64,15 +64,15 @@ def test_little_memory_gives_the_same(
     image = rng.integers(0, 256, (50, 37, 3), dtype=np.uint8)
     scene = tiny_model.encode(image, short_side=20, window=16, stride=8)
     words, options = ["cat", "boat", "sky"], {"background": background, "background_threshold": 0.5}
-    roomy = scene.segment(words, refine="pamr", **options)
+    roomy = tiny_model.segment(scene, words, refine="pamr", **options)
     scores = roomy.scores()
     monkeypatch.setattr(matching, "TABLE", 0)
     monkeypatch.setattr(refine, "TABLE", 0)
     monkeypatch.setattr(refine, "CHUNK", 50)
     assert isinstance(refine._room(3, 4), np.memmap)
-    tight = scene.segment(words, refine="pamr", **options)
+    tight = tiny_model.segment(scene, words, refine="pamr", **options)
     reference.assert_alike(tight, roomy.labels, scores)
-    assert not np.allclose(scene.segment(words, **options).scores(), scores, atol=1e-3)
+    assert not np.allclose(tiny_model.segment(scene, words, **options).scores(), scores, atol=1e-3)
 
 
 def test_the_affinity_is_computed_once(tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,5 +80,5 @@ def test_the_affinity_is_computed_once(tiny_model: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(refine, "CHUNK", 48 * 48)  # one plane at a time
     monkeypatch.setattr(refine, "affinity", lambda *a, real=refine.affinity: (calls.append(1), real(*a))[1])
     image = np.random.default_rng(2).integers(0, 256, (24, 24, 3), dtype=np.uint8)
-    tiny_model.encode(image).segment(["cat", "boat", "sky"], refine="pamr", refine_iterations=1)
+    tiny_model.segment(tiny_model.encode(image), ["cat", "boat", "sky"], refine="pamr", refine_iterations=1)
     assert calls == [1]

@@ -30,7 +30,7 @@ def agree(model: Any, image: np.ndarray, vocabulary: Vocabulary, options: Segmen
     """Labels and scores of the package equal those of the plain reference."""
     given = {f.name: getattr(options, f.name) for f in fields(options)}
     scene = model.encode(image, **given)
-    result = scene.segment(vocabulary)
+    result = model.segment(scene, vocabulary)
     working = scene.working_image()
     plain = reference.merged(
         model.encoders,
@@ -135,7 +135,7 @@ def test_little_memory_gives_the_same(tiny_model: Any, monkeypatch: pytest.Monke
     rng = np.random.default_rng(1)
     image, vocabulary = picture(rng, 90, 60), random_vocabulary(rng, 5)
     scene = tiny_model.encode(image, superpixels=FELZENSZWALB)
-    roomy = scene.segment(vocabulary)
+    roomy = tiny_model.segment(scene, vocabulary)
     scores = roomy.scores()
     for module, name, value in (
         (matching, "TABLE", 0),
@@ -144,7 +144,7 @@ def test_little_memory_gives_the_same(tiny_model: Any, monkeypatch: pytest.Monke
         (upsample, "STRIP", 100),
     ):
         monkeypatch.setattr(module, name, value)
-    reference.assert_alike(scene.segment(vocabulary), roomy.labels, scores)
+    reference.assert_alike(tiny_model.segment(scene, vocabulary), roomy.labels, scores)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 50])
@@ -154,8 +154,8 @@ def test_batches_do_not_matter(tiny_model: Any, batch_size: int) -> None:
     scene = tiny_model.encode(image, batch_size=batch_size, on_done=lambda *done: calls.append(done))
     whole = tiny_model.encode(image, batch_size=8)
     np.testing.assert_allclose(scene.mosaic.features, whole.mosaic.features, atol=1e-5)
-    expected = whole.segment(vocabulary)
-    reference.assert_alike(scene.segment(vocabulary), expected.labels, expected.scores())
+    expected = tiny_model.segment(whole, vocabulary)
+    reference.assert_alike(tiny_model.segment(scene, vocabulary), expected.labels, expected.scores())
     assert calls[-1] == (4, 4) and len(calls) == -(-4 // batch_size)
 
 
@@ -163,20 +163,20 @@ def test_constant_background(tiny_model: Any) -> None:
     rng = np.random.default_rng(3)
     image, vocabulary = picture(rng, 50, 70), random_vocabulary(rng, 3)
     scene = tiny_model.encode(image)
-    plain = scene.segment(vocabulary)
+    plain = tiny_model.segment(scene, vocabulary)
     levels = np.unique(plain.confidence)
     low, high = len(levels) // 4, len(levels) * 3 // 4
     widest = low + int(np.diff(levels[low:high]).argmax())
     threshold = float(levels[widest : widest + 2].mean())  # between two, whatever rounds them
     assert levels[widest + 1] - levels[widest] > 1e-5
-    result = scene.segment(vocabulary, background="constant", background_threshold=threshold)
+    result = tiny_model.segment(scene, vocabulary, background="constant", background_threshold=threshold)
     assert result.names == (*vocabulary.names, "background")
     empty = plain.confidence < threshold
     assert np.array_equal(result.labels == 3, empty)
     assert np.array_equal(result.labels[~empty], plain.labels[~empty])
     named = Vocabulary(("background", "b", "c"), vocabulary.text_embeddings, vocabulary.prototypes)
     with pytest.raises(InputError, match="'background'"):
-        scene.segment(named, background="constant")
+        tiny_model.segment(scene, named, background="constant")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2000, 1), (1, 2000), (2, 3)])
@@ -201,24 +201,26 @@ def test_a_scene_is_relabelled_without_the_encoders(tiny_model: Any, monkeypatch
     scene = tiny_model.encode(image)
     expected = tiny_model.segment(image, ["cat", "boat"]).labels
     monkeypatch.setattr(tiny_model.encoders.dense, "encode", lambda x: pytest.fail("encoded again"))
-    assert np.array_equal(scene.segment(["cat", "boat"]).labels, expected)
-    assert np.array_equal(scene.segment(tiny_model.vocabulary(["cat", "boat"])).labels, expected)
-    assert scene.segment({"cat": ["dog"], "tree": []}).names == ("cat", "tree")
+    assert np.array_equal(tiny_model.segment(scene, ["cat", "boat"]).labels, expected)
+    assert np.array_equal(tiny_model.segment(scene, tiny_model.vocabulary(["cat", "boat"])).labels, expected)
+    assert tiny_model.segment(scene, {"cat": ["dog"], "tree": []}).names == ("cat", "tree")
 
 
 def test_options_of_a_scene(tiny_model: Any) -> None:
     image = picture(np.random.default_rng(7), 40, 40)
     scene = tiny_model.encode(image, local_weight=1.0)
     words = ["cat", "boat", "sky"]
-    assert scene.segment(words).options.local_weight == 1.0
+    assert tiny_model.segment(scene, words).options.local_weight == 1.0
     direct = tiny_model.segment(image, words, local_weight=0.0, k=2)
-    assert np.array_equal(scene.segment(words, local_weight=0.0, k=2).labels, direct.labels)
+    assert np.array_equal(tiny_model.segment(scene, words, local_weight=0.0, k=2).labels, direct.labels)
     with pytest.raises(InputError, match="'window' cannot change after encoding"):
-        scene.segment(words, window=3)
+        tiny_model.segment(scene, words, window=3)
     with pytest.raises(InputError, match="unknown option 'colour'"):
         tiny_model.encode(image, colour=3)
     with pytest.raises(InputError, match="different models"):
-        scene.segment(Vocabulary(("a",), np.ones((1, 7), np.float32), np.ones((1, 24), np.float32)))
+        tiny_model.segment(
+            scene, Vocabulary(("a",), np.ones((1, 7), np.float32), np.ones((1, 24), np.float32))
+        )
 
 
 def test_scores_of_some_names(tiny_model: Any) -> None:

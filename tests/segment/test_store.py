@@ -18,6 +18,7 @@ from PIL import Image
 
 from freeda.errors import BankError, InputError
 from freeda.segment import Segmentation, Vocabulary
+from freeda.segment.result import segment_scene
 from freeda.source_file import SourceFile
 
 RNG = np.random.default_rng(0)
@@ -53,7 +54,7 @@ def test_a_vocabulary_comes_back_whole(tiny_model: Any, tmp_path: Path, changes:
         assert same(getattr(made, f.name), getattr(again, f.name)), f.name
     assert made.digest() == again.digest()
     scene = tiny_model.encode(IMAGE)
-    assert np.array_equal(scene.segment(made).labels, scene.segment(again).labels)
+    assert np.array_equal(tiny_model.segment(scene, made).labels, tiny_model.segment(scene, again).labels)
     assert [p.name for p in path.parent.iterdir()] == ["words.npz"]
 
 
@@ -85,7 +86,7 @@ def test_a_vocabulary_of_other_models_is_refused(tiny_model: Any, tmp_path: Path
     for use in (
         lambda: tiny_model.ready(other),
         lambda: tiny_model.segment(IMAGE, other),
-        lambda: tiny_model.encode(IMAGE).segment(other),
+        lambda: tiny_model.segment(tiny_model.encode(IMAGE), other),
         lambda: tiny_model.segment_many(tmp_path, other),
     ):
         (tmp_path / "x.png").touch()
@@ -96,9 +97,9 @@ def test_a_vocabulary_of_other_models_is_refused(tiny_model: Any, tmp_path: Path
 def test_options_of_a_vocabulary_are_the_ones_on_record(tiny_model: Any) -> None:
     made = tiny_model.vocabulary(["cat", "dog"], k=2)
     scene = tiny_model.encode(IMAGE)
-    assert scene.segment(made).options.k == 2
+    assert tiny_model.segment(scene, made).options.k == 2
     with pytest.raises(InputError, match="'k' shapes a vocabulary"):
-        scene.segment(made, k=3)
+        tiny_model.segment(scene, made, k=3)
 
 
 def test_a_segmentation_comes_back_whole(result: Segmentation, tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_a_segmentation_comes_back_whole(result: Segmentation, tmp_path: Path) -
     assert same(result.scores(["background", "cat"]), again.scores(["background", "cat"]))
     # Labelled anew without any model: by the vocabulary that was kept, and by its classes in another order.
     scene, vocabulary = again.need_scene()
-    assert np.array_equal(scene.segment(vocabulary).labels, result.scene.segment(vocabulary).labels)
+    assert np.array_equal(segment_scene(scene, vocabulary).labels, result.relabel(vocabulary).labels)
     assert again.save(tmp_path / "out", "p")["overlay"].is_file()
     third = Segmentation.load_npz(again.save_npz(tmp_path / "again.npz"))
     assert same(third.scores(), result.scores())
@@ -121,16 +122,16 @@ def test_a_segmentation_comes_back_whole(result: Segmentation, tmp_path: Path) -
 
 def test_results_travel_and_models_do_not(tiny_model: Any) -> None:
     """Pickled, as multiprocessing does it, and copied: without the model, the bank and what was computed."""
-    whole = tiny_model.encode(IMAGE).segment(["cat", "dog"], k=3)
+    whole = tiny_model.segment(tiny_model.encode(IMAGE), ["cat", "dog"], k=3)
     plain = pickle.dumps(whole)
     assert len(whole.confidence) and len(whole.regions) and pickle.dumps(whole) == plain
     for got in (pickle.loads(plain), copy.deepcopy(whole)):
-        assert got.scene.bank is None and got.scene.make_vocabulary is None
+        assert got.bank is None
         assert same(got.labels, whole.labels) and same(got.scores(), whole.scores())
-        assert got.scene.segment(got.vocabulary).shares == whole.shares
-        with pytest.raises(InputError, match="this scene has no model"):
-            got.scene.segment(["cat"])
-    assert whole.scene is not None and whole.scene.bank is tiny_model.bank
+        assert got.relabel(got.vocabulary).shares == whole.shares
+        with pytest.raises(InputError, match="takes a Vocabulary"):
+            got.relabel(["cat"])
+    assert whole.bank is tiny_model.bank
     dumps = pickle.dumps  # a pool sends its functions, too
     for send, model in ((dumps, tiny_model), (dumps, tiny_model.segment), (copy.deepcopy, tiny_model)):
         with pytest.raises(InputError, match="neither copied nor sent to another process: call freeda"):
@@ -267,7 +268,7 @@ def test_no_field_of_a_header_is_believed(tiny_model: Any, tmp_path: Path, what:
                     assert repr(again) and again._repr_html_() and again.explain(3, 4)
                     if place[0] == "file":
                         again.export(tmp_path / "out", ["labelme", "geojson"], str(refused))
-                    again.need_scene()[0].segment(tiny_model.vocabulary(["cat"]))
+                    again.relabel(tiny_model.vocabulary(["cat"]))
             except (InputError, BankError) as error:
                 assert "\n" not in str(error), (place, junk)
                 refused += 1

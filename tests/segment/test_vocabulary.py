@@ -124,8 +124,8 @@ def test_everything_else_takes_what_its_words_win(tiny_model: Any) -> None:
     """The labels are those of a list with the other words as classes, these renamed to one."""
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     scene = tiny_model.encode(image)
-    apart = scene.segment(["cat", "boat", "sky", "tree"])
-    joined = scene.segment(["cat", "boat"], others="rest", other_words=("sky", "tree"))
+    apart = tiny_model.segment(scene, ["cat", "boat", "sky", "tree"])
+    joined = tiny_model.segment(scene, ["cat", "boat"], others="rest", other_words=("sky", "tree"))
     assert joined.names == ("cat", "boat", "rest")
     assert np.array_equal(joined.labels, np.minimum(apart.labels, 2))
     assert set(np.unique(apart.labels)) >= {0, 2} or len(np.unique(apart.labels)) > 1

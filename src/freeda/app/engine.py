@@ -198,7 +198,7 @@ class Engine:
             if vocabulary is None:
                 vocabulary = self.model.vocabulary(names, k=k, **rest)
                 self._words.put(key, vocabulary)
-            return scene.segment(vocabulary, **changes)
+            return self.model.segment(scene, vocabulary, **changes)
 
 
 def check_text(text: str, what: str, limits: Limits) -> str:

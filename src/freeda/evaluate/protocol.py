@@ -73,6 +73,6 @@ class Method:
 
     def __call__(self, image: RGB) -> NDArray[np.int32]:
         """(H, W) int32 labels of a picture, uint8 (H, W, 3)."""
-        labels = self._model.encode(image).segment(self._vocabulary).labels
+        labels = self._model.segment(image, self._vocabulary).labels
         # "others" and the background come last, and are one in the truth.
         return np.minimum(labels, self._last)

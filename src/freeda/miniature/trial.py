@@ -98,11 +98,11 @@ def measure(
     }
     for truth, scene in zip(scenes, encoded, strict=True):
         guesses: dict[str, npt.NDArray[Any]] = {
-            "full": scene.segment(vocabulary).labels,
-            "local_only": scene.segment(vocabulary, local_weight=1.0).labels,
-            "global_only": scene.segment(vocabulary, local_weight=0.0).labels,
+            "full": model.segment(scene, vocabulary).labels,
+            "local_only": model.segment(scene, vocabulary, local_weight=1.0).labels,
+            "global_only": model.segment(scene, vocabulary, local_weight=0.0).labels,
             "clip_patches": clip_patches(model.encoders, truth.image, vocabulary),
-            "true_masks": scene.segment(best).labels,
+            "true_masks": model.segment(scene, best).labels,
             "regions_upper_bound": best_of_regions(scene.regions(), truth.labels),
         }
         for name, labels in guesses.items():
@@ -143,7 +143,7 @@ def unseen_words(model: FreeDA, scenes: Sequence[Scene], encoded: Sequence[Encod
         vocabulary = model.vocabulary(list(names))
         count = Confusion(len(CLASSES))
         for truth, scene in zip(scenes, encoded, strict=True):
-            count.update(scene.segment(vocabulary).labels, truth.labels)
+            count.update(model.segment(scene, vocabulary).labels, truth.labels)
         out[key] = float(np.nanmean(count.per_class_iou()[rows]))
     return out
 
@@ -179,7 +179,7 @@ class AttributionJudge:
             text_embeddings=self._vocabulary.text_embeddings[rows],
             words=tuple((c,) for c in classes),
         )
-        return self._model.encode(image).segment(few, local_weight=1.0).labels
+        return self._model.segment(image, few, local_weight=1.0).labels
 
     def places(self, image: npt.NDArray[np.uint8], nouns: Sequence[Noun]) -> dict[str, npt.NDArray[np.bool_]]:
         """Lemma -> where the classifier sees it (H, W); empty where fewer than two classes are named."""

@@ -173,7 +173,7 @@ def _references(
     bank = Bank.open(given) if isinstance(given, (str, Path)) else given
     if bank is not None and result.models and hasattr(bank, "check_models"):
         bank.check_models(dict(result.models))
-    known = bank if bank is not None else result.need_scene()[0].bank
+    known = bank if bank is not None else result.bank
     if known is None:
         return [], ["No bank is at hand, so no references are listed: name the bank of these words."]
     behind = retrieve(known, vocabulary.text_embeddings[rows], result.options)

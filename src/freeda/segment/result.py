@@ -16,6 +16,7 @@ from ..files import to_json
 from ..identity import difference
 from ..options import VOCABULARY, SegmentOptions, export_kinds, to_dict
 from ..options.exports import FORMAT, PICTURES, RECORD, export_names
+from ..profile import OFF, Clock
 from ..show.caveats import NONE, Caveats
 from ..show.explanation import CLASSES, REFERENCES, Explanation
 from ..show.export import record_of
@@ -32,7 +33,7 @@ from .npz import RESULT, dump_npz, write_npz
 from .pieces import Floats
 from .prototypes import ReferenceBank
 from .refine import place_scores
-from .scene import Scene
+from .scene import Scene, refuse_late
 from .store import parts_of, read_segmentation
 from .upsample import dense_scores, enlarged, label_map
 from .vocabulary import Vocabulary
@@ -65,6 +66,8 @@ class Segmentation:
     """(H, W, 3) uint8 RGB, None where saved without; `image` is the same with a clear error."""
     cut: npt.NDArray[np.int64] | None = None
     """(h, w) the region map at the working size, where it was saved; otherwise cut when asked for."""
+    bank: ReferenceBank | None = field(default=None, compare=False)
+    """The bank that the words were looked up in, for `explain`; kept in no file."""
     caveats: Caveats = NONE
     """Why labels may not mean what they say: another kind of picture than the models know, words that the
     bank does not know."""
@@ -157,6 +160,18 @@ class Segmentation:
         bank than the vocabulary's; BankError for a bank of other models or a damaged one.
         """
         return explain_pixel(self, x, y, bank, classes, references)
+
+    def relabel(self, vocabulary: Vocabulary, **changes: Any) -> Segmentation:
+        """The same photograph with other words or options, nothing encoded: no model is needed.
+
+        `changes` are fields of SegmentOptions that touch neither the encoding nor a vocabulary. Raises
+        InputError for others, where it was saved without its scene, and for a vocabulary of other models.
+        """
+        scene, _ = self.need_scene()
+        if not isinstance(vocabulary, Vocabulary):
+            raise InputError("relabel takes a Vocabulary: FreeDA.segment(scene, names) reads class names")
+        refuse_late(changes)
+        return segment_scene(scene, vocabulary, scene.relabelling(changes), self.bank)
 
     def need_scene(self) -> tuple[Scene, Vocabulary]:
         """The scene and the vocabulary. Raises InputError where the segmentation was saved without them."""
@@ -258,8 +273,8 @@ class Segmentation:
         return cls(**read_segmentation(path))
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy, or another process, gets of it: what can be computed again is."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """What a copy, or another process, gets of it: neither the bank nor what can be computed again."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "bank"} | {"bank": None}
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.array(self.labels, dtype=dtype, copy=copy)
@@ -292,8 +307,14 @@ class Segmentation:
         return dense_scores(scores, scene.size)
 
 
-def segment_scene(scene: Scene, vocabulary: Vocabulary, options: SegmentOptions) -> Segmentation:
-    """Join a scene and a vocabulary: milliseconds, nothing is encoded.
+def segment_scene(
+    scene: Scene,
+    vocabulary: Vocabulary,
+    options: SegmentOptions | None = None,
+    bank: ReferenceBank | None = None,
+    clock: Clock = OFF,
+) -> Segmentation:
+    """Join a scene and a vocabulary: milliseconds, nothing is encoded. `options` None: the scene's.
 
     Raises InputError where the two were made with different models.
     """
@@ -304,12 +325,14 @@ def segment_scene(scene: Scene, vocabulary: Vocabulary, options: SegmentOptions)
         or scene.mosaic.embeddings.shape[1] != vocabulary.text_embeddings.shape[1]
     ):
         raise InputError("this scene and this vocabulary were made with different models")
+    options = scene.options if options is None else options
     if vocabulary.options is not None:  # so that the record tells what really made the prototypes
         options = replace(options, **{name: getattr(vocabulary.options, name) for name in VOCABULARY})
     names = label_names(vocabulary.names, options)
-    with scene.clock("labels"):
+    with clock("labels"):
         scores = place_scores(scene.mosaic, scene.working_image, vocabulary, options)
         labels = label_map(scores, scene.size)
     caveats = Caveats(scene.outside, vocabulary.answered or {})
     models, photo = dict(scene.models), scene.image
-    return Segmentation(labels, names, options, scene.file, models, scene, vocabulary, photo, caveats=caveats)
+    kept = (scene.file, models, scene, vocabulary, photo)
+    return Segmentation(labels, names, options, *kept, bank=bank, caveats=caveats)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +16,9 @@ from ..profile import OFF, Clock
 from ..source_file import SourceFile
 from .mosaic import Mosaic, join
 from .pieces import encode_pieces
-from .prototypes import ReferenceBank
 from .regions import RegionMap, superpixels
-from .vocabulary import Names, Vocabulary
 from .windows import resize_image, sliding_boxes, working_size
 
-if TYPE_CHECKING:
-    from .result import Segmentation
-
-VocabularyMaker = Callable[[Names, SegmentOptions], Vocabulary]
 AFTER_ENCODING = tuple(f.name for f in fields(SegmentOptions) if f.name not in ENCODING)
 """Options that may still change once the image is encoded."""
 
@@ -45,19 +39,11 @@ class Scene:
     """Which models encoded it (`Encoders.identity`)."""
     outside: str = ""
     """What the models know (`Preset.world`), where nothing says that the photograph is such."""
-    make_vocabulary: VocabularyMaker | None = field(default=None, compare=False)
-    bank: ReferenceBank | None = field(default=None, compare=False)
-    """The bank that words are looked up in, for `Segmentation.explain`; not kept in files."""
-    clock: Clock = field(default=OFF, compare=False)
 
     def __repr__(self) -> str:
         height, width = self.size
         of, windows = self.file.name if self.file else "an array", len(self.mosaic.embeddings)
         return f"<Scene of {of}, {width} x {height}: {windows} windows>"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What a copy, or another process, gets of it: as from a file, neither a model nor its bank."""
-        return {**vars(self), "make_vocabulary": None, "bank": None}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,28 +59,17 @@ class Scene:
         h, w = self.mosaic.atoms.shape
         return resize_image(self.image, (h, w))
 
-    def segment(self, classes: Vocabulary | Names, **changes: Any) -> Segmentation:
-        """Label the photograph with a vocabulary, or with class names (encoded now, each word once a model).
-
-        `changes` are fields of SegmentOptions that do not touch the encoding (`AFTER_ENCODING`); those that
-        shape a vocabulary go to `vocabulary()` where one is made there. Raises InputError for others and
-        for unusable names.
+    def relabelling(self, changes: Mapping[str, Any]) -> SegmentOptions:
+        """Its options with `changes`, fields of SegmentOptions that do not touch the encoding
+        (`AFTER_ENCODING`). Raises InputError for others.
         """
-        from .result import segment_scene  # the one import upwards: a segmentation holds its scene
-
         fixed = [name for name in changes if name not in AFTER_ENCODING]
         if fixed:
             raise InputError(
                 f"option {fixed[0]!r} cannot change after encoding: give it to encode(); here go "
                 + ", ".join(AFTER_ENCODING)
             )
-        options = self.options.with_changes(**changes)
-        if isinstance(classes, Vocabulary):
-            refuse_late(changes)
-            return segment_scene(self, classes, options)
-        if self.make_vocabulary is None:
-            raise InputError("this scene has no model to read class names with: give segment() a Vocabulary")
-        return segment_scene(self, self.make_vocabulary(classes, options), options)
+        return self.options.with_changes(**changes)
 
 
 def refuse_late(changes: Iterable[str]) -> None:
@@ -109,11 +84,9 @@ def encode_scene(
     image: npt.NDArray[np.uint8],
     options: SegmentOptions,
     file: SourceFile | None = None,
-    make_vocabulary: VocabularyMaker | None = None,
     batch_size: int | None = None,
     on_done: Callable[[int, int], None] | None = None,
     clock: Clock = OFF,
-    bank: ReferenceBank | None = None,
     outside: str = "",
 ) -> Scene:
     """Encode an image (H, W, 3) uint8; `on_done(windows_done, windows_in_all)` reports progress."""
@@ -124,4 +97,4 @@ def encode_scene(
     pieces = list(encode_pieces(encoders, working, boxes, options.superpixels, batch_size, on_done, clock))
     with clock("join"):
         mosaic = join(pieces, height, width)
-    return Scene(image, mosaic, options, file, encoders.identity, outside, make_vocabulary, bank, clock)
+    return Scene(image, mosaic, options, file, encoders.identity, outside)

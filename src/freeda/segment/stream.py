@@ -16,10 +16,10 @@ from ..files import make_folder
 from ..lock import only_writer
 from ..options import SegmentOptions, to_dict
 from ..options.exports import PICTURES
+from ..profile import OFF, Clock
 from ..show.export import record_of
 from ..source_file import digest_of
 from .result import Segmentation
-from .scene import Scene
 from .shelf import Point, Shelf, explained
 from .vocabulary import Vocabulary
 
@@ -49,8 +49,8 @@ class Outcome:
 class Stream:
     """How photographs are labelled one after the other; `run` does it."""
 
-    encode: Callable[[Path], Scene]
-    """Reads and encodes one file."""
+    segment: Callable[[Path], Segmentation]
+    """Reads and labels one file with the `vocabulary`."""
     vocabulary: Vocabulary
     about: Mapping[str, Any]
     """What else makes a result what it is (options, models, dtype), as JSON values."""
@@ -60,6 +60,7 @@ class Stream:
     exports: Sequence[str] = ()
     """Kinds of `freeda.options.EXPORTS` to write as well."""
     on_start: Callable[[Path], None] | None = None
+    clock: Clock = OFF
 
     def run(self, paths: Iterable[Path]) -> Iterator[Outcome]:
         """Label each file; see `FreeDA.segment_many`."""
@@ -101,11 +102,10 @@ class Stream:
                         return Outcome(path, files=files)
                 else:
                     outdated = explained(record)
-            scene = self.encode(path)
-            result = scene.segment(self.vocabulary)
+            result = self.segment(path)
             if shelf is None:
                 return Outcome(path, result)
-            with scene.clock("write"):
+            with self.clock("write"):
                 writing = True
                 shelf.drop_cards(stem, outdated)  # of other words, and not to be taken for these
                 about = {

@@ -21,8 +21,8 @@ def find_folder(data: Path, split: str | None, names: Path | None) -> tuple[Foun
 
     Images and masks are found and paired as for `freeda bank add-images` (`references.layouts`), but each
     image has one label map here. The names file (`collect.names`) gives each value or colour its class. A
-    class called "background" is the last label; "void", "unlabeled" and the like do not count, nor do values 0 and
-    255 without a name, or black.
+    class called "background" is the last label; "void", "unlabeled" and the like do not count, nor do values
+    0 and 255 without a name, or black.
 
     `split` is a folder SPLIT, folders SPLIT within those of images and masks, or a list SPLIT.txt of images.
     """
