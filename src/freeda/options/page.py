@@ -1,4 +1,4 @@
-"""The tables of docs/options.md, read from the dataclasses themselves: `python -m freeda.options`."""
+"""The lists of docs/options.md, read from the dataclasses themselves: `python -m freeda.options`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .words import OTHER_WORDS
 _NAMED = {TEMPLATES["sub-imagenet-7"]: '"sub-imagenet-7"', OTHER_WORDS: f"{len(OTHER_WORDS)} common words"}
 
 
-def tables() -> str:
-    """All tables as Markdown: one row a field with its default, its meaning and its source."""
+def lists() -> str:
+    """All options as Markdown: one item a field with its default, its meaning and its source."""
     parts = (
         ("### The online stage", SegmentOptions),
         ("### Superpixels", Superpixels),
         ("### The offline stage", CollectOptions),
         ("### Attribution", Attribution),
     )
-    return "\n\n".join(f"{heading}\n\n{_table(options)}" for heading, options in parts) + "\n"
+    return "\n\n".join(f"{heading}\n\n{_list(options)}" for heading, options in parts) + "\n"
 
 
 def field_notes(options: type) -> dict[str, tuple[str, str]]:
@@ -44,13 +44,13 @@ def field_notes(options: type) -> dict[str, tuple[str, str]]:
     return notes
 
 
-def _table(options: type) -> str:
+def _list(options: type) -> str:
     notes = field_notes(options)
-    lines = ["| Option | Default | Meaning | Source |", "|---|---|---|---|"]
+    lines = []
     for entry in fields(options):
         meaning, source = notes.get(entry.name, ("", ""))
-        cells = [f"`{entry.name}`", _default(entry), _choices(options, entry.name) + meaning, source]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        told = _choices(options, entry.name) + meaning + (f" [{source}]" if source else "")
+        lines.append(f"- `{entry.name}` = {_default(entry)}: {told}")
     return "\n".join(lines)
 
 
