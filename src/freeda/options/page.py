@@ -49,7 +49,7 @@ def _list(options: type) -> str:
     lines = []
     for entry in fields(options):
         meaning, source = notes.get(entry.name, ("", ""))
-        told = _choices(options, entry.name) + meaning + (f" [{source}]" if source else "")
+        told = _choices(options, entry.name) + meaning + (f" [{source}]" if source not in ("", "ours") else "")
         lines.append(f"- `{entry.name}` = {_default(entry)}: {told}")
     return "\n".join(lines)
 
