@@ -1,6 +1,6 @@
 """Write the figures of benchmark JSON files into a page of docs: python benchmarks/table.py FILE.json...
 
-The page is docs/speed.md, or docs/bank-size.md with `--page bank-size` before the files.
+The page is docs/speed.md, or docs/NAME.md with `--page NAME` (bank, gpu) before the files.
 """
 
 from __future__ import annotations
