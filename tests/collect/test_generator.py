@@ -386,7 +386,7 @@ def test_options_as_text_and_json(tmp_path: Path) -> None:
 
 
 def test_the_page_tells_of_every_option() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "generation.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "collect.md").read_text("utf-8")
     choices = [
         c for kind in kinds(Attribution).values() if get_origin(kind) is Literal for c in get_args(kind)
     ]
