@@ -1,6 +1,6 @@
 """All that is worth knowing of freeda on one CUDA GPU, in one run of minutes that needs no network.
 
-    python benchmarks/gpu.py --out gpu.json [--wheels FOLDER] [--parity FOLDER]   # see docs/speed.md
+    python benchmarks/gpu.py --out gpu.json [--wheels FOLDER] [--parity FOLDER]   # see docs/gpu.md
     python benchmarks/gpu.py --tiny                                               # all of it on the CPU, tiny
 
 Takes freeda from this checkout, torch from the python that runs it, and what else is missing from a folder of
