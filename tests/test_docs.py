@@ -45,7 +45,8 @@ def anchors(page: Path) -> set[str]:
     """What the headings of a page are called in links."""
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
     return {
-        re.sub(r"[^\w\- ]", "", h.strip().lower()).replace(" ", "-") for h in re.findall("^#+ (.*)", text, re.M)
+        re.sub(r"[^\w\- ]", "", h.strip().lower()).replace(" ", "-")
+        for h in re.findall("^#+ (.*)", text, re.M)
     }
 
 

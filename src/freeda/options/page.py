@@ -16,9 +16,6 @@ from .collect import CollectOptions
 from .segment import SegmentOptions
 from .superpixels import Superpixels
 from .templates import TEMPLATES
-from .words import OTHER_WORDS
-
-_NAMED = {TEMPLATES["sub-imagenet-7"]: '"sub-imagenet-7"', OTHER_WORDS: f"{len(OTHER_WORDS)} common words"}
 
 
 def lists() -> str:
@@ -49,17 +46,22 @@ def _list(options: type) -> str:
     lines = []
     for entry in fields(options):
         meaning, source = notes.get(entry.name, ("", ""))
-        told = _choices(options, entry.name) + meaning + (f" [{source}]" if source not in ("", "ours") else "")
-        lines.append(f"- `{entry.name}` = {_default(entry)}: {told}")
+        source = f" [{source}]" if source not in ("", "ours") else ""
+        lines.append(f"- {_default(entry)}: {_choices(options, entry.name)}{meaning}{source}")
     return "\n".join(lines)
 
 
 def _default(entry: Field[Any]) -> str:
-    if entry.default is MISSING:
-        return "below"
-    if isinstance(entry.default, tuple) and entry.default in _NAMED:
-        return _NAMED[entry.default]
-    return "none" if entry.default is None else f"`{json.dumps(entry.default)}`"
+    """Name and default, as `--set` takes them."""
+    value = entry.default
+    if value is MISSING:
+        return f"`{entry.name}`"
+    if isinstance(value, tuple) and isinstance(value[0], str) and value != TEMPLATES["sub-imagenet-7"]:
+        return f'`{entry.name}` ({len(value)}, such as "{value[0]}")'
+    if isinstance(value, tuple):
+        value = "sub-imagenet-7" if isinstance(value[0], str) else ",".join(map(str, value))
+    told = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
+    return f"`{entry.name}={told}`"
 
 
 def _choices(options: type, name: str) -> str:
