@@ -42,7 +42,7 @@ def test_the_page_lists_every_option() -> None:
     found = re.search(r"<!-- begin lists -->\n(.*)<!-- end lists -->", PAGE.read_text("utf-8"), re.DOTALL)
     assert found is not None and found[1].strip() == lists().strip()
     listed = (SegmentOptions, Superpixels, CollectOptions, Attribution)
-    assert all(f"`{f.name}`" in found[1] for cls in listed for f in fields(cls))
+    assert all(re.search(f"^- `{f.name}[=`]", found[1], re.M) for cls in listed for f in fields(cls))
 
 
 def test_stages_and_parameters_name_fields() -> None:
