@@ -7,7 +7,11 @@ Takes freeda from this checkout, torch from the python that runs it, and what el
 wheels. gpu_work.py measures, in a process of its own; this one starts it, ends it when the minutes are over,
 and starts it again for the rest where a measurement took the process or the GPU down with it. FILE is whole
 after every row. Exit code 1 where anything failed, was left out or differs by more than is asked; 2 where
-nothing could begin.
+nothing could begin. Wheels, fetched elsewhere for the Python of that machine:
+
+    pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \\
+        --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d wheels/ \\
+        diffusers faiss-cpu textblob nltk importlib_metadata lazy-importer zipp defusedxml
 """
 
 from __future__ import annotations
