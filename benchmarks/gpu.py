@@ -1,13 +1,17 @@
 """All that is worth knowing of freeda on one CUDA GPU, in one run of minutes that needs no network.
 
-    python benchmarks/gpu.py --out gpu.json [--wheels FOLDER] [--parity FOLDER]   # see docs/speed.md
+    python benchmarks/gpu.py --out gpu.json [--wheels FOLDER] [--parity FOLDER]   # see docs/gpu.md
     python benchmarks/gpu.py --tiny                                               # all of it on the CPU, tiny
 
 Takes freeda from this checkout, torch from the python that runs it, and what else is missing from a folder of
 wheels. gpu_work.py measures, in a process of its own; this one starts it, ends it when the minutes are over,
 and starts it again for the rest where a measurement took the process or the GPU down with it. FILE is whole
 after every row. Exit code 1 where anything failed, was left out or differs by more than is asked; 2 where
-nothing could begin.
+nothing could begin. Wheels, fetched elsewhere for the Python of that machine:
+
+    pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \\
+        --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d wheels/ \\
+        diffusers faiss-cpu textblob nltk importlib_metadata lazy-importer zipp defusedxml
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Write the figures of benchmark JSON files into a page of docs: python benchmarks/table.py FILE.json...
+"""Write the figures of benchmark JSON files as a page: python benchmarks/table.py NAME FILE.json...
 
-The page is docs/speed.md, or docs/bank-size.md with `--page bank-size` before the files.
+The page is benchmarks/figures/NAME.md: speed, bank or gpu.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Any
 
 from freeda.files import atomic_path
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+FIGURES = Path(__file__).resolve().parent / "figures"
 
 
 def section(path: Path) -> str:
@@ -41,17 +40,12 @@ def shown(value: Any) -> str:
 
 
 def main() -> None:
-    given = sys.argv[1:]
-    name = "speed"
-    if given[:1] == ["--page"]:
-        name, given = given[1], given[2:]
-    if not given:
-        sys.exit("name the JSON files that the benchmarks wrote")
-    page = DOCS / f"{name}.md"
-    before, rest = page.read_text().split(BEGIN)
+    if len(sys.argv) < 3:
+        sys.exit("name a page, such as speed, and the JSON files that the benchmarks wrote")
+    name, *given = sys.argv[1:]
     figures = "\n\n".join(section(Path(file)) for file in given)
-    with atomic_path(page) as temp:
-        temp.write_text(f"{before}{BEGIN}\n\n{figures}\n\n{END}{rest.split(END)[1]}")
+    with atomic_path(FIGURES / f"{name}.md") as temp:
+        temp.write_text(f"# Figures: {name}\n\n{figures}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The examples of docs/python.md run, and print what the page says they print."""
+"""The examples of docs/python.md run, and print what the page says; links of all pages lead somewhere."""
 
 from __future__ import annotations
 
@@ -39,3 +39,24 @@ def test_examples_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with contextlib.redirect_stdout(printed):
             exec(compile(code, f"{PAGE.name}, example {number}", "exec"), names)
         assert printed.getvalue() == expected, f"example {number}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    return {
+        re.sub(r"[^\w\- ]", "", h.strip().lower()).replace(" ", "-")
+        for h in re.findall("^#+ (.*)", text, re.M)
+    }
+
+
+def test_every_link_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+    links = [(p, link) for p in pages for link in re.findall(r"\]\(([^)\s]+)\)", p.read_text("utf-8"))]
+    for page, link in links:
+        path, _, anchor = link.partition("#")
+        there = page.parent / path if path else page
+        if not link.startswith("http"):
+            assert there.exists() and (not anchor or anchor in anchors(there)), f"{page.name}: {link}"
+    told = {link.partition("#")[0] for page, link in links if page.name == "README.md"}
+    assert {f"docs/{page.name}" for page in pages[2:]} <= told  # no page that nothing leads to

@@ -23,7 +23,7 @@ from freeda.options import (
     parse_settings,
     to_dict,
 )
-from freeda.options.page import field_notes, tables
+from freeda.options.page import field_notes, lists
 from freeda.options.superpixels import PARAMETERS
 from freeda.options.words import without_kin
 
@@ -39,10 +39,10 @@ def test_every_field_tells_its_meaning_and_source(options: type) -> None:
 
 def test_the_page_lists_every_option() -> None:
     """`python -m freeda.options` prints what belongs between the page's two marks."""
-    found = re.search(r"<!-- begin tables -->\n(.*)<!-- end tables -->", PAGE.read_text("utf-8"), re.DOTALL)
-    assert found is not None and found[1].strip() == tables().strip()
+    found = re.search(r"<!-- begin lists -->\n(.*)<!-- end lists -->", PAGE.read_text("utf-8"), re.DOTALL)
+    assert found is not None and found[1].strip() == lists().strip()
     listed = (SegmentOptions, Superpixels, CollectOptions, Attribution)
-    assert all(f"`{f.name}`" in found[1] for cls in listed for f in fields(cls))
+    assert all(re.search(f"^- `{f.name}[=`]", found[1], re.M) for cls in listed for f in fields(cls))
 
 
 def test_stages_and_parameters_name_fields() -> None:

@@ -23,7 +23,7 @@ LIBRARIES = 0.6e9
 """Bytes of Python and the libraries."""
 WORKING = {"label": (0.7e9, 518), "draw": (1.5e9, 512)}
 """An allowance in bytes for pixels, features and activations, in float32 with an input of so many pixels a
-side: of labelling a photograph, and of drawing one picture; docs/models.md says what of it was measured."""
+side: of labelling a photograph, and of drawing one picture; docs/gpu.md says what of it was measured."""
 
 
 def examine(device: str = "auto", presets: Iterable[Preset] = tuple(PRESETS.values())) -> dict[str, Any]:

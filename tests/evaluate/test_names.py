@@ -118,7 +118,7 @@ def test_superpixels_of_the_protocol() -> None:
 
 
 def test_the_documentation_lists_them() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text("utf-8")
     for name, known in DATASETS.items():
         labels = f"{len(known.classes)} + background" if known.background else str(len(known.classes))
         cut = known.superpixels

@@ -110,7 +110,7 @@ def open_dataset(
 
     Args:
         name: one of `DATASETS` or its aliases, or "folder".
-        data: the folder that holds it, in the layout of docs/datasets.md.
+        data: the folder that holds it, in the layout of docs/evaluate.md.
         split: None for the one that is published.
         classes: other words for its classes, a text file with one a line in label order; for "folder" its
             names file.

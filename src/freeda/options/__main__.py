@@ -1,5 +1,5 @@
-"""`python -m freeda.options` prints the tables of docs/options.md."""
+"""`python -m freeda.options` prints the lists of docs/options.md."""
 
-from .page import tables
+from .page import lists
 
-print(tables(), end="")
+print(lists(), end="")

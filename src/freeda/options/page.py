@@ -1,4 +1,4 @@
-"""The tables of docs/options.md, read from the dataclasses themselves: `python -m freeda.options`."""
+"""The lists of docs/options.md, read from the dataclasses themselves: `python -m freeda.options`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,17 @@ from .collect import CollectOptions
 from .segment import SegmentOptions
 from .superpixels import Superpixels
 from .templates import TEMPLATES
-from .words import OTHER_WORDS
-
-_NAMED = {TEMPLATES["sub-imagenet-7"]: '"sub-imagenet-7"', OTHER_WORDS: f"{len(OTHER_WORDS)} common words"}
 
 
-def tables() -> str:
-    """All tables as Markdown: one row a field with its default, its meaning and its source."""
+def lists() -> str:
+    """All options as Markdown: one item a field with its default, its meaning and its source."""
     parts = (
         ("### The online stage", SegmentOptions),
         ("### Superpixels", Superpixels),
         ("### The offline stage", CollectOptions),
         ("### Attribution", Attribution),
     )
-    return "\n\n".join(f"{heading}\n\n{_table(options)}" for heading, options in parts) + "\n"
+    return "\n\n".join(f"{heading}\n\n{_list(options)}" for heading, options in parts) + "\n"
 
 
 def field_notes(options: type) -> dict[str, tuple[str, str]]:
@@ -44,22 +41,27 @@ def field_notes(options: type) -> dict[str, tuple[str, str]]:
     return notes
 
 
-def _table(options: type) -> str:
+def _list(options: type) -> str:
     notes = field_notes(options)
-    lines = ["| Option | Default | Meaning | Source |", "|---|---|---|---|"]
+    lines = []
     for entry in fields(options):
         meaning, source = notes.get(entry.name, ("", ""))
-        cells = [f"`{entry.name}`", _default(entry), _choices(options, entry.name) + meaning, source]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        source = f" [{source}]" if source not in ("", "ours") else ""
+        lines.append(f"- {_default(entry)}: {_choices(options, entry.name)}{meaning}{source}")
     return "\n".join(lines)
 
 
 def _default(entry: Field[Any]) -> str:
-    if entry.default is MISSING:
-        return "below"
-    if isinstance(entry.default, tuple) and entry.default in _NAMED:
-        return _NAMED[entry.default]
-    return "none" if entry.default is None else f"`{json.dumps(entry.default)}`"
+    """Name and default, as `--set` takes them."""
+    value = entry.default
+    if value is MISSING:
+        return f"`{entry.name}`"
+    if isinstance(value, tuple) and isinstance(value[0], str) and value != TEMPLATES["sub-imagenet-7"]:
+        return f'`{entry.name}` ({len(value)}, such as "{value[0]}")'
+    if isinstance(value, tuple):
+        value = "sub-imagenet-7" if isinstance(value[0], str) else ",".join(map(str, value))
+    told = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
+    return f"`{entry.name}={told}`"
 
 
 def _choices(options: type, name: str) -> str:
