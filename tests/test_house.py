@@ -85,6 +85,36 @@ def test_imports_run_downwards(path: Path) -> None:
         assert STOREY[other] < STOREY[own], f"{path.name}:{line} imports {module}, which is not below {own}"
 
 
+def test_no_circles() -> None:
+    """Within a room, too, no module imports one that leads back to it; types alone may be named in a circle."""
+    known = {module_name(path): path for path in MODULES}
+    leads: dict[str, set[str]] = {}
+    for name, path in known.items():
+        lines = [
+            range(node.lineno, (node.end_lineno or node.lineno) + 1)
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ]
+        leads[name] = {
+            module
+            for line, module in own_imports(path)
+            if module in known
+            and not f"{name}.".startswith(f"{module}.")
+            and not any(line in block for block in lines)
+        }
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join((*above[above.index(name) :], name))
+        if name not in done:
+            for other in sorted(leads[name]):
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in known:
+        visit(name, ())
+
+
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_no_pickle(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
