@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, one_line, shortened
+from ..errors import InputError, no_such_file, one_line, shortened
 from ..files import DAMAGED_NPZ, atomic_path
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -87,7 +87,7 @@ def _read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, npt.ND
     except InputError:  # told already; it is a ValueError too
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(no_such_file(path)) from error
     except DAMAGED_NPZ as error:
         raise _broken(path, what, error) from error
     found = header.pop("format", None) if isinstance(header, dict) else None
