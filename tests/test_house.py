@@ -86,7 +86,7 @@ def test_imports_run_downwards(path: Path) -> None:
 
 
 def test_no_circles() -> None:
-    """Within a room, too, no module imports one that leads back to it; types alone may be named in a circle."""
+    """Within a room, too, no module imports one that leads back to it; only types may be named so."""
     known = {module_name(path): path for path in MODULES}
     leads: dict[str, set[str]] = {}
     for name, path in known.items():

@@ -99,7 +99,7 @@ def test_links_in_a_circle_end(tree: Path) -> None:
         ("no.jpg", r"no\.jpg: no such file"),
         (
             "https://example.org/a.jpg?b=1",
-            r"^https://example\.org/a\.jpg\?b=1: an address, not a file of this machine",
+            r"^https://example\.org/a\.jpg\?b=1: an address, nothing of this machine",
         ),
         ("no*.jpg", "no image file fits"),
         ("empty", "holds no images"),

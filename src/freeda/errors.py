@@ -25,12 +25,12 @@ ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+:)//?", re.IGNORECASE)
 """How an address of the web begins, one slash short as a path; "C:/" begins none."""
 
 
-def no_such_file(path: object) -> str:
-    """The message that a file is not there, and what would be right where `path` is an address."""
+def no_such_file(path: object, missing: str = "no such file") -> str:
+    """The message that a file (or folder: `missing`) is not there, and what is right for an address."""
     if found := ADDRESS.match(str(path)):
         address = f"{found[1]}//{str(path)[found.end() :]}"
-        return f"{address}: an address, not a file of this machine: download it and give the file"
-    return f"{path}: no such file"
+        return f"{address}: an address, nothing of this machine: download it and give what lies here"
+    return f"{path}: {missing}"
 
 
 def printable(text: str) -> str:

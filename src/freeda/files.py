@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from .errors import ADDRESS, InputError
 
 DAMAGED_NPZ = (
     *(OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError),
@@ -139,6 +139,8 @@ def usable(path: str | Path) -> Path:
             raise InputError(f"{path}: a path cannot hold a NUL character")
     except UnicodeEncodeError as error:
         raise InputError(f"{path}: this path has no form on disk ({error.reason})") from error
+    if ADDRESS.match(str(path)):
+        raise InputError(f"{path}: an address: name a place on this machine (only collect --out takes one)")
     if _HOMELESS in Path(path).parents:
         raise InputError("this user has no home folder: set FREEDA_CACHE to a folder for what freeda keeps")
     return Path(path)

@@ -106,11 +106,13 @@ def _is_file(path: Path) -> bool:
 def _place(path: Path, size: tuple[int, int]) -> Place | None:
     """Where a picture lies on a map, as rasterio tells; None where nothing speaks of a place."""
     kind = path.suffix.lower()
-    worlds = (f".{kind[1:2]}{kind[-1:]}w", f"{kind}w", ".wld", ".aux.xml")  # ".jgw" or ".jpgw" of ".jpg"
-    beside = any(map(_is_file, [Path(f"{path}.aux.xml"), *map(path.with_suffix, worlds)]))
+    ends = (f".{kind[1:2]}{kind[-1:]}w", f"{kind or '.'}w", ".wld")  # ".jgw" or ".jpgw" of ".jpg"
+    world = next(filter(_is_file, map(path.with_suffix, (*ends, *map(str.upper, ends)))), None)
+    beside = world is not None or any(map(_is_file, (Path(f"{path}.aux.xml"), path.with_suffix(".aux.xml"))))
+    untold = None if world is None else Place(problem=f"{world}: gives this picture no place on a map")
     driver = _driver(path)
     if driver is None or not (beside or driver in _BY_ITSELF):
-        return None
+        return untold
     try:
         import rasterio
     except ImportError:
@@ -123,10 +125,10 @@ def _place(path: Path, size: tuple[int, int]) -> Place | None:
                 stored, crs = (file.height, file.width), file.crs
                 affine, by_points = file.transform, bool(file.gcps[0])
         except rasterio.errors.RasterioError:
-            return None  # a kind of picture that only Pillow reads
+            return untold  # a kind of picture that only Pillow reads
     if affine.is_identity:
         problem = f"{path}: placed by control points or not at all: warp it to a map grid first"
-        return Place(problem=problem) if by_points or crs else None
+        return Place(problem=problem) if by_points or crs else untold
     if stored != size or _turned(path):
         return Place(
             problem=f"{path}: {stored[1]} x {stored[0]} pixels as stored, but {size[1]} x {size[0]} were "

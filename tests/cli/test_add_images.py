@@ -33,15 +33,15 @@ def test_references_then_a_photograph(tmp_path: Path, folder: Path, model: Path,
     assert done.exit_code == 0, done.output
     assert f"{folder / 'names.json'}: 1 = okapi, 2 = zamboni" in done.stdout
     assert "4 references from 2 pictures" in done.stdout
-    assert "bank of 4 pairs" in done.stdout and "min_similarity=0.99" in done.stdout
+    assert "bank of 4 pairs" in done.stdout and "min_similarity" not in done.stdout  # they count by design
     again = run("bank", "add-images", folder, "--out", out, "--model", model, "--device", "cpu")
     assert again.exit_code == 0 and "0 references from 0 pictures, 4 there already" in again.stdout
     assert run("bank", "verify", out).exit_code == 0 and run("bank", "info", out).exit_code == 0
     done = run(
         *("segment", photo, "--classes", "okapi, zamboni", "--model", model, "--bank", out),
-        *("--out", tmp_path / "out", "--set", "min_similarity=0.99"),
+        *("--out", tmp_path / "out", "--explain", "3,4"),
     )
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 0 and done.stdout.count("nearest of 2 references") == 2, done.output
 
 
 def test_added_to_a_collected_bank(tmp_path: Path, folder: Path, model: Path, bank: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import run
+from commands import refused, run
 from freeda.cli import base
 from freeda.engines import WAITING, waiting
 from freeda.errors import FreedaWarning
@@ -44,6 +45,21 @@ def test_module_runs_as_the_command_does() -> None:
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: no.jpg: no such file\n")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(("bank", "info", "s3://b/k"), ("bank", "add-images", "s3://b/k", "--out", "refs")),
+        *(("evaluate", "folder", "--data", "s3://b/k"), ("export", "s3://b/k", "--to", "svg")),
+        *(("evaluate", "miniature", "--limit", "1", "--out", "s3://b/k"), ("demo", "--out", "s3://b/k")),
+    ],
+)
+def test_addresses_are_no_folders(given: tuple[str, ...], tmp_path: Path) -> None:
+    """Nor is a folder called "s3:" made."""
+    with contextlib.chdir(tmp_path):
+        refused(run(*given), "b/k: an address")
+    assert not list(tmp_path.iterdir())
 
 
 def test_notes_are_no_errors(capsys: pytest.CaptureFixture[str]) -> None:

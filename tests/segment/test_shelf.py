@@ -11,13 +11,14 @@ from freeda.options.exports import EXPORTS, FORMAT
 from freeda.segment.shelf import Shelf
 from freeda.written import Written
 
+RECORD = {"format": FORMAT, "image": None, "width": 4, "height": 3, "overlay": "x.overlay.jpg", "classes": []}
 KINDS = {"labels": ".labels.png", "overlay": ".overlay.jpg", "json": ".json"}
 
 
 def write(out: Path, stem: str, image: str | None, photograph: str = "digest") -> None:
     out.mkdir(exist_ok=True)
     full = None if image is None else str(Path(image).absolute())
-    (out / f"{stem}.json").write_text(json.dumps({"format": FORMAT, "image": full, "photograph": photograph}))
+    (out / f"{stem}.json").write_text(json.dumps(RECORD | {"image": full, "photograph": photograph}))
 
 
 def stems(out: Path, *paths: str, content: str | None = "digest") -> list[str]:
@@ -82,13 +83,19 @@ def test_a_moved_photograph_is_known_by_its_bytes(out: Path) -> None:
     "content",
     [
         *('{"image": 3}', "[]", "{}", "not json", "", '{"image": null}', "[" * 9000),
-        *('{"image": "x.jpg", "photograph": "digest"}', '{"format": "freeda-result", "exports": 3}'),
+        '{"image": "x.jpg", "photograph": "digest"}',
+        *({"exports": 3}, {"width": "=1+1"}),
+        *({"classes": None}, {"classes": [1]}, {"classes": [{"name": "a"}]}),
     ],
 )
-def test_other_peoples_records_stay(out: Path, content: str) -> None:
-    """Also one that names a photograph of that name, as captions and annotations do."""
-    out.mkdir()
-    (out / "x.json").write_text(content)
+def test_other_peoples_records_stay(out: Path, content: str | dict[str, object]) -> None:
+    """Also one that names a photograph of that name, as captions and annotations do; and ours, corrupted."""
+    write(out, "x", "x.jpg")
+    assert stems(out, "x.jpg") == ["x"]
+    path = out / "x.json"
+    if not isinstance(content, str):
+        content = json.dumps(json.loads(path.read_text()) | content)
+    path.write_text(content)
     assert stems(out, "x.jpg") == ["x-2"]
 
 

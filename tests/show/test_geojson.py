@@ -136,13 +136,28 @@ def test_without_rasterio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert json.loads(export(str(tmp_path / plain), tmp_path).read_text("utf-8"))["units"] == "pixels"
 
 
-def test_a_world_file_counts(tmp_path: Path) -> None:
-    Image.new("RGB", SIZE[::-1]).save(tmp_path / "p.png")
+@pytest.mark.parametrize(("name", "world"), [("p.png", "p.pgw"), ("P.PNG", "P.PGW"), ("p.png", "p.wld")])
+def test_a_world_file_counts(tmp_path: Path, name: str, world: str) -> None:
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / name, "PNG")
     # Scale, turns and the centre of the first pixel, one a line (ESRI's world file).
-    (tmp_path / "p.pgw").write_text("0.5\n0\n0\n-0.5\n500000.25\n4649775.75\n")
-    plane, record = read_geojson(export(str(tmp_path / "p.png"), tmp_path), SIZE, NORTH_UP)
+    (tmp_path / world).write_text("0.5\n0\n0\n-0.5\n500000.25\n4649775.75\n")
+    plane, record = read_geojson(export(str(tmp_path / name), tmp_path), SIZE, NORTH_UP)
     np.testing.assert_array_equal(plane, LABELS)
     assert record["units"] == "map" and "crs" not in record
+
+
+@pytest.mark.parametrize(("name", "world"), [("p.png", "abc\n"), ("p.tga", "1\n0\n0\n-1\n0\n0\n")])
+def test_a_world_file_is_not_lost_without_a_word(tmp_path: Path, name: str, world: str) -> None:
+    """Nor where it is damaged, or beside a kind of picture whose place nothing here reads."""
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / name)
+    (tmp_path / "p.wld").write_text(world)
+    with pytest.raises(InputError, match=r"p\.wld: gives this picture no place on a map"):
+        export(str(tmp_path / name), tmp_path)
+
+
+def test_a_picture_without_a_suffix(tmp_path: Path) -> None:
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "scan", "PNG")
+    assert json.loads(export(str(tmp_path / "scan"), tmp_path).read_text("utf-8"))["units"] == "pixels"
 
 
 def test_a_text_that_names_another_file_is_not_followed(tmp_path: Path) -> None:
@@ -151,4 +166,5 @@ def test_a_text_that_names_another_file_is_not_followed(tmp_path: Path) -> None:
     vrt = '<VRTDataset rasterXSize="30" rasterYSize="24"><SRS>EPSG:32633</SRS></VRTDataset>'
     (tmp_path / "p.jpg").write_text(vrt)
     (tmp_path / "p.jgw").write_text("1\n0\n0\n-1\n0\n0\n")
-    assert json.loads(export(str(tmp_path / "p.jpg"), tmp_path).read_text())["units"] == "pixels"
+    with pytest.raises(InputError, match=r"p\.jgw: gives this picture no place on a map"):
+        export(str(tmp_path / "p.jpg"), tmp_path)

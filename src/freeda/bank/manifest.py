@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import BankError
+from ..errors import BankError, no_such_file
 from ..files import atomic_write_json
 from .arrays import write_arrays
 from .format import (
@@ -56,7 +56,7 @@ def read_manifest(path: Path, look: bool = True) -> tuple[dict[str, Any], list[S
     except OSError as error:  # such as a name too long
         raise BankError(f"{path}: cannot be read ({error.strerror})") from error
     if not there:
-        raise BankError(f"{path}: there is no such bank directory; `freeda collect` makes one")
+        raise BankError(no_such_file(path, "there is no such bank directory; `freeda collect` makes one"))
     try:
         size = (path / MANIFEST).stat().st_size
         if size > LARGEST:

@@ -105,10 +105,10 @@ def add_images(
             on_done=lambda: bar.advance(bar.task_ids[-1]),
             on_names=say,
         )
-    _report(added, folder, preset.segment.k)
+    _report(added, folder)
 
 
-def _report(added: Added, folder: Path, k: int) -> None:
+def _report(added: Added, folder: Path) -> None:
     taken = sorted(added.taken.items(), key=lambda item: (-item[1], item[0]))
     if taken:
         table = Table("class", "references")
@@ -124,9 +124,3 @@ def _report(added: Added, folder: Path, k: int) -> None:
     parts += [f"{added.without_image:,} masks without a picture"] if added.without_image else []
     say(f"{folder}: {', '.join(parts)}")
     say(f"bank of {len(added.bank):,} pairs in {added.bank.path}", "green")
-    if taken and taken[-1][1] < k:
-        said = (
-            f"a class takes its {k} nearest references, which reach into other classes where it has fewer: "
-        )
-        said += "segment with --set min_similarity=0.99 to keep to its own"
-        say(said, "yellow")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..collect.names import NAMES_FILES, NO_CLASS, Names, class_word, find_names
-from ..errors import InputError
+from ..errors import InputError, no_such_file
 from ..sources import SUFFIXES, files_below, find_images
 from .annotated import AnnotatedFolder, Picture
 
@@ -95,7 +95,7 @@ def pair_folder(
     """The pictures of a folder that have masks, found and paired as `open_folder` says; names aside."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder")
+        raise InputError(no_such_file(folder, "there is no such folder"))
     image_place, mask_place = _place(folder, images, IMAGE_FOLDERS), _place(folder, masks, MASK_FOLDERS)
     paths = find_images(image_place, recursive=True)
     mask_paths = sorted(p for p in files_below(mask_place) if _is_mask(p))

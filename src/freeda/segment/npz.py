@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, one_line, shortened
+from ..errors import InputError, no_such_file, one_line, shortened
 from ..files import DAMAGED_NPZ, atomic_path
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -39,7 +39,7 @@ _SHAPES: dict[str, dict[str, Any]] = {
         "scene": (None, {str: dict}),
     },
 }
-"""What the fields of a header are: a type; [items]; {str: values}; alternatives in a tuple."""
+"""What fields of a header are: a type; [items]; {field: value} or {str: values}; alternatives in a tuple."""
 LONGEST = 5000
 """Characters of a class name, at most: far more than CLIP reads."""
 T = TypeVar("T")
@@ -87,7 +87,7 @@ def _read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, npt.ND
     except InputError:  # told already; it is a ValueError too
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(no_such_file(path)) from error
     except DAMAGED_NPZ as error:
         raise _broken(path, what, error) from error
     found = header.pop("format", None) if isinstance(header, dict) else None
@@ -100,14 +100,15 @@ def _read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, npt.ND
     return header, arrays
 
 
-def _shaped(value: Any, shape: Any) -> bool:
-    """Whether a JSON value has a shape of `_SHAPES`."""
+def shaped(value: Any, shape: Any) -> bool:
+    """Whether a JSON value has a shape such as those of `_SHAPES`."""
     if isinstance(shape, tuple):
-        return any(_shaped(value, one) for one in shape)
+        return any(shaped(value, one) for one in shape)
     if isinstance(shape, list):
-        return isinstance(value, list) and all(_shaped(item, shape[0]) for item in value)
+        return isinstance(value, list) and all(shaped(item, shape[0]) for item in value)
     if isinstance(shape, dict):
-        return isinstance(value, dict) and all(_shaped(item, shape[str]) for item in value.values())
+        asked = dict.fromkeys(value, shape[str]) if str in shape and isinstance(value, dict) else shape
+        return isinstance(value, dict) and all(shaped(value.get(name), one) for name, one in asked.items())
     if shape is str:
         return isinstance(value, str) and len(value) <= LONGEST
     return value is None if shape is None else isinstance(value, shape)
@@ -134,7 +135,7 @@ def lists_of_words(value: Mapping[str, list[str]] | None) -> dict[str, tuple[str
 def check_header(header: Mapping[str, Any], kind: str) -> None:
     """ValueError unless each field of a header is of its kind."""
     for field, shape in _SHAPES[kind].items():
-        check(_shaped(header.get(field), shape), f"{field!r} is {shortened(header.get(field))}")
+        check(shaped(header.get(field), shape), f"{field!r} is {shortened(header.get(field))}")
 
 
 def check(good: bool | np.bool_, message: str) -> None:

@@ -19,12 +19,19 @@ from ..options.exports import EXPLANATION, EXPORTS, FORMAT, PICTURES, RECORD, ex
 from ..show.explanation import Explanation
 from ..show.export import png
 from ..written import Written
+from .npz import shaped
 
 Point = tuple[int, int]
 _EXPORTED = tuple(
     end.removesuffix(RECORD) for ends in EXPORTS.values() for end in ends if end.endswith(RECORD)
 )
 """The record of a photograph "x.coco.jpg" would be the export "x.coco.json" of a photograph "x.jpg"."""
+_RECORD = {
+    **{"format": str, "image": (str, None), "width": int, "height": int, "overlay": str},
+    "classes": [{"name": str, "pixels": int, "share": (int, float)}],
+    "exports": (None, [str]),
+}
+"""What a record must hold to be ours."""
 
 
 class Shelf:
@@ -108,10 +115,7 @@ def read_record(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        return {}
-    exports = found.get("exports", [])
-    return found if isinstance(exports, list) and all(isinstance(kind, str) for kind in exports) else {}
+    return found if shaped(found, _RECORD) and found["format"] == FORMAT else {}
 
 
 def explained(record: dict[str, Any]) -> list[Point]:

@@ -96,7 +96,7 @@ class Stream:
                 fingerprint = sha256(json.dumps([recipe, content], sort_keys=True).encode()).hexdigest()
                 if content and record.get("fingerprint") == fingerprint:
                     # What a record does not name may lie there from an earlier run with other words.
-                    there, cards = record.get("exports", []), explained(record)
+                    there, cards = record.get("exports") or [], explained(record)
                     files = shelf.whole(stem, self.exports) if set(self.exports) <= set(there) else None
                     if files and not self.again:
                         return Outcome(path, files=files)

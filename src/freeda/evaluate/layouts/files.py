@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...errors import InputError, no_such_file
 from ...references.annotated import read_values
 from ...sources import files_below
 from .remap import Remap
@@ -52,7 +52,9 @@ class Masks:
 
 def no_folder(data: Path) -> str:
     """How a message begins about `data` that is no folder."""
-    return f"{data}: this is a file, not a folder" if data.exists() else f"{data}: there is no such folder"
+    if data.exists():
+        return f"{data}: this is a file, not a folder"
+    return no_such_file(data, "there is no such folder")
 
 
 def find_root(
@@ -110,7 +112,7 @@ def list_files(folder: Path, endings: Iterable[str], deep: bool = False) -> dict
     not there or cannot be read.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder")
+        raise InputError(no_such_file(folder, "there is no such folder"))
     out: dict[str, list[Path]] = {}
     try:
         for path in files_below(folder, deep):
