@@ -226,7 +226,7 @@ def _measured(index: Any, keys: npt.NDArray[np.float16], recall: float) -> dict[
     drawn = np.sort(np.random.default_rng(2).choice(n, min(n, _QUERIES), replace=False))
     queries = _widened(keys, drawn)
     true, _ = FlatIndex(keys).search(queries, _NEIGHBOURS)
-    for probes in np.unique(np.geomspace(1, lists, 64).round().astype(int)).tolist():
+    for probes in np.unique(np.geomspace(1, lists, 40).round().astype(int)).tolist():
         scores, rows = _look_into(index, queries, true.shape[1], probes)
         exact = np.stack([_widened(keys, r) @ q for r, q in zip(rows, queries, strict=True)])
         found = (exact >= true[:, -1:] - 1e-6).mean(axis=1)
