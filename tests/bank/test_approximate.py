@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from freeda.bank import approximate, bank
-from freeda.bank.approximate import ABOUT, ApproximateIndex
-from freeda.bank.inverted import ByteCode, lists_for
+from freeda.bank.approximate import ABOUT, ApproximateIndex, byte_code, lists_for, products, to_bytes
 from freeda.errors import BankError, InputError
 
 
@@ -179,13 +178,16 @@ def test_bytes_keep_products(outlier: float) -> None:
     x[:, 5] = outlier * (1 + 0.1 * x[:, 5])
     x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
     keys, queries = x[:390], x[390:] * 3
-    code = ByteCode.of(keys)
-    assert 1 / code.scale < 0.01
-    coded, asked = code(keys), code(x[390:])
+    turn = byte_code(keys)
+    apart = np.linalg.norm(turn.apply(x[:2])[0] - turn.apply(x[:2])[1]) / np.linalg.norm(x[0] - x[1])
+    step = 1 / float(apart)  # of the bytes
+    assert step < 0.01
+    coded, asked = to_bytes(turn, keys), to_bytes(turn, x[390:])
     assert coded.min() >= 0 and coded.max() <= 255 and np.array_equal(coded, np.rint(coded))
+    assert to_bytes(turn, 99 * x).min() == 0 and to_bytes(turn, 99 * x).max() == 255
     for i in range(10):
         for j in range(0, 390, 13):
             distance = sum((float(a) - float(b)) ** 2 for a, b in zip(asked[i], coded[j], strict=True))
-            found = code.product(np.array([[distance]], np.float32), x[390 + i : 391 + i])
+            found = products(turn, np.array([[distance]], np.float32), x[390 + i : 391 + i])
             error = abs(float(found[0, 0]) - float(queries[i] @ keys[j]) / 3)
-            assert error < 5 * (1 / code.scale) / 6**0.5  # five deviations of two vectors' rounding
+            assert error < 5 * step / 6**0.5  # five deviations of two vectors' rounding

@@ -7,11 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from freeda.bank import Bank
-from freeda.bank.format import shard_name
+from freeda.bank.clean import Rules, clean
+from freeda.bank.format import SCHEMA, shard_name
 from freeda.bank.fresh import fresh_bank
+from freeda.bank.manifest import finish_bank
 from freeda.bank.merge import merge
 from freeda.bank.verify import find_damage
 from freeda.errors import BankError, FreedaError, InputError
@@ -162,3 +166,26 @@ def test_folders_that_go_while_they_are_looked_at(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "open", gone)
     with fresh_bank(tmp_path / "c"):
         assert not left.exists()
+
+
+def test_an_older_shard_is_read_as_a_new_one(tmp_path: Path) -> None:
+    """Older banks hold their vectors as lists of any length; rows that are written anew get a fixed one."""
+    whole = make_bank(tmp_path / "new", [[make_pair(i) for i in range(8)], []])
+    fixed = pq.read_schema(whole.path / shard_name(0))
+    assert [fixed.field(name).type.list_size for name in ("key", "prototype")] == [6, 5]
+    (tmp_path / "old").mkdir()
+    shutil.copytree(whole.path / "shards", tmp_path / "old" / "shards")
+    file = tmp_path / "old" / shard_name(0)
+    table = pq.read_table(file)
+    older = table.cast(SCHEMA).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(older, file, use_dictionary=False)
+    assert pq.read_schema(file).field("key").type == SCHEMA.field("key").type
+    finish_bank(tmp_path / "old", 2, {"models": MODELS})
+    old = Bank.open(tmp_path / "old")
+    assert rows_of(old) == rows_of(whole) and not list(find_damage(old.path))
+    assert np.array_equal(old.keys, whole.keys) and np.array_equal(old.prototypes, whole.prototypes)
+    more = make_bank(tmp_path / "more", [[make_pair(i) for i in (7, 8, 9)]])
+    both = merge([old.path, more.path], tmp_path / "both").bank
+    assert len(both) == 10 and rows_of(both)[:8] == rows_of(whole) and not list(find_damage(both.path))
+    cleaned = clean(old.path, tmp_path / "cleaned", Rules(per_noun=2)).bank
+    assert len(cleaned) == 4 and pq.read_schema(cleaned.path / shard_name(0)).equals(fixed)

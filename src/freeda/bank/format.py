@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import BankError
@@ -25,6 +26,7 @@ _MOST_PACKED = 200
 """How many times its size a shard may unpack to: keys repeat, prototypes do not."""
 _ROW_GROUP = 1024  # small, so that one row can be read without its whole shard
 
+VECTORS = ("key", "prototype")
 SCHEMA = pa.schema(
     [
         pa.field("caption_id", pa.string(), nullable=False),
@@ -41,6 +43,7 @@ SCHEMA = pa.schema(
         pa.field("mask", pa.binary()),
     ]
 )
+"""A shard's columns; its vectors are lists of a fixed length, but in an empty shard and an older one."""
 
 
 class OtherFormat(BankError):
@@ -108,19 +111,23 @@ def caption_digest(captions: Iterable[tuple[str, str]]) -> str:
 
 def write_shard(path: Path, pairs: Sequence[Pair], info: dict[str, Any]) -> None:
     """Write one shard, whole or not at all; `info` holds ShardInfo's fields but `pairs`."""
-    columns = {
-        name: [getattr(p, name) for p in pairs] for name in SCHEMA.names if name not in ("key", "prototype")
-    }
-    arrays = {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}
-    for name in ("key", "prototype"):
-        arrays[name] = _vectors([getattr(p, name) for p in pairs])
-    write_rows(path, pa.table([arrays[n] for n in SCHEMA.names], schema=SCHEMA), info)
+    columns = {name: [getattr(p, name) for p in pairs] for name in SCHEMA.names}
+    arrays = [
+        vectors(values) if name in VECTORS else pa.array(values, SCHEMA.field(name).type)
+        for name, values in columns.items()
+    ]
+    write_rows(path, pa.table(arrays, schema=SCHEMA), info)
 
 
 def write_rows(path: Path, table: Any, info: dict[str, Any]) -> None:
-    """`write_shard` for rows that are an Arrow table of `SCHEMA` already."""
+    """`write_shard` for rows that are an Arrow table of a shard's columns already."""
+    schema = SCHEMA
+    for name in VECTORS:
+        i, widths = SCHEMA.get_field_index(name), pc.unique(pc.list_value_length(table.column(name)))
+        if len(widths) == 1 and widths[0].as_py() > 0:
+            schema = schema.set(i, SCHEMA.field(i).with_type(pa.list_(pa.float16(), widths[0].as_py())))
     about = json.dumps({"format": FORMAT, "version": VERSION, **info}, sort_keys=True)
-    table = table.cast(SCHEMA).replace_schema_metadata({_ABOUT: about.encode()})
+    table = table.cast(schema).replace_schema_metadata({_ABOUT: about.encode()})
     with atomic_path(path) as temp:
         # Checksums a page, so that a shard can be told whole from damaged with nothing else at hand.
         pq.write_table(
@@ -154,7 +161,7 @@ def read_info(path: Path) -> ShardInfo:
             raise ValueError("values of the wrong kind")
         if not all(type(n) is int and n >= 0 for n in counts):
             raise ValueError("counts of the wrong kind")
-        if not file.schema.to_arrow_schema().equals(SCHEMA):
+        if not is_shard(file.schema.to_arrow_schema()):
             raise BankError(f"{path}: its columns are not those of a bank's shard")
         _check_promises(path, file)
         return info
@@ -162,6 +169,14 @@ def read_info(path: Path) -> ShardInfo:
         raise BankError(f"{path}: this shard is missing") from error
     except (*_UNREADABLE, pa.ArrowException) as error:
         raise BankError(f"{path}: not a whole shard of a bank") from error
+
+
+def is_shard(schema: Any) -> bool:
+    """Whether columns are those of a shard, its vectors lists of any length or of a fixed one."""
+    for i, field in enumerate(schema):
+        if field.name in VECTORS and pa.types.is_fixed_size_list(field.type):
+            schema = schema.set(i, field.with_type(pa.list_(field.type.value_type)))
+    return bool(schema.equals(SCHEMA))
 
 
 def _check_promises(path: Path, file: Any) -> None:
@@ -178,7 +193,7 @@ def _check_promises(path: Path, file: Any) -> None:
         raise BankError(f"{path}: refused: its {size:,} bytes would unpack to {unpacked:,}")
     for column in columns:
         name = column.path_in_schema.split(".")[0]
-        if name in ("key", "prototype") and column.num_values * 2 > column.total_uncompressed_size:
+        if name in VECTORS and column.num_values * 2 > column.total_uncompressed_size:
             raise BankError(f"{path}: refused: its column '{name}' is packed as no bank's is")
 
 
@@ -212,9 +227,7 @@ def read_vectors(path: Path, name: str, dim: int) -> npt.NDArray[np.float16]:
     """A "key" or "prototype" column as (n, dim) float16. Raises BankError for another width."""
     column = read_column(path, name)
     flat: npt.NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False)
-    if len(flat) != len(column) * dim or not np.all(
-        column.value_lengths().to_numpy(zero_copy_only=False) == dim
-    ):
+    if len(flat) != len(column) * dim or not pc.all(pc.equal(pc.list_value_length(column), dim)).as_py():
         raise BankError(f"{path}: damaged shard: its column '{name}' is not {dim} wide throughout")
     return flat.astype(np.float16, copy=False).reshape(len(column), dim)
 
@@ -246,7 +259,8 @@ def read_row(path: Path, row: int) -> dict[str, Any]:
     raise BankError(f"{path}: this shard has no row {row}")
 
 
-def _vectors(rows: list[npt.NDArray[np.float16]]) -> Any:
-    flat = np.concatenate(rows) if rows else np.zeros(0, np.float16)
+def vectors(rows: Sequence[npt.NDArray[np.float16]] | npt.NDArray[np.float16]) -> Any:
+    """Rows (D,) as an Arrow array of lists."""
+    flat = np.concatenate(rows) if len(rows) else np.zeros(0, np.float16)
     offsets = np.cumsum([0] + [len(r) for r in rows]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, pa.float16()))

@@ -26,17 +26,27 @@ from ..errors import BankError, InputError, printable
 from ..files import atomic_path, atomic_write_json, to_json
 from .arrays import release
 from .bank import Bank
-from .format import FORMAT, SCHEMA, VERSION, caption_digest, read_info, shard_name, write_rows
+from .format import (
+    FORMAT,
+    SCHEMA,
+    VECTORS,
+    VERSION,
+    caption_digest,
+    read_info,
+    shard_name,
+    vectors,
+    write_rows,
+)
 from .fresh import fresh_bank
-from .graph import index_vectors
 from .manifest import finish_bank, made_with
-from .npy import NpyReader, write_npy
 from .rows import read_rows
+from .vectors import NpyReader, index_vectors
 
 PROTOTYPES, INDEX, ROWS, ABOUT = "prototypes", "keys.index", "rows.parquet", "about.json"
 _PUBLISHED = "prototype_embeddings", "faiss_index/knn.index"  # in src/data of the authors' programs
 _SHARD = 8192
-_TOLD = [name for name in SCHEMA.names if name not in ("key", "prototype")]
+_TOLD = pa.schema([field for field in SCHEMA if field.name not in (*VECTORS, "image", "mask")])
+"""Columns of rows.parquet: what is known of a row beside its vectors."""
 Told = Callable[[int, int], None] | None
 
 
@@ -114,13 +124,13 @@ def import_release(
     with fresh_bank(Path(out), work) as temp:
         reader = NpyReader()
         reader.read(folder / names[0])  # settles the width, also of what a stopped run has left to do
-        parts = [names[start : start + _SHARD] for start in range(0, len(names), _SHARD)]
-        left = [i for i, part in enumerate(parts) if not _is_whole(temp / shard_name(i), len(part))]
-        done = len(names) - sum(len(parts[i]) for i in left)
+        parts = {temp / shard_name(i): names[i * _SHARD :][:_SHARD] for i in range(-(-len(names) // _SHARD))}
+        left = [shard for shard, part in parts.items() if not _is_whole(shard, len(part))]
+        done = len(names) - sum(len(parts[shard]) for shard in left)
         tell = on_done or (lambda *_: None)
         for shard in left:
             tell(done, len(names))
-            start, part = shard * _SHARD, parts[shard]
+            part, start = parts[shard], int(shard.stem) * _SHARD
             prototypes = np.stack([reader.read(folder / name) for name in part])
             table = _said(part, pattern) if told is None else told.slice(start, len(part))
             kept, gone = _usable(table, np.array(keys[start : start + _SHARD]), prototypes)
@@ -132,15 +142,12 @@ def import_release(
                 "rejected": gone,
                 "failed": [],
             }
-            write_rows(temp / shard_name(shard), kept, info)
+            write_rows(shard, kept, info)
             done += len(part)
         tell(done, len(names))
-        widths = {"clip_dim": keys.shape[1], "dense_dim": reader.width}
-        finish_bank(
-            temp,
-            len(parts),
-            {**about, "preset": preset, "models": {**models, **widths}, "imported": {"rows": len(names)}},
-        )
+        models = {**models, "clip_dim": keys.shape[1], "dense_dim": reader.width}
+        more = {"preset": preset, "models": models, "imported": {"rows": len(names)}}
+        finish_bank(temp, len(parts), {**about, **more})
     bank = Bank.open(out)
     return Imported(bank, len(names), bank.meta["rejected"])
 
@@ -166,16 +173,15 @@ def export_release(bank: str | Path, out: str | Path, kind: str = "flat", on_don
             stop = min(start + _SHARD, len(opened))
             made.add(np.array(opened.keys[start:stop], np.float32))
             for i, row in enumerate(np.array(opened.prototypes[start:stop], np.float32), start):
-                write_npy(temp / PROTOTYPES / f"{i:0{digits}d}.npy", row)
+                np.save(temp / PROTOTYPES / f"{i:0{digits}d}.npy", row)
             release(opened.keys)
             release(opened.prototypes)
             if on_done is not None:
                 on_done(stop, len(opened))
         faiss.write_index(made, os.fspath(temp / INDEX))
-        with atomic_path(temp / ROWS) as file, pq.ParquetWriter(file, _told_schema()) as writer:
+        with atomic_path(temp / ROWS) as file, pq.ParquetWriter(file, _TOLD) as writer:
             for entry in opened.meta["shards"]:
-                columns = [name for name in _TOLD if name not in ("image", "mask")]
-                writer.write_table(read_rows(opened.path / entry["file"], columns).cast(_told_schema()))
+                writer.write_table(read_rows(opened.path / entry["file"], _TOLD.names).cast(_TOLD))
         atomic_write_json(temp / ABOUT, made_with(opened.meta))
     return Path(out)
 
@@ -208,10 +214,6 @@ def _is_whole(shard: Path, rows: int) -> bool:
     return False
 
 
-def _told_schema() -> Any:
-    return pa.schema([SCHEMA.field(name) for name in _TOLD if name not in ("image", "mask")])
-
-
 def _npy_names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
@@ -236,7 +238,7 @@ def _read_told(path: Path, n: int) -> Any:
     try:
         if (there := pq.read_metadata(path).num_rows) != n:
             raise InputError(f"{path}: {there:,} rows, but there are {n:,} .npy files")
-        return pq.read_table(path).cast(_told_schema())
+        return pq.read_table(path).cast(_TOLD)
     except InputError:
         raise
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -257,43 +259,34 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 def _said(names: list[str], pattern: re.Pattern[str] | None) -> Any:
     """What files' names say of their rows; what they do not say is blank, 0 or NaN."""
-    stems, nouns = [printable(name.removesuffix(".npy")) for name in names], []
-    ids = list(stems)
-    for i, stem in enumerate(stems):
-        found = pattern.fullmatch(stem) if pattern is not None else None
-        if pattern is not None and found is None:
+    stems = [printable(name.removesuffix(".npy")) for name in names]
+    ids, nouns = list(stems), list(stems)
+    for i, stem in enumerate(stems if pattern is not None else ()):
+        found = pattern.fullmatch(stem)  # type: ignore[union-attr]
+        if found is None:
             raise InputError(f"{names[i]}: the noun pattern {pattern.pattern!r} does not fit its name")
-        nouns.append(found["noun"].replace("_", " ").strip() if found is not None else stem)
-        if found is not None and "caption" in found.re.groupindex:
-            ids[i] = found["caption"] or stem
+        nouns[i] = found["noun"].replace("_", " ").strip()
+        ids[i] = found.groupdict().get("caption") or stem
     n, nothing = len(names), np.full(len(names), np.nan, np.float32)
     columns = [ids, [""] * n, nouns, [[]] * n, [0] * n, nothing, nothing, nothing]
-    schema = _told_schema()
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
-
-
-def _narrow(wide: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:
-    """Rows as float16, and which of them were finite before."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return wide.astype(np.float16), np.isfinite(wide).all(axis=1)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, _TOLD, strict=True)], schema=_TOLD)
 
 
 def _usable(told: Any, keys: npt.NDArray[Any], prototypes: npt.NDArray[Any]) -> tuple[Any, dict[str, int]]:
-    """The rows that are finite and fit float16, as a table of `SCHEMA`; reason -> how many are not there.
+    """The rows that are finite and fit float16, as a shard's table; reason -> how many are not there.
 
     `told` is an Arrow table of all columns but those of the vectors, (n, dk) keys and (n, dp) prototypes.
     """
-    keys, key_finite = _narrow(keys)
-    prototypes, prototype_finite = _narrow(prototypes)
-    finite = key_finite & prototype_finite
-    kept = np.isfinite(keys).all(axis=1) & np.isfinite(prototypes).all(axis=1)
+    wide = {"key": keys, "prototype": prototypes}
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = {name: values.astype(np.float16) for name, values in wide.items()}
+    finite, kept = (
+        np.logical_and(*(np.isfinite(values).all(axis=1) for values in rows.values()))
+        for rows in (wide, narrow)
+    )
     gone = {"not finite": int((~finite).sum()), "beyond float16": int((finite & ~kept).sum())}
-    arrays = dict(zip(told.schema.names, told.columns, strict=True))
-    for name, values in (("key", keys), ("prototype", prototypes)):
-        offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
-        flat = pa.array(np.ascontiguousarray(values).ravel(), pa.float16())
-        arrays[name] = pa.ListArray.from_arrays(pa.array(offsets), flat)
-    for name in ("image", "mask"):
-        arrays[name] = pa.nulls(len(told), pa.binary())
-    table = pa.table([arrays[name] for name in SCHEMA.names], schema=SCHEMA)
+    columns = dict(zip(told.column_names, told.columns, strict=True))
+    columns |= {name: vectors(rows) for name, rows in narrow.items()}
+    columns |= {name: pa.nulls(len(told), pa.binary()) for name in ("image", "mask")}
+    table = pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
     return table.filter(pa.array(kept)), {reason: n for reason, n in gone.items() if n}

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import BankError, first_line
 from .arrays import FILES, load_array
-from .format import MANIFEST, SCHEMA, SHARDS, OtherFormat, read_info, read_vectors
+from .format import MANIFEST, SHARDS, VECTORS, OtherFormat, is_shard, read_info, read_vectors
 from .manifest import ShardEntry, file_digest, read_manifest
 
-_VECTORS = ("key", "prototype")
 # What bank.json says of how it was made, the last step first.
 _MAKERS = {
     "cleaned": "freeda bank clean",
@@ -85,7 +85,7 @@ def shard_damage(file: Path, entry: ShardEntry | None = None) -> str | None:
         return _without(file, error)
     except (OSError, pa.ArrowException) as error:
         return f"cannot be read whole ({first_line(error)})"
-    if not table.schema.equals(SCHEMA):
+    if not is_shard(table.schema):
         return "its columns are not those of a bank's shard"
     if entry is not None and (info.pairs, info.captions) != (entry.pairs, entry.captions):
         return f"has {info.pairs} pairs of {info.captions} captions, {MANIFEST} says otherwise"
@@ -108,9 +108,9 @@ def advice(path: Path, damaged: Sequence[str]) -> str:
 
 
 def _vector_damage(table: Any) -> str | None:
-    for name in _VECTORS:
+    for name in VECTORS:
         column = table.column(name).combine_chunks()
-        lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+        lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
         if len(lengths) and (lengths.min() != lengths.max() or lengths[0] == 0):
             return f"its column '{name}' is not of one width"
         values = column.flatten().to_numpy(zero_copy_only=False)
@@ -123,7 +123,7 @@ def _array_damage(
     path: Path, shards: list[ShardEntry], on_file: Callable[[str], None] | None
 ) -> Iterator[tuple[str, str]]:
     widths = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["dimensions"]
-    for name in _VECTORS:
+    for name in VECTORS:
         file, dim = FILES[name], int(widths[name])
         if not (path / file).exists():
             continue  # made again when the bank is next opened
