@@ -41,6 +41,7 @@ def start(*arguments: Any) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -96,7 +97,10 @@ def test_stopped_with_workers(
     assert process.poll() is None, process.stderr and process.stderr.read()
     working = children(process.pid)
     assert len(living(working)) == 2
-    process.send_signal(sent)
+    if sent == signal.SIGINT:  # as a terminal does: to all of the group
+        os.killpg(process.pid, sent)
+    else:
+        process.send_signal(sent)
     _, errors = process.communicate(timeout=600)
     if sent == signal.SIGINT:
         assert process.returncode == 130, errors

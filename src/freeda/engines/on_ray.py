@@ -110,12 +110,12 @@ class OnRay(Engine):
 
             def wait(seconds: float) -> None:
                 nonlocal told
+                lacks = _shortage(threads, gpus)
                 if seconds >= PATIENCE:
-                    lacks = _shortage(threads, gpus)
                     raise WorkerError(f"no worker was there after {PATIENCE:.0f} s: {lacks}")
                 if not told and seconds >= (TOLD if room else 0):
-                    lacks, told = _shortage(threads, gpus), True
                     print(f"no room for a worker yet: {lacks}", file=sys.stderr, flush=True)
+                    told = True
 
             kind = ray.remote(
                 num_cpus=threads,

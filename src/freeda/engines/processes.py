@@ -125,7 +125,7 @@ class _Worker:
         return self._notes
 
     def death(self, error: Exception) -> str:
-        self.process.join()
+        self.process.join(5)
         code = self.process.exitcode or 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         lines = self._said.read_text("utf-8", "replace").strip().splitlines()
