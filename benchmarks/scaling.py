@@ -22,7 +22,7 @@ import torch
 from common import arguments, begin, report
 
 from freeda.engines import ENGINES
-from freeda.engines.cluster import QUIETLY
+from freeda.engines.on_ray import QUIETLY
 from freeda.miniature.captions import WORDS
 from freeda.options import CollectOptions
 from freeda.presets import PRESETS

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from commands import refused, run
-from freeda.engines import tell_error
-from freeda.engines.crew import error_as_told
+from freeda.engines import answering, error_of
 from freeda.errors import InputError, MachineError, ModelError, device_lost, out_of_memory, told_by
 
 NO_MEMORY = [
@@ -88,7 +88,11 @@ def test_true_allocations() -> None:
 
 def test_another_machine_tells_of_itself() -> None:
     """It was not for want of a file there, as where models cannot be had."""
-    told = error_as_told({"error": tell_error(MachineError("memory ran out")), "host": "node-7"})
+    @answering
+    def fail() -> dict[str, Any]:
+        raise MachineError("memory ran out")
+
+    told = error_of({**fail(), "host": "node-7"}, "a worker")
     assert type(told) is MachineError and str(told) == "memory ran out (on node-7)"
 
 

@@ -68,9 +68,14 @@ def fetched(url: str, folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", ["s3", "memory"])
-def test_a_bank_in_object_storage(tmp_path: Path, s3: Any, kind: str) -> None:
-    url = place(s3, kind, "whole")
-    bank = make(url, 20)
+def test_a_bank_in_object_storage(
+    tmp_path: Path, s3: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, stored, real = place(s3, kind, "whole"), list[str](), RemotePlace.store
+    with monkeypatch.context() as patch:
+        patch.setattr(RemotePlace, "store", lambda self, *names: (stored.extend(names), real(self, *names)))
+        bank = make(url, 20)
+    assert stored.count("log.jsonl") == 1 and sum(name.endswith(".parquet") for name in stored) == 7
     local = make(tmp_path / "local", 20)
     assert fetched(url, tmp_path / "a") == fetched(f"file://{tmp_path / 'local'}", tmp_path / "b")
     assert [bank.row(i)["caption"] for i in range(len(bank))] == [

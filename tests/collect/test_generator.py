@@ -219,11 +219,11 @@ def test_what_is_drawn_in(
         shard.with_generator(loaded, tiny_preset, OPTIONS)
         assert given["generator"] == expected
 
-    crew = Processes("cpu", 1)
-    crew.devices, crew.device = [device, device], device
-    assert crew.drawing_dtype(dtype) == drawn
-    crew.devices = [device, "cpu"]  # all of them make the same rows
-    assert crew.drawing_dtype(dtype) == (torch.float32 if dtype is None else drawn)
+    engine = Processes("cpu", 1)
+    engine.devices, engine.device = [device, device], device
+    assert engine.drawing_dtype(dtype) == drawn
+    engine.devices = [device, "cpu"]  # all of them make the same rows
+    assert engine.drawing_dtype(dtype) == (torch.float32 if dtype is None else drawn)
 
 
 @pytest.mark.parametrize(

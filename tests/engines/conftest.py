@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 
+from freeda.engines.on_ray import QUIETLY
+
+# Ray reads some of these when it is imported, which may be before an engine is made.
+for name, value in QUIETLY.items():
+    os.environ.setdefault(name, value)
 TESTS = str(Path(__file__).resolve().parents[1])
 
 
@@ -28,8 +33,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     # Sockets' paths must stay short; and no other cluster's address is overwritten, or found by its programs.
     own = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     patch.setenv("RAY_TMPDIR", own)
-    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    patch.setenv("RAY_worker_niceness", "0")  # else they starve on a machine that is busy with other tests
     patch.setenv("RAY_worker_register_timeout_seconds", "600")
     patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # no worker is killed for what other programs hold
     made = Cluster()

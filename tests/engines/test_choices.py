@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from commands import refused, run
-from freeda.engines import find_engine
-from freeda.engines.cluster import Resources
+from freeda.engines import error_of, find_engine
+from freeda.engines.on_ray import Resources
 from freeda.errors import InputError, ModelError
 
 
@@ -77,11 +77,9 @@ def test_threads_leave_room_for_all(nodes: list[tuple[int, float]], gpus: float)
 
 
 def test_an_error_of_another_machine_says_so() -> None:
-    from freeda.engines.crew import error_as_told
-
     told = {"error": {"kind": "ModelError", "text": "clip: there is no folder /models/clip"}, "host": "node7"}
-    error = error_as_told(told)
+    error = error_of(told, "a worker")
     assert type(error) is ModelError
     assert str(error).startswith("clip: there is no folder /models/clip (on node7: files and folders")
-    other = error_as_told({"error": {"kind": None, "text": "KeyError: 1"}, "host": "node7"})
+    other = error_of({"error": {"kind": None, "text": "KeyError: 1"}, "host": "node7"}, "a worker")
     assert str(other) == "a worker failed: KeyError: 1 (on node7)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import signal
@@ -16,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from freeda.engines.own_folder import OwnFolder, tidy
+from freeda.engines import actor
+from freeda.engines.actor import OwnFolder, tidy
 from freeda.lock import SYSTEM_LOCKS
 
 if not SYSTEM_LOCKS:
@@ -24,7 +24,7 @@ if not SYSTEM_LOCKS:
 
 SCRIPT = """
 import sys
-from freeda.engines.own_folder import OwnFolder
+from freeda.engines.actor import OwnFolder
 own = OwnFolder()
 (own.path / "deep").mkdir()
 (own.path / "deep" / "half.parquet").write_bytes(b"half")
@@ -66,14 +66,14 @@ def test_the_killed_ones_are_tidied_and_the_living_left_alone(
     node: Path, workers: list[tuple[subprocess.Popen[str], Path]]
 ) -> None:
     (one, ones), (two, twos), (_, living) = workers
-    assert len({ones, twos, living}) == 3 and all(path.parents[1] == node for path in (ones, twos, living))
+    assert len({ones, twos, living}) == 3 and all(path.parent == node for path in (ones, twos, living))
     kill(one)
     assert (ones / "deep" / "half.parquet").exists()  # nobody has come yet
     own = OwnFolder()
-    assert sorted(node.iterdir()) == sorted(path.parent for path in (twos, living, own.path))
+    assert sorted(node.iterdir()) == sorted((twos, living, own.path))
     kill(two)
     own.remove()  # whoever goes looks as well
-    assert list(node.iterdir()) == [living.parent]
+    assert list(node.iterdir()) == [living]
     assert (living / "deep" / "half.parquet").read_bytes() == b"half"
 
 
@@ -82,40 +82,36 @@ def test_what_a_piece_still_writes_can_be_found(node: Path, monkeypatch: pytest.
 
     def rmtree(path: Path, ignore_errors: bool) -> None:
         real(path, ignore_errors=ignore_errors)
-        if not own.path.exists() and own.path.parent.exists():
-            own.path.mkdir()
-            (own.path / "late.parquet").write_bytes(b"half")
+        if not late:
+            late.append(path)
+            path.mkdir()
+            (path / "late.parquet").write_bytes(b"half")
 
+    late: list[Path] = []
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", rmtree)
+        patch.setattr(actor, "tidy", lambda parent: None)
         own.remove()
     assert (own.path / "late.parquet").exists()
     tidy(node)
-    assert not list(node.iterdir())
+    assert late and not list(node.iterdir())
 
 
 def test_what_is_not_ours_stays(node: Path, workers: list[tuple[subprocess.Popen[str], Path]]) -> None:
-    (node / "freeda-bank").mkdir()
-    (node / "freeda-bank" / "work").mkdir()
-    (node / "freeda-notes").write_text("mine")
-    for name, owner in (
-        ("elsewhere", json.dumps({"host": f"not-{socket.gethostname()}", "pid": 1})),
-        ("list", json.dumps([socket.gethostname()])),
-        ("broken", "{"),
-    ):
-        (node / f"freeda-{name}").mkdir()
-        (node / f"freeda-{name}" / "owner.json").write_text(owner)
+    (node / "freeda-bank" / "work").mkdir(parents=True)
+    (node / f"freeda-worker-not-{socket.gethostname()}-1").mkdir()
+    (node / f"freeda-worker-{socket.gethostname()}-notes").write_text("mine")
     process, dead = workers[0]
     kill(process)
     (node / "else").mkdir()
-    dead.parent.rename(node / "else" / "real")
-    (node / "freeda-link").symlink_to(node / "else" / "real")
+    dead.rename(node / "else" / "real")
+    (node / f"freeda-worker-{socket.gethostname()}-link").symlink_to(node / "else" / "real")
     before = sorted(str(path) for path in node.rglob("*"))
     tidy(node)
     assert sorted(str(path) for path in node.rglob("*")) == before
-    (node / "else" / "real").rename(dead.parent)
+    (node / "else" / "real").rename(dead)
     tidy(node)
-    assert not dead.parent.exists()  # it was the name and the link that kept it
+    assert not dead.exists()  # it was the name and the link that kept it
 
 
 def test_another_user_s_stays(
@@ -128,7 +124,7 @@ def test_another_user_s_stays(
         tidy(node)
     assert dead.exists()
     tidy(node)
-    assert not dead.parent.exists()
+    assert not dead.exists()
 
 
 def test_without_locks_nobody_is_taken_for_dead(
@@ -142,4 +138,4 @@ def test_without_locks_nobody_is_taken_for_dead(
     own = OwnFolder()
     assert all(path.exists() for _, path in workers) and own.path.is_dir()
     own.remove()
-    assert not own.path.parent.exists() and all(path.exists() for _, path in workers)
+    assert not own.path.exists() and all(path.exists() for _, path in workers)

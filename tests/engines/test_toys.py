@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,9 +17,7 @@ from typing import Any
 import pytest
 
 from engines.conftest import TESTS
-from freeda.engines import ENGINES, WAITING, Work, crew, find_engine
-from freeda.engines import cluster as cluster_module
-from freeda.engines.crew import Crew
+from freeda.engines import ENGINES, WAITING, Work, actor_pool, find_engine, on_ray, processes
 from freeda.errors import FreedaError, InputError, WorkerError
 from waiting import alive, wait_for
 
@@ -28,7 +27,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in WAITING:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", TESTS, prepend=os.pathsep)  # where worker processes find the toys
-    monkeypatch.setattr(crew, "TOLD", 1e6)  # that a worker takes long to come is told of, were it slow here
+    monkeypatch.setattr(on_ray, "TOLD", 1e6)  # that a worker takes long to come is told of, were it slow here
 
 
 def share(engine: str, out: Path, pieces: list[dict[str, Any]], **first: Any) -> tuple[list[Any], list[Any]]:
@@ -36,7 +35,7 @@ def share(engine: str, out: Path, pieces: list[dict[str, Any]], **first: Any) ->
     reads = ("words.txt",) if first.get("reads") else ()
     made: list[Any] = []
     notes: list[Any] = []
-    work = Work("engines.toys", first, out, "pieces made so far", reads)
+    work = Work("engines.toys", first, out, "pieces made so far", reads, "piece {number}")
     find_engine(engine, "cpu", 2).share_out(work, pieces, made.append, notes.append)
     return made, notes
 
@@ -94,32 +93,67 @@ def test_an_error_is_the_error(
     assert kind is WorkerError or str(error.value) == says
 
 
-def test_a_dead_worker_s_piece_is_made_by_another(tmp_path: Path, cluster: Any, capfd: Any) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_dead_worker_s_piece_is_made_by_another(
+    tmp_path: Path, engine: str, cluster: Any, capfd: Any
+) -> None:
     pieces: list[dict[str, Any]] = [{"number": i} for i in range(5)]
     pieces[3]["once"] = str(tmp_path / "killed")
     out = tmp_path / "out"
-    made, notes = share("ray", out, pieces)
+    out.mkdir()
+    made, notes = share(engine, out, pieces)
     dead, _, left = (tmp_path / "killed").read_text().partition(" ")
     assert sorted(m["number"] for m in made) == list(range(5))
     assert next(m["process"] for m in made if m["number"] == 3) != int(dead)
     assert squares(out) == {str(i): str(i * i) for i in range(5)}
     assert sorted(notes) == [[i, part] for i in range(5) for part in range(3)]
     assert capfd.readouterr() == ("", "")  # nothing of Ray's about the death
-    folder = Path(left).parent
-    assert folder.parent == Path(os.environ["TMPDIR"]) and not folder.is_relative_to(tmp_path)
-    share("ray", out, [{"number": 0}])  # whoever comes next on that node tidies, be it in another run
-    assert not folder.exists()
+    if engine == "ray":
+        folder = Path(left)
+        assert folder.parent == Path(os.environ["TMPDIR"]) and not folder.is_relative_to(tmp_path)
+        share("ray", out, [{"number": 0}])  # whoever comes next on that node tidies, be it in another run
+        assert not folder.exists()
 
 
-def test_a_piece_that_kills_all_its_workers(tmp_path: Path, cluster: Any) -> None:
+@pytest.mark.parametrize(
+    ("engine", "always", "says"),
+    [
+        ("ray", "killed", ""),
+        ("local", "killed", r"worker [12] on cpu was killed by signal 9; often"),
+        ("local", "gone", r"worker [12] on cpu ended with exit code 3 \(luck\); often"),
+    ],
+)
+def test_a_piece_that_kills_all_its_workers(
+    tmp_path: Path, cluster: Any, engine: str, always: str, says: str
+) -> None:
     # The second piece kills once the first one's file is there: all deaths might else come before it.
     after = {"started": str(tmp_path / "started"), "wait": str(tmp_path / "deep" / "0.txt")}
-    pieces = [{"number": 0}, {"number": 1, **after, "always": str(tmp_path / "never")}]
-    with pytest.raises(
-        WorkerError, match=r"died 3 times at the same piece.*memory.*pieces made so far"
-    ) as error:
-        share("ray", tmp_path, pieces)
+    pieces = [{"number": 0}, {"number": 1, **after, "always": always}]
+    with pytest.raises(WorkerError, match=rf"3 workers died at piece 1: .*{says}.*memory.*so far") as error:
+        share(engine, tmp_path, pieces)
     assert "\n" not in str(error.value) and squares(tmp_path) == {"0": "0"}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_kills_all_workers_while_they_load(tmp_path: Path, cluster: Any, engine: str) -> None:
+    with pytest.raises(WorkerError, match=r"3 workers died while they loaded: .*memory.*pieces made so far"):
+        share(engine, tmp_path, [{"number": i} for i in range(2)], dies=True)
+
+
+def test_a_worker_killed_while_it_has_nothing_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, killed = processes._Worker.make, []
+
+    def make(self: Any, piece: int, order: dict[str, Any]) -> Any:
+        if not killed:
+            killed.append(self.process.pid)
+            os.kill(killed[0], signal.SIGKILL)
+            wait_for(lambda: not alive(killed[0]))
+        return real(self, piece, order)
+
+    monkeypatch.setattr(processes._Worker, "make", make)
+    made, _ = share("local", tmp_path, [{"number": i} for i in range(3)])
+    assert sorted(m["number"] for m in made) == [0, 1, 2]
+    assert killed and killed[0] not in {m["process"] for m in made}
 
 
 def test_a_removed_node_s_piece_is_made_by_another(tmp_path: Path, cluster: Any, second: Any) -> None:
@@ -165,7 +199,7 @@ def test_an_address_of_something_else(
 ) -> None:
     """Ray itself would ask there for many minutes, and complain all the while."""
     pytest.importorskip("ray")
-    monkeypatch.setattr(cluster_module, "PATIENCE", 2.0 if says is None else 100.0)
+    monkeypatch.setattr(on_ray, "KNOCK", 2.0 if says is None else 100.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
@@ -195,18 +229,18 @@ def test_what_ray_start_noted(tmp_path: Path, cluster: Any, monkeypatch: pytest.
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where it is noted
     noted = tmp_path / "ray" / "ray_current_cluster"
     noted.parent.mkdir()
-    assert cluster_module._begun_here() == ""  # nor is a cluster found that was not noted
+    assert on_ray._begun_here() == ""  # nor is a cluster found that was not noted
     noted.write_text("127.0.0.1:9")
-    assert cluster_module._begun_here() == ""
+    assert on_ray._begun_here() == ""
     noted.write_text(address)
-    with cluster_module.connected(1):
+    with on_ray.connected(1):
         assert ray.get_runtime_context().gcs_address == address
 
 
 def test_no_room_for_any_worker(
     tmp_path: Path, cluster: Any, second: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    monkeypatch.setattr(crew, "PATIENCE", 0.0)
+    monkeypatch.setattr(on_ray, "PATIENCE", 0.0)
     made: list[Any] = []
     work = Work("engines.toys", {}, tmp_path, "pieces made so far")
     with pytest.raises(
@@ -214,7 +248,7 @@ def test_no_room_for_any_worker(
     ) as e:
         find_engine("ray", "cuda", 1).share_out(work, [{"number": 0}], made.append, made.append)
     assert "\n" not in str(e.value) and "has 2 CPUs and 0 GPUs in all" in str(e.value) and made == []
-    monkeypatch.setattr(crew, "PATIENCE", 3.0)
+    monkeypatch.setattr(on_ray, "PATIENCE", 3.0)
     with pytest.raises(WorkerError, match="no worker was there after 3 s"):
         find_engine("ray", "cuda", 1).share_out(work, [{"number": 0}], made.append, made.append)
     said, errors = capfd.readouterr()
@@ -226,17 +260,18 @@ def test_loading_may_take_longer_than_coming(
 ) -> None:
     """The patience is for workers to be there: models may then be fetched for as long as it takes."""
     go, late = tmp_path / "go", [0.0]
-    real = Crew._answer
+    real = on_ray._Worker.notes
 
-    def answer(self: Crew, ref: Any, call: Any) -> Any:
-        found = real(self, ref, call)
-        if call.aside and found is not None and not go.exists():  # a worker is there, and none has loaded
-            late[0] = 10 * crew.PATIENCE
+    def notes(self: Any) -> Any:
+        found = real(self)
+        if self.there and not go.exists():  # a worker is there, and none has loaded
+            late[0] = 10 * on_ray.PATIENCE
             go.touch()
         return found
 
-    monkeypatch.setattr(Crew, "_answer", answer)
-    monkeypatch.setattr(crew, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0]))
+    monkeypatch.setattr(on_ray._Worker, "notes", notes)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0])
+    monkeypatch.setattr(actor_pool, "time", clock)
     made, _ = share("ray", tmp_path, [{"number": i} for i in range(2)], loads=str(go))
     assert len(made) == 2 and late[0] > 0
 

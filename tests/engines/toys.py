@@ -19,6 +19,8 @@ def begin(first: Order) -> Make:
     if first.get("fails"):
         raise InputError(f"{first['fails']}: not there")
 
+    if first.get("dies"):
+        os.kill(os.getpid(), signal.SIGKILL)
     if first.get("loads"):  # as long as it takes
         while not Path(first["loads"]).exists():
             time.sleep(0.01)
@@ -33,12 +35,14 @@ def begin(first: Order) -> Make:
             Path(order["started"]).write_text(str(os.getpid()))
             while not Path(order["wait"]).exists():
                 time.sleep(0.01)
-        for mark, sent in (("once", signal.SIGKILL), ("always", signal.SIGKILL)):
-            flag = order.get(mark)
-            if flag and not Path(flag).exists():
-                if mark == "once":
-                    Path(flag).write_text(f"{os.getpid()} {out}")
-                os.kill(os.getpid(), sent)
+        if "once" in order and not Path(order["once"]).exists():
+            Path(order["once"]).write_text(f"{os.getpid()} {out}")
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order.get("always") == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order.get("always") == "gone":
+            os.write(2, b"no\nsuch\nluck\n")
+            os._exit(3)
         if "raise" in order:
             raise InputError(order["raise"])
         if "stumble" in order:

@@ -103,11 +103,11 @@ def collect(
     if progress and found.repeated:
         note(f"left out {found.repeated:,} whose text was there before")
     chunks = [found[i : i + options.shard_size] for i in range(0, len(found), options.shard_size)]
-    crew = find_engine(engine, device, workers, gpus_per_worker)
-    if not crew.here and (models is not None or on_picture is not None):
+    pool = find_engine(engine, device, workers, gpus_per_worker)
+    if not pool.here and (models is not None or on_picture is not None):
         name = "models" if models is not None else "on_picture"
         raise InputError(f"{name} belongs to this process: leave it out, or use one worker")
-    kind, drawing = crew.dtype("float32" if dtype is None else dtype), crew.drawing_dtype(dtype)
+    kind, drawing = pool.dtype("float32" if dtype is None else dtype), pool.drawing_dtype(dtype)
     if models is not None:
         kind, drawing = models.encoders.dtype, models.generator.dtype
     tagger = choose_tagger(tagger)
@@ -132,7 +132,7 @@ def collect(
                     # From here on the bank is half-written until bank.json is there again.
                     place.reopen(MANIFEST, *FILES.values())
                     reopen(place.folder)
-                    _make(job, place, preset, crew, chunks, state, progress, models, on_picture)
+                    _make(job, place, preset, pool, chunks, state, progress, models, on_picture)
                     finish_bank(place.folder, len(chunks), job.settings)
                     place.store(*FILES.values(), MANIFEST)
         return Bank.open(place.folder)
@@ -157,22 +157,24 @@ def _make(
 
     def keep(line: dict[str, Any]) -> None:
         append_line(out, line)
-        place.store(line["shard"], LOG)
+        place.store(line["shard"])
 
     dtypes = {name: job.settings[name] for name in ("dtype", "drawing_dtype")}
     if engine.here and models is None:
         models = load_models(preset, job.options, engine.device, *dtypes.values())
     with CaptionProgress(total, total - sum(len(chunk) for _, chunk in missing), progress) as bar:
-        if engine.here:
-            assert models is not None
-            runner = Runner(job, models, on_picture)
-            for index, chunk in missing:
-                keep(runner.make(index, chunk, bar.count))
-            return
         try:
-            make_in_workers(job, preset, dtypes, engine, missing, bar.count, keep)
+            if engine.here:
+                assert models is not None
+                runner = Runner(job, models, on_picture)
+                for index, chunk in missing:
+                    keep(runner.make(index, chunk, bar.count))
+            else:
+                make_in_workers(job, preset, dtypes, engine, missing, bar.count, keep)
         finally:
             sweep(out)  # a worker that was stopped while writing
+            if (out / LOG).exists():
+                place.store(LOG)  # once: it grows with every shard
 
 
 def _captions(

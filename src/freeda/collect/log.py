@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +26,7 @@ def cut_broken_line(folder: Path) -> None:
     path = folder / LOG
     try:
         with open(path, "r+b") as file:
-            end = file.seek(0, os.SEEK_END)
-            kept = end
-            while kept > 0:
-                start = max(0, kept - 65536)
-                file.seek(start)
-                at = file.read(kept - start).rfind(b"\n")
-                if at >= 0:
-                    kept = start + at + 1
-                    break
-                kept = start
-            if kept < end:
-                file.truncate(kept)
+            file.truncate(file.read().rfind(b"\n") + 1)
     except FileNotFoundError:
         return
     except OSError as error:

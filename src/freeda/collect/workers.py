@@ -1,19 +1,18 @@
-"""Several workers, each with models of its own, sharing out the shards of a run."""
+"""Several workers share out the shards of a run (see `engines`): an order is a shard, a note a batch."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..engines import Engine, Work
-from ..options import to_dict
+from ..engines import Engine, Make, Note, Order, Work
+from ..options import CollectOptions, from_dict, to_dict
 from ..presets import Preset
 from .captions import Caption
-from .runner import Job
-from .shard import Tally
+from .runner import Job, Runner
+from .shard import Tally, load_models
 
 
 def make_in_workers(
@@ -30,18 +29,25 @@ def make_in_workers(
     `on_shard` gets every shard's line of the log, in the order in which they are done. Errors as
     `Engine.share_out` raises them.
     """
-    first = {
-        **dtypes,
-        "preset": to_dict(preset),
-        "job": {**asdict(job), "options": to_dict(job.options)},
-    }
-
-    def count(told: dict[str, Any]) -> None:
-        on_batch(Tally(**{**told, "rejected": Counter(told["rejected"])}))
-
+    told_of = {"preset": to_dict(preset), "job": {**asdict(job), "options": to_dict(job.options)}}
     engine.share_out(
-        Work("freeda.collect.worker", first, Path(job.out), "shards made so far"),
+        Work(__name__, {**dtypes, **told_of}, Path(job.out), "shards made so far", piece="shard {index}"),
         [{"index": index, "captions": [asdict(c) for c in captions]} for index, captions in shards],
         on_shard,
-        count,
+        lambda tally: on_batch(Tally(**tally)),
     )
+
+
+def begin(first: Order) -> Make:
+    """Load the models, in a worker; what it returns makes a shard."""
+    options = from_dict(CollectOptions, first["job"]["options"])
+    job = Job(**{**first["job"], "options": options, "out": first["out"]})
+    kinds = first["device"], first["dtype"], first["drawing_dtype"]
+    runner = Runner(job, load_models(from_dict(Preset, first["preset"]), options, *kinds))
+
+    def make(order: Order, note: Note) -> Order:
+        captions = [Caption(**caption) for caption in order["captions"]]
+        # Not asdict, which makes a Counter anew from its items, and so counts those.
+        return runner.make(order["index"], captions, lambda tally: note(vars(tally)))
+
+    return make

@@ -9,13 +9,16 @@ nothing but its order and the first one, so every engine makes the same files.
 from __future__ import annotations
 
 import os
+import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from ..errors import FreedaError, InputError, WorkerError
+from ..errors import FreedaError, InputError, ModelError, WorkerError
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +33,7 @@ WAITING = (*_PASSIVE, "KMP_BLOCKTIME")
 Order = dict[str, Any]
 Note = Callable[[Any], None]
 Make = Callable[[Order, Note], Any]
+Answer = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Work:
     """What all workers of a run are told."""
 
     module: str
-    """The kind of work: "freeda.collect.worker"."""
+    """The kind of work: "freeda.collect.workers"."""
     first: Order
     """What the run is about. A worker's own has "device", "threads" and "out" besides."""
     out: Path
@@ -46,43 +50,52 @@ class Work:
     """What is not lost when a worker dies, as its error says: "shards made so far"."""
     reads: tuple[str, ...] = ()
     """Files of `out` that workers read."""
+    piece: str = "the same piece"
+    """How errors name a piece, filled in from its order: "shard {index}"."""
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """Who does the work."""
 
-    @property
-    def here(self) -> bool:
-        """Whether this process may as well do it alone."""
+    here: bool
+    """Whether this process may as well do it alone."""
+    device: str
+    """The device of models that this process loads itself."""
+    about: dict[str, Any]
+    """What a report says of it, as JSON values."""
 
     @property
-    def device(self) -> str:
-        """The device of models that this process loads itself."""
+    @abstractmethod
+    def unasked(self) -> str:
+        """The device whose usual dtype all workers draw in."""
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """What a report says of it, as JSON values."""
-
+    @abstractmethod
     def dtype(self, name: str | torch.dtype) -> torch.dtype:
-        """What the workers compute in, see `precision.choose_dtype`."""
+        """Return what the workers compute in, see `precision.choose_dtype`."""
 
     def drawing_dtype(self, name: str | torch.dtype | None) -> torch.dtype:
-        """What they draw in, see `precision.drawing_dtype`: one for all of them."""
+        """Return what they draw in, see `precision.drawing_dtype`: one for all of them."""
+        import torch
 
+        from ..precision import drawing_dtype
+
+        return drawing_dtype(None, torch.device(self.unasked)) if name is None else self.dtype(name)
+
+    @abstractmethod
     def share_out(self, work: Work, pieces: Sequence[Order], on_made: Note, on_note: Note) -> None:
         """Have all pieces made, each by the next worker that is free.
 
         `on_made` and `on_note` get what a worker says of a finished piece, whose files are then in
-        `work.out`, and in between. The first error of a worker ends all of them and is raised as it would be
-        without workers; WorkerError where one died and no other could take its place. Nobody is left behind,
-        however this ends.
+        `work.out`, and in between. Where a worker dies, another begins and the piece is made again; three
+        deaths at one piece are a WorkerError that names it. The first error of a worker ends all of them and
+        is raised as it would be without workers. Nobody is left behind, however this ends.
         """
 
 
 def find_engine(
     name: str, device: str | torch.device, workers: int | None, gpus_per_worker: float = 1.0
 ) -> Engine:
-    """The engine of that name (`ENGINES`) with so many workers; nothing is started yet.
+    """Return the engine of that name (`ENGINES`) with so many workers; nothing is started yet.
 
     Raises InputError for an unknown one, for a device that is not there, and where Ray is not installed.
     """
@@ -97,6 +110,12 @@ def find_engine(
     return Processes(device, workers)
 
 
+def check_workers(workers: int | None) -> None:
+    """Raise InputError for a number of workers that cannot be."""
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is {workers}: it must be at least 1")
+
+
 def waiting() -> dict[str, str]:
     """How threads are to wait, as environment variables: those of `WAITING` that the user set, else ours."""
     return {name: os.environ[name] for name in WAITING if name in os.environ} or dict(_PASSIVE)
@@ -107,14 +126,31 @@ def environment(threads: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", **waiting()}
 
 
-def tell_error(error: BaseException) -> dict[str, Any]:
-    """An error as a worker tells of it: its kind, if it is one of freeda's, and its line."""
-    kind = type(error).__name__ if isinstance(error, FreedaError) else None
-    return {"kind": kind, "text": str(error) if kind else f"{type(error).__name__}: {error}"}
+def answering(work: Callable[..., Answer]) -> Callable[..., Answer]:
+    """Make a worker's function answer where it would raise: {"error": {"kind", "text"}, "host"}.
+
+    So that an error arrives as itself, and not wrapped. The kind is that of an error of freeda's, else None.
+    """
+
+    @wraps(work)
+    def answer(*given: Any) -> Answer:
+        try:
+            return work(*given)
+        except BaseException as error:
+            kind = type(error).__name__ if isinstance(error, FreedaError) else None
+            text = str(error) if kind else f"{type(error).__name__}: {error}"
+            return {"error": {"kind": kind, "text": text}, "host": socket.gethostname()}
+
+    return answer
 
 
-def error_of(told: dict[str, Any], worker: str, where: str = "") -> FreedaError:
-    """The error that a worker told of, as this process raises it; `where` is added to its line."""
+def error_of(answer: Answer, worker: str) -> FreedaError:
+    """Return the error that a worker answered with, as this process raises it; another machine's says so."""
+    told, host, where = answer["error"], answer["host"], ""
+    if host != socket.gethostname():
+        where = f" (on {host})"
+        if told["kind"] in (InputError.__name__, ModelError.__name__):
+            where = f" (on {host}: files and folders that are named must be there on every node)"
     kind = getattr(errors, told["kind"] or "", None)
     if isinstance(kind, type) and issubclass(kind, FreedaError):
         return kind(told["text"] + where)

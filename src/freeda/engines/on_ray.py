@@ -1,34 +1,62 @@
 """The engine for a cluster: Ray's actors, each given the next piece as soon as it is free.
 
 What a piece made comes back with its answer and is written by this process, so that no disk is shared and at
-most one piece a worker is ever held in memory. A worker that dies, alone or with its node, gives its piece
-back, and another takes its place as soon as the cluster has room for one.
+most one piece a worker is ever held in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from ..errors import InputError, extra
-from . import Note, Order, Work
-from .cluster import connected, resources
-from .crew import Crew
-from .processes import check_workers
+from ..errors import InputError, WorkerError, counted, extra, first_line
+from . import Answer, Engine, Note, Order, Work, check_workers, environment
+from .actor import Actor
+from .actor_pool import make_all
 
 if TYPE_CHECKING:
     import torch
 
 DEVICES = ("auto", "cpu", "cuda")
+ADDRESS = "RAY_ADDRESS"
+QUIETLY = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to anybody
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as it will be anyway; spares a warning
+    "RAY_worker_niceness": "0",  # of a cluster begun here: workers are what the machine is for
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # of every death: the run tells of those that matter
+}
+"""Settings of Ray's that hold unless the environment has others; some are read when it is imported."""
+KNOCK = 10.0
+"""Seconds that a cluster's head may take to answer at all."""
+PATIENCE = 900.0
+"""Seconds that the first worker may take to be there; what it then loads takes as long as it takes."""
+TOLD = 120.0
+"""Seconds without any worker after which that is told of; at once where the cluster lacks what one needs."""
+_GOODBYE = 2.0  # seconds that a worker has to clean up after itself
+# What a gRPC client says first and what a server answers: a frame (length, kind, flags, stream) of settings.
+_SETTINGS = b"\x04"
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" * 5
 
 
-class OnRay:
-    """Actors of the cluster that `cluster.connected` finds."""
+class OnRay(Engine):
+    """Actors of the cluster that `connected` finds."""
 
     here = False
+    device = "auto"  # this process is no worker, and may have another device than they
 
     def __init__(self, device: str | torch.device, workers: int | None, gpus_per_worker: float) -> None:
-        """Raises InputError for what cannot be, and where Ray is not installed."""
+        """Raise InputError for what cannot be, and where Ray is not installed."""
+        for name, value in QUIETLY.items():
+            os.environ.setdefault(name, value)
         try:
             import ray  # noqa: F401
         except ImportError as error:
@@ -43,12 +71,12 @@ class OnRay:
         self.about: dict[str, Any] = {"engine": "ray", "device": self._wanted, "workers": workers}
 
     @property
-    def device(self) -> str:
-        """See `engines.Engine`: this process is no worker, and may have another device than they."""
-        return "auto"
+    def unasked(self) -> str:
+        """See `Engine`: in half precision only with device "cuda"."""
+        return "cuda" if self._wanted == "cuda" else "cpu"
 
     def dtype(self, name: str | torch.dtype) -> torch.dtype:
-        """See `engines.Engine`. "auto" is bfloat16 on GPUs and float32 on CPUs: all nodes must agree.
+        """See `Engine`. "auto" is bfloat16 on GPUs and float32 on CPUs: all nodes must agree.
 
         InputError for "auto" on a device that is "auto": what the rows depend on must be the same every time.
         """
@@ -62,19 +90,12 @@ class OnRay:
             raise InputError("dtype 'auto' and device 'auto': with engine 'ray' name one of the two")
         return torch.bfloat16 if self._wanted == "cuda" else torch.float32
 
-    def drawing_dtype(self, name: str | torch.dtype | None) -> torch.dtype:
-        """See `engines.Engine`: in half precision unasked only with device "cuda"."""
-        import torch
-
-        from ..precision import drawing_dtype
-
-        unasked = "cuda" if self._wanted == "cuda" else "cpu"
-        return drawing_dtype(None, torch.device(unasked)) if name is None else self.dtype(name)
-
     def share_out(self, work: Work, pieces: Sequence[Order], on_made: Note, on_note: Note) -> None:
-        """See `engines.Engine`. Without a number of workers: as many as fit on the cluster's GPUs, or one
-        for every two cores where there are none. InputError where GPUs are asked for and there are none.
+        """See `Engine`. Without a number of workers: as many as fit on the cluster's GPUs, or one for every
+        two cores where there are none. InputError where GPUs are asked for and there are none.
         """
+        import ray
+
         with connected(self._workers):
             there = resources()
             cuda = self._wanted == "cuda" or (self._wanted == "auto" and there.gpus > 0)
@@ -84,8 +105,183 @@ class OnRay:
             workers = self._workers or max(1, there.fit(1, gpus) if cuda else there.cpus // 2)
             threads = there.threads(workers, gpus)
             first = {**work.first, "device": "cuda" if cuda else "cpu", "threads": threads}
-            crew = Crew(work, first, pieces, gpus)
+            reads = ray.put({name: (work.out / name).read_bytes() for name in work.reads})
+            told, room = False, there.fit(threads, gpus)
+
+            def wait(seconds: float) -> None:
+                nonlocal told
+                lacks = _shortage(threads, gpus)
+                if seconds >= PATIENCE:
+                    raise WorkerError(f"no worker was there after {PATIENCE:.0f} s: {lacks}")
+                if not told and seconds >= (TOLD if room else 0):
+                    print(f"no room for a worker yet: {lacks}", file=sys.stderr, flush=True)
+                    told = True
+
+            kind = ray.remote(
+                num_cpus=threads,
+                num_gpus=gpus,
+                # A call that Ray repeats waits for its actor, which may never come back when its node is
+                # gone: here the next free one takes the piece.
+                max_restarts=0,
+                max_concurrency=2,  # a second thread, to ask while the first one works
+                runtime_env={"env_vars": environment(threads)},
+            )(Actor)
+
+            def begin(number: int) -> _Worker:
+                return _Worker(number, kind.remote(work.module, first, reads))
+
+            make_all(work, pieces, begin, workers, on_made, on_note, wait)
+
+
+class _Worker:
+    """An actor (see `actor_pool.Worker`)."""
+
+    name = "a worker"
+
+    def __init__(self, number: int, actor: Any) -> None:
+        import ray
+
+        self.number, self.there, self._ray, self._actor = number, False, ray, actor
+        self._left: list[Any] = []
+        self.lost = ray.exceptions.RayError
+        self._piece, self._notes = -1, list[Any]()
+        self._asked = actor.notes.remote()  # answered as soon as it is there, before anything is loaded
+
+    def ready(self) -> Future[Answer]:
+        return self._actor.ready.remote(version("freeda")).future()
+
+    def make(self, piece: int, order: Order) -> Future[Answer]:
+        self._piece, self._notes = piece, []
+        return self._actor.make.remote(piece, order).future()
+
+    def notes(self) -> list[Any]:
+        if self._ray.wait([self._asked], timeout=0)[0]:
+            with suppress(self.lost):
+                piece, notes = self._ray.get(self._asked)
+                self.there, self._notes = True, notes if piece == self._piece else []
+                self._asked = self._actor.notes.remote()
+        return self._notes
+
+    def death(self, error: Exception) -> str:
+        """Ray's account of it, in few words."""
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = next((line for line in lines if "because" in line), lines[0] if lines else "")
+        return f"{type(error).__name__}: {told.split('. ')[0]}"[:200]
+
+    def leave(self) -> None:
+        self._left = [self._actor.leave.remote()] if self.there else []
+
+    def end(self) -> None:
+        with suppress(self.lost):
+            if self._left:
+                self._ray.wait(self._left, timeout=_GOODBYE)
+            self._ray.kill(self._actor)
+
+
+@contextmanager
+def connected(workers: int | None) -> Iterator[None]:
+    """Be connected to Ray for the length of the block.
+
+    A connection that is there already is used, and kept. Else it is to the cluster that RAY_ADDRESS names,
+    else to the one that `ray start` began on this machine, else to one that is begun here and ends with the
+    block, with room for so many workers. InputError where a cluster cannot be used.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    quietly: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    named = os.environ.get(ADDRESS)
+    begun = "" if named else _begun_here()
+    address, what = named or begun, f"{ADDRESS} is '{named}'" if named else f"{begun}, begun by `ray start`"
+    try:
+        if address in ("", "local"):
+            cpus = max(os.cpu_count() or 1, workers or 1)
+            ray.init("local", num_cpus=cpus, include_dashboard=False, **quietly)
+        else:
             try:
-                crew.work(min(workers, len(pieces)), on_made, on_note)
-            finally:
-                crew.dismiss()
+                if address != "auto":
+                    _knock(address)
+                ray.init(address, **quietly)
+            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                line = str(getattr(error, "strerror", None) or first_line(error))[:200]
+                no = "no Ray cluster answers there, or it cannot be used"
+                raise InputError(f"{what}: {no} ({line})") from error
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _begun_here() -> str:
+    """The address of the cluster that `ray start` began on this machine; "" where none answers.
+
+    Only `ray start` notes one. That of another program's `ray.init`, which Ray itself would also find, ends
+    with that program.
+    """
+    temporary = os.environ.get("TMPDIR") if sys.platform == "linux" else None  # as Ray's manual says
+    noted = Path(os.environ.get("RAY_TMPDIR") or temporary or "/tmp") / "ray" / "ray_current_cluster"
+    with suppress(OSError, ValueError):
+        address = noted.read_text(encoding="utf-8").strip()
+        _knock(address)
+        return address
+    return ""
+
+
+def _knock(address: str) -> None:
+    """Raise OSError or ValueError where no Ray answers: Ray itself would try for many minutes."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    port = parts.port or (10001 if parts.scheme else 6379)
+    with socket.create_connection((parts.hostname or "", port), KNOCK) as there:
+        if parts.scheme or os.environ.get("RAY_USE_TLS", "0") != "0":
+            return  # Ray Client gives up by itself; and a TLS port understands no greeting in the open
+        there.sendall(_GREETING)
+        answer = there.makefile("rb").read(9)
+    if answer[3:4] != _SETTINGS:
+        raise ConnectionError("what listens there is something else")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the nodes of a cluster have, used or not."""
+
+    nodes: tuple[tuple[float, float], ...]
+    """CPUs and GPUs of each."""
+
+    @property
+    def cpus(self) -> int:
+        """Of all nodes."""
+        return int(sum(cpus for cpus, _ in self.nodes))
+
+    @property
+    def gpus(self) -> float:
+        """Of all nodes."""
+        return sum(gpus for _, gpus in self.nodes)
+
+    def fit(self, threads: int, gpus: float) -> int:
+        """How many workers of so many CPUs and (shares of) GPUs there is room for."""
+        rooms = [(c // threads, g // gpus if gpus else c // threads) for c, g in self.nodes]
+        return int(sum(min(room) for room in rooms))
+
+    def threads(self, workers: int, gpus: float) -> int:
+        """CPUs for each of so many workers: as many as leave room for all of them, at least 1."""
+        most = int(max((c for c, g in self.nodes if g >= gpus), default=1))
+        return next((n for n in range(most, 1, -1) if self.fit(n, gpus) >= workers), 1)
+
+
+def resources() -> Resources:
+    """What the nodes that are alive have."""
+    import ray
+
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Resources(tuple((there.get("CPU", 0.0), there.get("GPU", 0.0)) for there in alive))
+
+
+def _shortage(threads: int, gpus: float) -> str:
+    """What a worker needs and what there is, where none has come yet."""
+    in_all, each = resources(), counted(threads, "CPU")
+    each += f" and {gpus:g} GPU{'s' * (gpus > 1)}" if gpus else ""
+    return (
+        f"each asks for {each} of one node, and the Ray cluster has {in_all.cpus} CPUs and "
+        f"{in_all.gpus:g} GPUs in all; `ray status` tells what is in use"
+    )

@@ -1,99 +1,70 @@
-"""The local engine: worker processes of this machine.
+"""The local engine: worker processes of this machine, spawned by `multiprocessing`, each with a pipe.
 
-They are started as programs of their own that talk in JSON lines, not forked or spawned by `multiprocessing`:
-a script without a `__main__` guard or a notebook is never run again, and nothing is pickled.
-
-A worker reads orders from its standard input and answers on its standard output. The first order says what
-the run is about, every further one is a piece of work. Answers are {"ready"}, {"note": ...} as often as it
-likes, {"made": ...} for a finished piece and, at the end of it all, {"error": {"kind", "text"}}. The end of
-the input means that nobody waits for an answer any more, be it that the work is done or that the process that
-gave it is dead: the worker then ends at once. A piece is written whole or not at all, so nothing is lost but
-the one at hand.
+A pool of `concurrent.futures` tells of a death neither whose it was nor at which piece, passes on no notes
+and ends no busy worker. A worker runs freeda alone: a script without a `__main__` guard or a notebook is
+never run again. It ends at once with the process that gave the orders, however that dies. A piece is written
+whole or not at all, so nothing is lost but the one at hand.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import queue
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
-from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import RLock, Thread
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, WorkerError
-from . import Note, Order, Work, environment, error_of, tell_error
+from ..errors import InputError
+from . import Answer, Engine, Note, Order, Work, answering, check_workers, environment
+from .actor_pool import make_all
 
 if TYPE_CHECKING:
     import torch
 
-_PATIENCE = 5.0  # seconds that a worker has to end before it is killed
 
-
-class Processes:
+class Processes(Engine):
     """Worker processes, each with models of its own and its share of the processor's threads."""
 
     def __init__(self, device: str | torch.device, workers: int | None) -> None:
-        """Raises InputError as `deal_devices`."""
+        """Raise InputError as `deal_devices`."""
         self.devices = deal_devices(device, workers)
         self.device = self.devices[0]
         self.here = len(self.devices) == 1
         self.about: dict[str, Any] = {"devices": self.devices}
 
+    @property
+    def unasked(self) -> str:
+        """See `Engine`: in half precision only where no worker is on a CPU."""
+        return "cpu" if "cpu" in self.devices else self.device
+
     def dtype(self, name: str | torch.dtype) -> torch.dtype:
-        """See `engines.Engine`."""
+        """See `Engine`."""
         import torch
 
         from ..precision import choose_dtype
 
         return choose_dtype(name, torch.device(self.device))
 
-    def drawing_dtype(self, name: str | torch.dtype | None) -> torch.dtype:
-        """See `engines.Engine`: in half precision unasked only where no worker is on a CPU."""
+    def share_out(self, work: Work, pieces: Sequence[Order], on_made: Note, on_note: Note) -> None:
+        """See `Engine`."""
         import torch
 
-        from ..precision import drawing_dtype
+        threads = max(1, torch.get_num_threads() // len(self.devices))
 
-        unasked = "cpu" if "cpu" in self.devices else self.device
-        return drawing_dtype(None, torch.device(unasked)) if name is None else self.dtype(name)
+        def begin(number: int) -> _Worker:
+            own = {"device": self.devices[number], "threads": threads, "out": str(work.out)}
+            return _Worker(number, work.module, {**work.first, **own})
 
-    def share_out(self, work: Work, pieces: Sequence[Order], on_made: Note, on_note: Note) -> None:
-        """See `engines.Engine`."""
-        threads = max(1, _threads() // len(self.devices))
-        waiting, left = deque(pieces), len(pieces)
-        said: queue.Queue[tuple[_Worker, Order | None]] = queue.Queue()
-        workers: list[_Worker] = []
-        try:
-            for number, device in enumerate(self.devices[:left], 1):
-                workers.append(_Worker(f"worker {number} on {device}", program(work.module), threads, said))
-                own = {"device": device, "threads": threads, "out": str(work.out)}
-                workers[-1].order({**work.first, **own})
-            while left:
-                worker, message = said.get()
-                if message is None:
-                    raise worker.death(work.kept)
-                if "error" in message:
-                    raise error_of(message["error"], worker.name)
-                if "note" in message:
-                    on_note(message["note"])
-                    continue
-                if "made" in message:
-                    left -= 1
-                    on_made(message["made"])
-                if waiting:
-                    worker.order(waiting.popleft())
-        finally:
-            for worker in workers:
-                worker.dismiss()
-            for worker in workers:
-                worker.wait()
+        make_all(work, pieces, begin, len(self.devices), on_made, on_note)
 
 
 def deal_devices(device: str | torch.device, workers: int | None) -> list[str]:
@@ -117,118 +88,107 @@ def deal_devices(device: str | torch.device, workers: int | None) -> list[str]:
     return [names[i % len(names)] for i in range(count)]
 
 
-def check_workers(workers: int | None) -> None:
-    """Raise InputError for a number of workers that cannot be."""
-    if workers is not None and workers < 1:
-        raise InputError(f"workers is {workers}: it must be at least 1")
-
-
-def program(module: str) -> str:
-    """What a worker process runs: `serve` of this module, found where this freeda is."""
-    return f"import sys; sys.path.append(sys.argv[1]); from {__name__} import serve; serve({module!r})"
-
-
 class _Worker:
-    """A running worker process."""
+    """A running worker process (see `actor_pool.Worker`)."""
 
-    def __init__(
-        self, name: str, start: str, threads: int, said: queue.Queue[tuple[_Worker, Order | None]]
-    ) -> None:
-        self.name = name
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self._process = subprocess.Popen(
-            # -P: nothing in the directory that the user happens to be in is imported instead of a library.
-            [sys.executable, "-P", "-c", start, str(Path(__file__).resolve().parents[2])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            env={**os.environ, **environment(threads)},
-            # A process group of its own: Ctrl-C in a terminal goes to the parent alone, which then tells it.
-            start_new_session=True,
-        )
-        threading.Thread(target=self._listen, args=(said,), daemon=True).start()
+    there = True
+    lost = (EOFError, OSError)
 
-    def order(self, what: Order) -> None:
-        """Tell the process what to do."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it is dead, which the listener tells
-            self._process.stdin.write((json.dumps(what) + "\n").encode())
-            self._process.stdin.flush()
+    def __init__(self, number: int, module: str, first: Order) -> None:
+        self.number, self.name = number, f"worker {number + 1} on {first['device']}"
+        handle, said = tempfile.mkstemp(prefix="freeda-said-")
+        os.close(handle)
+        self._said, self._notes = Path(said), list[Any]()
+        context = get_context("spawn")
+        self._orders, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, said, module, first), daemon=True)
+        with _alone():
+            self.process.start()
+        theirs.close()  # so that this end hears when the other one is gone
+        self._asking = ThreadPoolExecutor(1)
 
-    def dismiss(self) -> None:
-        """Nothing more is to be done: the process ends at once, whatever it is at."""
-        assert self._process.stdin is not None
-        with suppress(OSError):
-            self._process.stdin.close()
-        with suppress(OSError):
-            self._process.terminate()
+    def ready(self) -> Future[Answer]:
+        return self._asking.submit(self._answer)
 
-    def wait(self) -> None:
-        """Wait until the process is gone, and see to it that it goes."""
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        finally:
-            self._complaints.close()
+    def make(self, piece: int, order: Order) -> Future[Answer]:
+        self._notes = []
+        return self._asking.submit(self._answer, order)
 
-    def death(self, kept: str) -> WorkerError:
-        """What there is to say of a process that ended without a word."""
-        code = self._process.wait()
+    def _answer(self, *orders: Order) -> Answer:
+        for order in orders:
+            self._orders.send(order)
+        while "note" in (answer := self._orders.recv()):
+            self._notes.append(answer["note"])
+        return answer
+
+    def notes(self) -> list[Any]:
+        return self._notes
+
+    def death(self, error: Exception) -> str:
+        self.process.join(5)
+        code = self.process.exitcode or 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        why = "; often memory ran out: fewer workers or a smaller batch size need less" if code == -9 else ""
-        return WorkerError(f"{self.name} {how}{self._last_words()}{why}; {kept} are kept: run the same again")
+        lines = self._said.read_text("utf-8", "replace").strip().splitlines()
+        return f"{self.name} {how}" + (f" ({lines[-1][:200]})" if lines else "")
 
-    def _last_words(self) -> str:
-        self._complaints.seek(0)
-        lines = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
-        return f" ({lines[-1][:200]})" if lines else ""
+    def leave(self) -> None:
+        self.process.kill()
 
-    def _listen(self, said: queue.Queue[tuple[_Worker, Order | None]]) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines, suppress(ValueError):  # half a line of one that was killed
-            for line in lines:
-                said.put((self, json.loads(line)))
-        said.put((self, None))
+    def end(self) -> None:
+        self.process.join()
+        self._asking.shutdown()
+        self._orders.close()
+        self._said.unlink(missing_ok=True)
 
 
-def serve(module: str) -> None:
-    """Be a worker of that kind of work until the input ends. Never returns."""
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # whatever libraries print must not come between the answers
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of the process that gives orders
-    orders: queue.Queue[Order] = queue.Queue()
-    threading.Thread(target=_take_orders, args=(orders,), daemon=True).start()
-
-    def answer(**said: Any) -> None:
-        answers.write((json.dumps(said) + "\n").encode())
-
+@contextmanager
+def _alone() -> Iterator[None]:
+    """A process begun in this block does not run the user's script, and never hears Ctrl-C in a terminal."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     try:
+        if sys.platform == "win32":
+            yield
+            return
+        resource_tracker.ensure_running()  # which would else begin in this block, and hear again
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _serve(orders: Connection, said: str, module: str, first: Order) -> None:
+    """Be a worker, until nobody gives orders any more."""
+    handle = os.open(said, os.O_WRONLY | os.O_APPEND)
+    os.dup2(handle, 1)  # whatever libraries print is nobody's business, but for the last words
+    os.dup2(handle, 2)
+    Thread(target=_leave_with_parent, daemon=True).start()
+    os.environ.update(environment(first["threads"]))
+
+    @answering
+    def load() -> Answer:
         import torch
+        from tqdm import tqdm
 
-        first = orders.get()
+        tqdm.set_lock(RLock())  # its own is the system's, of which a killed process leaves something behind
         torch.set_num_threads(first["threads"])
-        make = import_module(module).begin(first)
-        answer(ready=True)
-        while True:
-            answer(made=make(orders.get(), lambda note: answer(note=note)))
-    except BrokenPipeError:
-        os._exit(1)
-    except BaseException as error:
-        answer(error=tell_error(error))
-        os._exit(1)
+        return {"work": import_module(module).begin(first)}
+
+    @answering
+    def make(order: Order) -> Answer:
+        return {"made": work(order, lambda note: orders.send({"note": note}))}
+
+    with suppress(EOFError, OSError):
+        work = (loaded := load()).pop("work", None)
+        orders.send(loaded)
+        while work:
+            orders.send(make(orders.recv()))
 
 
-def _take_orders(orders: queue.Queue[Order]) -> None:
-    with os.fdopen(0, "rb") as lines:
-        for line in lines:
-            orders.put(json.loads(line))
-    os._exit(0)
-
-
-def _threads() -> int:
-    """CPU threads that this process uses."""
-    import torch
-
-    return torch.get_num_threads()
+def _leave_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -101,11 +101,11 @@ def evaluate(
     else:
         origin, found = getattr(dataset, "origin", None), dataset
     images = range(len(found) if limit is None else min(limit, len(found)))
-    crew = find_engine(engine, device, workers, gpus_per_worker)
+    pool = find_engine(engine, device, workers, gpus_per_worker)
     subject: Subject = (
-        Preparation(model, bank, options, found, crew, dtype) if labeller is None else Callables(labeller)
+        Preparation(model, bank, options, found, pool, dtype) if labeller is None else Callables(labeller)
     )
-    if not crew.here:
+    if not pool.here:
         subject.check_workers(origin)
     place = Path("evaluation") / f"{found.name}-{subject.name}" if out is None else Path(out)
     settings = {
@@ -127,8 +127,8 @@ def evaluate(
                 check_dataset(found, partial(bar.stage, CHECKING), todo, len(todo) == len(images))
                 bar.stage("loading models")
                 subject.prepare(folder)
-                _make(subject, found, origin, folder, crew, missing, total)
-            about = {"split": split, "limit": limit, **crew.about}
+                _make(subject, found, origin, folder, pool, missing, total)
+            about = {"split": split, "limit": limit, **pool.about}
             result = total.evaluation({**subject.about, **settings, **about}, subject.caveats(folder))
             if report:
                 bar.stage("writing the report")

@@ -166,8 +166,8 @@ class Preparation:
             "digest": self._folder.digest,
             "names": self._dataset.digest(),
         }
-        folder = self._folder
-        return Work("freeda.evaluate.worker", first, folder.path, "images counted so far", (WORDS,))
+        kept, folder = "images counted so far", self._folder.path
+        return Work("freeda.evaluate.worker", first, folder, kept, (WORDS,), "part {number}")
 
 
 def _identity(bank: Any) -> list[dict[str, Any]]:
