@@ -61,6 +61,7 @@ def test_stages_and_parameters_name_fields() -> None:
         ({"k": "many"}, "k is 'many'"),
         ({"local_weight": 1.01}, r"local_weight is 1.01: it must lie in \[0, 1\]"),
         ({"local_weight": float("nan")}, "finite"),
+        ({"local_weight": 10**400}, "finite"),
         ({"max_share": -0.1}, "max_share is -0.1"),
         ({"min_similarity": 1.5}, r"min_similarity is 1.5: it must lie in \[-1, 1\]"),
         ({"background_threshold": 7}, "background_threshold is 7.0"),

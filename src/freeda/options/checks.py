@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
@@ -113,7 +113,7 @@ def _fit(name: str, value: Any, kind: Any) -> Any:
         return value
     if kind is float:
         good = isinstance(value, Real) and not isinstance(value, bool)
-        require(good and math.isfinite(value), f"{said} a finite number")
+        require(good and abs(value) <= sys.float_info.max, f"{said} a finite number")  # NaN is not
         return float(value)
     if kind is int:
         require(isinstance(value, Integral) and not isinstance(value, bool), f"{said} a whole number")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,7 +112,7 @@ def shaped(value: Any, shape: Any) -> bool:
         return isinstance(value, dict) and all(shaped(value.get(name), one) for name, one in asked.items())
     if shape is str:
         return isinstance(value, str) and len(value) <= LONGEST
-    return value is None if shape is None else isinstance(value, shape)
+    return value is None if shape is None else isinstance(value, shape) and value not in (inf, -inf)
 
 
 def _broken(path: str | Path, what: str, error: Exception) -> InputError:
