@@ -97,8 +97,7 @@ class _Worker:
     def __init__(self, number: int, module: str, first: Order) -> None:
         self.number, self.name = number, f"worker {number + 1} on {first['device']}"
         handle, said = tempfile.mkstemp(prefix="freeda-said-")
-        os.close(handle)
-        self._said, self._notes = Path(said), list[Any]()
+        self._words, self._said, self._notes = os.fdopen(handle, "rb"), Path(said), list[Any]()
         context = get_context("spawn")
         self._orders, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, said, module, first), daemon=True)
@@ -128,7 +127,7 @@ class _Worker:
         self.process.join(5)
         code = self.process.exitcode or 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        lines = self._said.read_text("utf-8", "replace").strip().splitlines()
+        lines = self._words.read().decode("utf-8", "replace").strip().splitlines()
         return f"{self.name} {how}" + (f" ({lines[-1][:200]})" if lines else "")
 
     def leave(self) -> None:
@@ -138,6 +137,7 @@ class _Worker:
         self.process.join()
         self._asking.shutdown()
         self._orders.close()
+        self._words.close()
         self._said.unlink(missing_ok=True)
 
 
@@ -164,6 +164,8 @@ def _serve(orders: Connection, said: str, module: str, first: Order) -> None:
     handle = os.open(said, os.O_WRONLY | os.O_APPEND)
     os.dup2(handle, 1)  # whatever libraries print is nobody's business, but for the last words
     os.dup2(handle, 2)
+    with suppress(OSError):
+        Path(said).unlink()  # both have it open: nothing is left, whoever is killed
     Thread(target=_leave_with_parent, daemon=True).start()
     os.environ.update(environment(first["threads"]))
 
