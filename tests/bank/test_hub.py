@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import DatasetCard, constants
 
 from freeda.bank import hub
 from freeda.bank.card import bank_card, model_licences
@@ -175,7 +175,8 @@ def test_the_card(tmp_path: Path) -> None:
         models={**MODELS, "generator": generator},
     )
     card = bank_card(bank, REPO, "mit")
-    assert card.startswith('---\nlicense: "mit"\n')
+    header = DatasetCard(card).data.to_dict()  # as the hub's own client reads it
+    assert header["license"] == "mit" and header["pretty_name"] == "freeda bank, 9 pairs"
     assert "| `openai/clip-vit-base-patch16` | keys | MIT |" in card
     assert "| `facebook/dinov2-base at abc` | prototypes | Apache-2.0 |" in card
     assert "stable-diffusion-v1-5 at abc` | pictures | CreativeML OpenRAIL-M |" in card

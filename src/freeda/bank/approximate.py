@@ -208,8 +208,10 @@ def _look_into(index: Any, queries: Scores, k: int, probes: int) -> tuple[Scores
     import torch
 
     faiss.omp_set_num_threads(torch.get_num_threads())
-    turn, lists = faiss.downcast_VectorTransform(index.chain.at(0)), faiss.downcast_index(index.index)
-    how = faiss.SearchParametersIVF(nprobe=min(probes, lists.nlist))
+    turn: Any = faiss.downcast_VectorTransform(index.chain.at(0))
+    lists: Any = faiss.downcast_index(index.index)
+    how = faiss.SearchParametersIVF()
+    how.nprobe = min(probes, lists.nlist)
     distances, rows = lists.search(to_bytes(turn, queries), k, params=how)
     scores = products(turn, distances, queries)
     short = np.flatnonzero((rows < 0).any(axis=1))
@@ -222,18 +224,18 @@ def _measured(index: Any, keys: npt.NDArray[np.float16], recall: float) -> dict[
     """The fewest lists that give the recall asked for, and what they give: `About`'s fields."""
     import faiss
 
-    n, lists = len(keys), faiss.downcast_index(index.index).nlist
-    drawn = np.sort(np.random.default_rng(2).choice(n, min(n, _QUERIES), replace=False))
-    queries = _widened(keys, drawn)
+    lists: Any = faiss.downcast_index(index.index)
+    drawn = np.random.default_rng(2).choice(len(keys), min(len(keys), _QUERIES), replace=False)
+    queries = _widened(keys, np.sort(drawn))
     true, _ = FlatIndex(keys).search(queries, _NEIGHBOURS)
-    for probes in np.unique(np.geomspace(1, lists, 40).round().astype(int)).tolist():
+    for probes in np.unique(np.geomspace(1, lists.nlist, 40).round().astype(int)).tolist():
         scores, rows = _look_into(index, queries, true.shape[1], probes)
         exact = np.stack([_widened(keys, r) @ q for r, q in zip(rows, queries, strict=True)])
         found = (exact >= true[:, -1:] - 1e-6).mean(axis=1)
         if found.mean() >= recall:
             break
     return {
-        "lists": lists,
+        "lists": lists.nlist,
         "probes": probes,
         "recall": float(found.mean()),
         "worst": float(found.min()),

@@ -44,7 +44,7 @@ class Cache:
     def __init__(self, folder: Path, source: str, limit: int = LIMIT) -> None:
         """`source` names where the prototypes come from, by content: a bank and how it is searched."""
         self.folder, self._source, self._limit = folder, source, limit
-        self._size: int | None = None
+        self._size = limit  # so that the first file has the folder looked at
 
     def key(self, embedding: npt.NDArray[np.float32], recipe: str) -> str:
         """The name of what `recipe` (every option it depends on) makes of a text embedding (K,)."""
@@ -77,33 +77,27 @@ class Cache:
         buffer.write(json.dumps(answer.nouns).encode())
         content = buffer.getvalue()
         data = hashlib.sha256(content).digest() + content
-        if self._size is None:
-            self._size = sum(size for _, size, _ in self._files())
         with suppress(InputError), atomic_path(self._path(key), flush=False) as temp:
             temp.write_bytes(data)
         self._size += len(data)
         if self._size > self._limit:
-            self._shrink()
+            self._size = self._shrunk()
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.proto"
 
-    def _files(self) -> list[tuple[float, int, Path]]:
-        found = []
+    def _shrunk(self) -> int:
+        """Bytes in the folder; over the limit, the files unused for longest go till 0.8 of it are left."""
+        files: list[Any] = []
         for path in self.folder.glob("*/*.proto"):
             with suppress(OSError):  # another process may have removed it
                 stat = path.stat()
-                found.append((stat.st_mtime, stat.st_size, path))
-        return found
-
-    def _shrink(self) -> None:
-        """Remove the files not used for longest, to eight tenths of the limit: not again at the next file."""
-        files: list[Any] = sorted(self._files())
+                files.append((stat.st_mtime, stat.st_size, path))
         left = sum(size for _, size, _ in files)
-        for _, size, path in files:
-            if left <= 0.8 * self._limit:
-                break
-            with suppress(OSError):
-                path.unlink()
-                left -= size
-        self._size = left
+        goal = left if left <= self._limit else 0.8 * self._limit
+        for _, size, path in sorted(files):
+            if left > goal:
+                with suppress(OSError):
+                    path.unlink()
+                    left -= size
+        return left

@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,14 +95,13 @@ def import_release(
     where `out` is there already, another run is making it, or nothing is left.
     """
     folder, about = Path(folder), dict[str, Any]()
-    try:
+    with _reading(folder):  # whose name may be too long
         published, exported = _published(folder), (folder / ABOUT).is_file()
-    except OSError as error:  # such as a name too long
-        raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
     if published is not None:
         folder, index = published[0], published[1] if index is None else index
     elif exported:
-        about = _read_about(folder / ABOUT)
+        with _reading(folder / ABOUT, "damaged or unreadable"):
+            about = made_with(json.loads((folder / ABOUT).read_text(encoding="utf-8")))
         models = about.get("models") if models is None else models
         preset = about.get("preset") if preset is None else preset
         index = folder / INDEX if index is None else index
@@ -214,35 +213,32 @@ def _is_whole(shard: Path, rows: int) -> bool:
     return False
 
 
-def _npy_names(folder: Path) -> list[str]:
+@contextmanager
+def _reading(path: Path, wrong: str = "") -> Iterator[None]:
+    """An InputError for what fails in reading a file or folder: what is `wrong`, or the system's word."""
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith(".npy"))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, AttributeError, RecursionError, pa.ArrowException) as error:
+        wrong = wrong or f"cannot be read ({getattr(error, 'strerror', error)})"
+        raise InputError(f"{path}: {wrong}") from error
+
+
+def _npy_names(folder: Path) -> list[str]:
+    with _reading(folder), os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.endswith(".npy"))
     if not names:
         raise InputError(f"{folder}: holds no .npy file")
     return names
 
 
-def _read_about(path: Path) -> dict[str, Any]:
-    """What `export_release` wrote of how the bank was made."""
-    try:
-        return made_with(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: damaged or unreadable") from error
-
-
 def _read_told(path: Path, n: int) -> Any:
     """Everything but the vectors of n rows. Raises InputError for another number, and other columns."""
-    try:
+    with _reading(path, "is not a table of a bank's rows"):
         if (there := pq.read_metadata(path).num_rows) != n:
             raise InputError(f"{path}: {there:,} rows, but there are {n:,} .npy files")
         return pq.read_table(path).cast(_TOLD)
-    except InputError:
-        raise
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{path}: is not a table of a bank's rows") from error
 
 
 def _pattern(text: str | None) -> re.Pattern[str] | None:
@@ -261,12 +257,13 @@ def _said(names: list[str], pattern: re.Pattern[str] | None) -> Any:
     """What files' names say of their rows; what they do not say is blank, 0 or NaN."""
     stems = [printable(name.removesuffix(".npy")) for name in names]
     ids, nouns = list(stems), list(stems)
-    for i, stem in enumerate(stems if pattern is not None else ()):
-        found = pattern.fullmatch(stem)  # type: ignore[union-attr]
-        if found is None:
-            raise InputError(f"{names[i]}: the noun pattern {pattern.pattern!r} does not fit its name")
-        nouns[i] = found["noun"].replace("_", " ").strip()
-        ids[i] = found.groupdict().get("caption") or stem
+    if pattern is not None:
+        for i, stem in enumerate(stems):
+            found = pattern.fullmatch(stem)
+            if found is None:
+                raise InputError(f"{names[i]}: the noun pattern {pattern.pattern!r} does not fit its name")
+            nouns[i] = found["noun"].replace("_", " ").strip()
+            ids[i] = found.groupdict().get("caption") or stem
     n, nothing = len(names), np.full(len(names), np.nan, np.float32)
     columns = [ids, [""] * n, nouns, [[]] * n, [0] * n, nothing, nothing, nothing]
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, _TOLD, strict=True)], schema=_TOLD)
@@ -277,16 +274,14 @@ def _usable(told: Any, keys: npt.NDArray[Any], prototypes: npt.NDArray[Any]) -> 
 
     `told` is an Arrow table of all columns but those of the vectors, (n, dk) keys and (n, dp) prototypes.
     """
-    wide = {"key": keys, "prototype": prototypes}
     with np.errstate(over="ignore", invalid="ignore"):
-        narrow = {name: values.astype(np.float16) for name, values in wide.items()}
+        narrow = keys.astype(np.float16), prototypes.astype(np.float16)
     finite, kept = (
-        np.logical_and(*(np.isfinite(values).all(axis=1) for values in rows.values()))
-        for rows in (wide, narrow)
+        np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1) for a, b in ((keys, prototypes), narrow)
     )
     gone = {"not finite": int((~finite).sum()), "beyond float16": int((finite & ~kept).sum())}
     columns = dict(zip(told.column_names, told.columns, strict=True))
-    columns |= {name: vectors(rows) for name, rows in narrow.items()}
+    columns |= {name: vectors(rows) for name, rows in zip(VECTORS, narrow, strict=True)}
     columns |= {name: pa.nulls(len(told), pa.binary()) for name in ("image", "mask")}
     table = pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
     return table.filter(pa.array(kept)), {reason: n for reason, n in gone.items() if n}
