@@ -21,6 +21,8 @@ DAMAGED_NPZ = (
 )
 """What numpy and zipfile raise for an .npz file that is damaged, or none."""
 _HOMELESS = Path(os.devnull)
+OWN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+"""How a file of our own is opened to be written in place: what a link of its name leads to is somebody's."""
 
 
 @contextmanager

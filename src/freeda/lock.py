@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BankError, FreedaError, FreedaWarning
+from .files import OWN
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -77,7 +78,7 @@ def _acquire(path: Path, what: str, kind: type[FreedaError]) -> int:
     """An open, locked file that tells of this process."""
     try:
         while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(path, OWN | os.O_CREAT, 0o644)
             try:
                 try:
                     sure = try_lock(handle)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InputError
-from .files import atomic_paths, make_folder, usable
+from .files import OWN, atomic_paths, make_folder, usable
 from .source_file import digest_of
 
 RECORD = ".freeda.jsonl"
@@ -62,7 +62,7 @@ class Written:
         lines = [json.dumps({"name": name, "sha256": digest}) for name, digest in digests.items()]
         path = make_folder(self.folder) / RECORD
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            handle = os.open(path, OWN | os.O_CREAT | os.O_APPEND, 0o644)
             try:
                 size = os.fstat(handle).st_size
                 torn = size and os.pread(handle, 1, size - 1) != b"\n"  # by a full disk, or a crash

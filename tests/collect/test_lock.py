@@ -15,8 +15,9 @@ import pytest
 
 from freeda import lock
 from freeda.collect.job import collect
-from freeda.errors import BankError, FreedaWarning
+from freeda.errors import BankError, FreedaError, FreedaWarning
 from freeda.lock import LOCK, only_writer
+from freeda.written import RECORD, Written
 from waiting import wait_for
 
 from .fakes import OPTIONS, PRESET, captions, fake_models
@@ -76,6 +77,19 @@ def test_two_in_one_process(tmp_path: Path) -> None:
     with only_writer(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are followed there")
+@pytest.mark.parametrize("name", [LOCK, RECORD])
+def test_what_a_link_leads_to_is_not_ours(tmp_path: Path, name: str) -> None:
+    folder, other = tmp_path / "out", tmp_path / "other.txt"
+    folder.mkdir()
+    other.write_text("mine")
+    (folder / name).symlink_to(other)
+    with pytest.raises(FreedaError, match=r"cannot be written"), only_writer(folder):  # noqa: SIM117
+        with Written(folder).replace("x") as (temp,):
+            temp.write_text("new")
+    assert other.read_text() == "mine" and not (folder / "x").exists()
 
 
 def test_freed_by_an_error(tmp_path: Path) -> None:
