@@ -82,7 +82,10 @@ def test_a_rerun_continues(tiny_model: Any, folder: Path, tmp_path: Path, encode
     assert [o.kept for o in outcomes] == [True, True, False]
     assert outcomes[0].files["json"] == out / "a.json" and outcomes[0].result is None
     assert times == {p: p.stat().st_mtime_ns for p in times}
+    for name in (".0123456789abcdef.tmp", ".mine.tmp"):  # what a killed run left, and somebody's
+        (out / name).touch()
     list(tiny_model.segment_many(folder, WORDS, out, again=True))
+    assert [p.name for p in out.glob(".*.tmp")] == [".mine.tmp"]
     assert len(encoded) == 6 and len(list(out.glob("[!.]*"))) == 9
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FreedaError, InputError, device_lost, out_of_memory
-from ..files import make_folder
+from ..files import make_folder, sweep
 from ..lock import only_writer
 from ..options import SegmentOptions, to_dict
 from ..options.exports import PICTURES
@@ -72,6 +72,7 @@ class Stream:
         new = not out.exists()
         try:
             with only_writer(make_folder(out), "folder of results", InputError):
+                sweep(out)
                 yield from self._each(paths, Shelf(out), recipe)
         finally:
             if new:
