@@ -88,6 +88,7 @@ def test_true_allocations() -> None:
 
 def test_another_machine_tells_of_itself() -> None:
     """It was not for want of a file there, as where models cannot be had."""
+
     @answering
     def fail() -> dict[str, Any]:
         raise MachineError("memory ran out")

@@ -189,7 +189,10 @@ ALL = (
     ("name", "commands"),
     [
         ("vit-b", ("collect", "segment", "segment --yes", "bank search", "bank add-images")),
-        ("vit-l", ("collect", "bank grow --yes", "evaluate", "bank coverage", "app")),
+        pytest.param(
+            *("vit-l", ("collect", "bank grow --yes", "evaluate", "bank coverage", "app")),
+            marks=pytest.mark.slow,
+        ),
         pytest.param("vit-b", ALL, marks=pytest.mark.slow),
         pytest.param("vit-l", ALL, marks=pytest.mark.slow),
     ],

@@ -31,7 +31,7 @@ def test_a_card_and_a_table(tmp_path: Path, photo: Path, model: Path, bank: Path
     labels = np.asarray(Image.open(out / "photo.labels.png"))
     for x, y in ((80, 10), (3, 59)):
         word = ("cat", "wooden table")[labels[y, x]]
-        assert f"pixel {x},{y} of {photo}: {word}" in done.output
+        assert f"pixel {x},{y} of {photo.name}: {word}" in done.output
         assert min(Image.open(out / f"photo.explain-{x}-{y}.png").size) > 300
     assert done.output.count("pixel 80,10") == 1 and "Without the global term" in done.output
     assert "nearest of" in done.output and "photo.explain-3-59.png" in done.output

@@ -98,9 +98,17 @@ def plain_iou(guesses: Sequence[Any], truths: Sequence[Any]) -> list[float]:
     "variant",
     [
         Variant("usual"),
-        Variant("online", ("k=3", "local_weight=0.5", "prototypes=all", "superpixels.algorithm=none")),
+        pytest.param(
+            Variant("online", ("k=3", "local_weight=0.5", "prototypes=all", "superpixels.algorithm=none")),
+            marks=pytest.mark.slow,
+        ),
         Variant("offline", (OWN,), ("threshold=0.6", "key=caption"), share=0.4),
-        Variant("more", ("templates=simple", "superpixels.min_size=80"), ("templates=simple",), share=2.0),
+        pytest.param(
+            Variant(
+                *("more", ("templates=simple", "superpixels.min_size=80"), ("templates=simple",)), share=2.0
+            ),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda v: v.name,
 )
@@ -125,6 +133,7 @@ def test_measured_as_the_model_labels(world: World, models: Any, variant: Varian
     np.testing.assert_array_equal(labels, guesses[1])
 
 
+@pytest.mark.slow
 def test_class_means(world: World, models: Any) -> None:
     pictures, described = world.pictures(5), trial.bank_scenes(7, 5)
     for source in ("masks", "whole", "judge", "true", "rendered-whole"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from small_banks import make_pair
 from studies.cleaning import CASES, MARK, Row, exchanged, measure, table
 from studies.page import END
@@ -21,6 +23,7 @@ def test_exchanging_moves_prototypes_and_nothing_else() -> None:
         assert a.key is b.key and a.noun == b.noun and a.caption_id == b.caption_id
 
 
+@pytest.mark.slow
 def test_every_case_is_measured() -> None:
     rows = measure([0], scenes=2, share=0.3)
     assert [row.name for row in rows] == list(CASES)

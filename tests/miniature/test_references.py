@@ -48,6 +48,7 @@ def test_rows_without_and_with() -> None:
     assert marked.unmarked().real.tolist() == [] and len(marked.unmarked()) == 6
 
 
+@pytest.mark.slow
 def test_measured_from_end_to_end(encoders: Any) -> None:
     scenes = [render(HELD_OUT, 700_000 + i) for i in range(30)]
     generated = shots_of(scenes, (30,), 0, encoders)[30].unmarked()  # stands in for a generated bank
