@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import shutil
 import signal
 import sys
@@ -52,14 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("freeda")
 
 
-# Files whose tests mostly wait for other programs: begun first, so that the last minute is not theirs alone.
-WAITING = re.compile(
-    r"engines/|kill|workers|real_path|test_(app|browser|concurrent|demo|hub|job|last_asked|remote)\b"
-)
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: WAITING.search(item.nodeid.partition("::")[0]) is None)
     if config.getoption("--slow"):
         return
     skip = pytest.mark.skip(reason="slow: run with --slow")

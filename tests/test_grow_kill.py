@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 KILLS, WORDS = 6, 12
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments(tmp_path: Path) -> None:
     told = run_script(Path(__file__).with_name("killing_growth.py"), tmp_path, seed=0, kills=KILLS)
     assert len(set(told["shards_at_kill"])) > 2, "all kills came at the same place: they prove little"

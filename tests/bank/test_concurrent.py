@@ -74,7 +74,9 @@ KINDS: dict[str, Callable[[Path, Path, Path], object]] = {
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["merge", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("clean", "import"))]
+)
 def test_killed_at_any_moment_there_is_all_or_nothing(tmp_path: Path, kind: str) -> None:
     a, out, release = tmp_path / "a", tmp_path / "banks" / "out", tmp_path / "release"
     make_bank(a, [[make_pair(i) for i in range(s, s + 40)] for s in range(0, 1200, 40)])

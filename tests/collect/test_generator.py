@@ -252,6 +252,7 @@ def eager_compile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_compiled_parts_are_watched_alike(tiny_tokenizer: Any, eager_compile: None) -> None:
     generator = Generator(small_pipeline("sdxl", tiny_tokenizer))
     plain = generator.draw(TEXTS, SEEDS, COLUMNS, OPTIONS)

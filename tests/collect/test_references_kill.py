@@ -17,6 +17,7 @@ def files(place: Path) -> dict[str, bytes]:
     return {str(p.relative_to(place)): p.read_bytes() for p in place.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments(tmp_path: Path) -> None:
     told = run_script(Path(__file__).with_name("killing_references.py"), tmp_path, seed=0, kills=6)
     assert len(set(told["shards_at_kill"])) > 1, "all kills came at the same place: they prove little"

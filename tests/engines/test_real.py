@@ -172,6 +172,7 @@ def test_the_driver_stopped_and_begun_again(
     assert len(log_of(out)) in (20, 21) and not list(out.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_an_error_is_one_line(tmp_path: Path, cluster: Any, tiny_preset: Preset, text: Path) -> None:
     broken = replace(tiny_preset, generator=ModelSource(str(tmp_path / "none")))
     with pytest.raises(ModelError, match="generator: there is no folder") as error:

@@ -378,6 +378,7 @@ def test_progress_tells_the_miou_of_all_that_is_done(
     assert f"mIoU {result.miou:.3f} (20 images)" in capsys.readouterr().out and result.miou < 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_killed_runs_go_on(tmp_path: Path) -> None:
     told = run_script(Path(__file__).with_name("killing.py"), tmp_path, 1, 12)

@@ -186,6 +186,7 @@ def test_kept_pictures_are_the_drawn_ones(models: Any, tmp_path: Path, monkeypat
         again.pictures(10)
 
 
+@pytest.mark.slow
 def test_a_rerun_makes_only_what_is_missing(tmp_path: Path, monkeypatch: Any) -> None:
     first = measure([SMALL], [1, 2], 4, 2, tmp_path, QUICK)
     assert [len(r.iou) for r in first[0].rows] == [2, 2, 2] and first[0].scenes is not None
