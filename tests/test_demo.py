@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from freeda.errors import InputError
 from freeda.miniature import trial
 from freeda.miniature.scenes import CLASSES
 
@@ -33,6 +34,15 @@ def test_the_report_has_what_it_promises(report: tuple[Path, dict]) -> None:
     assert all(s >= 0 for s in written["seconds"].values())
     with Image.open(out / "page.png") as page:
         assert page.width > 600 and page.height > 600
+
+
+def test_somebody_s_page_is_not_written_over(tmp_path: Path) -> None:
+    from freeda.demo import run_demo
+
+    (tmp_path / "page.png").write_text("somebody's")
+    with pytest.raises(InputError, match=r"page\.png: no demo's"):
+        run_demo(tmp_path)
+    assert (tmp_path / "page.png").read_text() == "somebody's"
 
 
 def test_bounds_bound(report: tuple[Path, dict]) -> None:

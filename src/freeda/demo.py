@@ -20,6 +20,7 @@ from .collect.job import collect
 from .collect.masks import WordMask
 from .collect.nouns import Noun
 from .collect.shard import load_models
+from .errors import InputError
 from .files import atomic_write_json, make_folder
 from .miniature import trial
 from .miniature.scenes import CLASSES, Scene
@@ -65,6 +66,9 @@ def run_demo(out: str | Path, seed: int = 0, captions: int = 400, scenes: int = 
     changes the captions and the held-out scenes. Raises InputError where `out` cannot be written.
     """
     out = make_folder(out)
+    for name in ("page.png", "report.json"):  # an earlier demo's lie beside its bank
+        if (out / name).exists() and not (out / "demo-bank").is_dir():
+            raise InputError(f"{out / name}: no demo's: it would be lost, so give another --out")
     console, clock, story = Console(), Clock(), _Story()
     preset = PRESETS["miniature"]
     with clock("load"):
