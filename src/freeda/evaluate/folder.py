@@ -15,11 +15,11 @@ from ..segment.vocabulary import Vocabulary
 from .part import Part, Piece, read_part, write_part
 
 RUN, PARTS, WORDS = "run.json", "parts", "vocabulary.npz"
-REPORT = (
-    *("confusion.png", "classes.png", "worst.jpg", "best.jpg"),
-    *("confusion.csv", "report.md", "report.json"),
-)
-"""Files that `report` writes beside them."""
+REPORT = {
+    **{"confusion": "confusion.png", "classes": "classes.png", "worst": "worst.jpg", "best": "best.jpg"},
+    **{"matrix": "confusion.csv", "markdown": "report.md", "json": "report.json"},
+}
+"""Files that `report` writes beside them, by kind."""
 FORMAT, VERSION = "freeda-evaluation", 1
 _WAYS_OUT = "another --out, or begin anew (--no-resume)"
 
@@ -37,7 +37,7 @@ class RunFolder:
         and where it holds files of such names that are no run's.
         """
         kept = [f"{PARTS}/{path.name}" for path in (self.path / PARTS).glob("*.npz")]
-        strange = kept or [name for name in (WORDS, *REPORT) if (self.path / name).exists()]
+        strange = kept or [name for name in (WORDS, *REPORT.values()) if (self.path / name).exists()]
         if strange and not (self.path / RUN).exists():
             raise InputError(
                 f"{self.path / strange[0]}: no evaluation's: it would be lost, so give another --out"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...files import atomic_write_json, atomic_write_text, make_folder
 from ...show import write_image
+from ..folder import REPORT
 from .bars import draw_bars
 from .examples import draw_examples
 from .figures import figures, ranked
@@ -35,8 +36,8 @@ def write_report(
 ) -> dict[str, Path]:
     """Write the report into the folder `out`; returns the paths by kind.
 
-    "confusion" (confusion.png), "classes" (classes.png), "worst" and "best" (worst.jpg, best.jpg), "matrix"
-    (confusion.csv: pixels, a row a true class), "markdown" (report.md), "json" (report.json, the last).
+    Which they are says `folder.REPORT`: the confusion as a picture and as a table of pixels ("matrix", a row
+    a true class), the classes, the worst and the best images, the text, and the figures as JSON, the last.
     `relabel(i)` gives the labels, (H, W) integers, of the data set's image i; it is called for `examples` of
     the worst and as many of the best images, and not at all if None: then there are no such pictures.
     Nor are there where too few images have a truth that counts.
@@ -49,27 +50,28 @@ def write_report(
     matrix = result.counts.confusion.matrix
     paths = {
         "confusion": write_image(
-            folder / "confusion.png", draw_matrix(f"{title}: what is taken for what", matrix, result.labels)
+            folder / REPORT["confusion"],
+            draw_matrix(f"{title}: what is taken for what", matrix, result.labels),
         ),
         "classes": write_image(
-            folder / "classes.png", draw_bars(f"{title}: every class", told["classes"], told["miou"])
+            folder / REPORT["classes"], draw_bars(f"{title}: every class", told["classes"], told["miou"])
         ),
     }
     if relabel is not None:
         n = min(examples, (len(order) + 1) // 2)
         for kind, rows in (("worst", order[:n]), ("best", order[n:][-n:][::-1] if n else [])):
-            path = folder / f"{kind}.jpg"
+            path = folder / REPORT[kind]
             if rows:
                 head = f"{title}: the {kind} images"
                 drawn = draw_examples(head, rows, result.labels, dataset, relabel)
                 paths[kind] = write_image(path, drawn)
             else:
                 path.unlink(missing_ok=True)  # of an earlier run, about other figures
-    paths["matrix"] = atomic_write_text(folder / "confusion.csv", _csv(matrix, result.labels))
+    paths["matrix"] = atomic_write_text(folder / REPORT["matrix"], _csv(matrix, result.labels))
     by_index = {row["index"]: row for row in told["per_image"]}
     text = page(told, paths, [by_index[row.index] for row in order], result.caveats.brief())
-    paths["markdown"] = atomic_write_text(folder / "report.md", text)
-    paths["json"] = atomic_write_json(folder / "report.json", told)
+    paths["markdown"] = atomic_write_text(folder / REPORT["markdown"], text)
+    paths["json"] = atomic_write_json(folder / REPORT["json"], told)
     return paths
 
 
