@@ -62,7 +62,7 @@ def test_a_table_no_spreadsheet_runs_and_a_page_no_name_leaves(tmp_path: Path) -
     made = record_of(LABELS, names, None, palette(3)), record_of(LABELS[:, :9], ["dog"], None, palette(1))
     records = [record | one for one in made]
     (tmp_path / "shares.csv").write_text("somebody's")
-    page, table = write_overview(Written(tmp_path), records)
+    page, table = write_overview(Written(tmp_path), lambda: records)
     assert (tmp_path / "shares.csv").read_text() == "somebody's" and table.name == "shares-2.csv"
     rows = list(csv.reader(table.read_text().splitlines()))
     assert rows[0] == ["image", "width", "height", "overlay", "'=1+1", "<b>", "cat", "dog"]
@@ -70,7 +70,7 @@ def test_a_table_no_spreadsheet_runs_and_a_page_no_name_leaves(tmp_path: Path) -
     assert rows[2][4:] == ["", "", "", "1.000000"]
     told = page.read_text("utf-8")
     assert "a%20b%23.overlay.jpg" in told and "<b>-a, b.jpg</b>" in told and "=1+1 75.0 %, cat 25.0 %" in told
-    assert write_overview(Written(tmp_path), records[:1]) == [page, table]  # ours, so written over
+    assert write_overview(Written(tmp_path), lambda: records[:1]) == [page, table]  # ours, so written over
 
 
 def test_area_shares_sum_to_one_without_strangers() -> None:

@@ -17,7 +17,7 @@ from ..presets import DEFAULT, ENCODERS, drawing_with, find_preset
 from ..profile import Clock
 from ..sources import find_images
 from ..written import Written
-from .base import Device, Dtype, Model, Yes, change, say, say_error
+from .base import Device, Dtype, Model, Yes, change, print_table, say, say_error
 from .explain import Explain, Explainer, read_points
 from .export import Exports
 from .fetching import fetch_first
@@ -192,7 +192,7 @@ def _segment_all(
     from ..segment.shelf import read_record
     from ..show.overview import write_overview
 
-    failed, counts, rows, strange, records = [], Counter[str](), [], Counter[str](), []
+    failed, counts, rows, strange, jsons = [], Counter[str](), [], Counter[str](), []
     with Bars(len(paths)) as bars:
         for outcome in model.segment_many(
             paths,
@@ -210,7 +210,7 @@ def _segment_all(
                 failed.append(outcome)
                 say_error(outcome.error, bars.console)
             else:
-                records.append(read_record(outcome.files["json"]))
+                jsons.append(outcome.files["json"])
             explainer.add(outcome, bars.console, strict or len(paths) == 1)
             if outcome.result is not None and (why := outcome.result.caveats.of_picture()):
                 strange[why] += 1
@@ -218,7 +218,7 @@ def _segment_all(
             if len(paths) <= ROWS:  # no result is kept, only what is said of it
                 rows.append((replace(outcome, result=None), found(outcome)))
     if rows:
-        Console().print(table_of([row for row, _ in rows], [said for _, said in rows]))
+        print_table(table_of([row for row, _ in rows], [said for _, said in rows]))
     for why, n in strange.items():
         say(f"{why} ({f'{n:,} of {len(paths):,} photographs; ' if len(paths) > 1 else ''}--model)", "yellow")
     explainer.print()
@@ -228,7 +228,7 @@ def _segment_all(
     if len(failed) == len(paths):
         raise InputError(f"none of the {len(paths):,} photographs could be labelled")
     if len(paths) > 1:
-        overview, shares = write_overview(Written(out), records)
+        overview, shares = write_overview(Written(out), lambda: filter(None, map(read_record, jsons)))
         say(f"at a glance: {overview}; what covers each: {shares}")
     if failed:
         listed = ", ".join(str(outcome.path) for outcome in failed[:10])

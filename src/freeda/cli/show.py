@@ -11,7 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from ..errors import printable
@@ -75,8 +75,7 @@ class Bars:
 
 def table_of(outcomes: Sequence[Outcome], lines: Sequence[tuple[Text, Text]]) -> Table:
     """A row a photograph: its name and size, what was found (`lines` of `found`), its files."""
-    columns = (Column(name, overflow="fold") for name in ("image", "found", "files"))
-    table = Table(*columns, show_lines=len(outcomes) > 1)
+    table = Table("image", "found", "files", show_lines=len(outcomes) > 1)
     for outcome, (size, what) in zip(outcomes, lines, strict=True):
         name = Text.assemble(printable(outcome.path.name), "\n", size)
         table.add_row(name, what, Text("\n".join(printable(str(f)) for f in outcome.files.values())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from itertools import count
 from pathlib import Path
@@ -24,13 +24,17 @@ b, span { overflow-wrap: anywhere } span { color: #555b66 }
 _SHOWN = 5  # names under a picture
 
 
-def write_overview(folder: Written, records: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Write overview.html and shares.csv beside the results that `records` (STEM.json) tell of.
+def write_overview(folder: Written, records: Callable[[], Iterable[Mapping[str, Any]]]) -> list[Path]:
+    """Write overview.html and shares.csv beside the results that `records()` (STEM.json) tell of.
 
-    Where somebody else has such a file, ours is called overview-2.html and so on. Returns the paths. Raises
-    InputError where writing fails.
+    They are asked for twice and never held together. Where somebody else has such a file, ours is called
+    overview-2.html and so on. Returns the paths. Raises InputError where writing fails.
     """
-    made = {"overview.html": _page(records), "shares.csv": _table(records)}
+    figures, labels = [], dict[str, None]()
+    for record in records():
+        figures.append(_figure(record))
+        labels.update(dict.fromkeys(one["name"] for one in record["classes"]))
+    made = {"overview.html": _page(figures), "shares.csv": _table(list(labels), records())}
     names = [_free(folder, Path(name)) for name in made]
     with folder.replace(*names) as temps:
         for temp, text in zip(temps, made.values(), strict=True):
@@ -43,12 +47,11 @@ def _free(folder: Written, name: Path) -> str:
     return next(filter(folder.ours, named))
 
 
-def _page(records: Sequence[Mapping[str, Any]]) -> str:
-    figures = "\n".join(map(_figure, records))
-    title = f"{len(records):,} photographs"
+def _page(figures: Sequence[str]) -> str:
+    title, shown = f"{len(figures):,} photographs", "\n".join(figures)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-        f"<h1>{title}</h1><main>\n{figures}\n</main></html>\n"
+        f"<h1>{title}</h1><main>\n{shown}\n</main></html>\n"
     )
 
 
@@ -67,9 +70,8 @@ def _text(text: str) -> str:
     return escape(printable(text))
 
 
-def _table(records: Sequence[Mapping[str, Any]]) -> str:
+def _table(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> str:
     """A row a photograph: its file, size, overlay, and the share (0 to 1) that each name covers."""
-    names = list(dict.fromkeys(one["name"] for record in records for one in record["classes"]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(_cell, ["image", "width", "height", "overlay", *names]))
