@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from common import arguments, begin, peak_memory, report, side_by_side
 
-from freeda.collect.attention import AttentionCapture
+from freeda.collection.attention import AttentionCapture
 from freeda.precision import choose_device, choose_dtype
 from freeda.weights import quiet
 

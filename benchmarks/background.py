@@ -14,7 +14,7 @@ import numpy as np
 from common import arguments, begin, report
 
 import freeda
-from freeda.evaluate.metric import Confusion
+from freeda.evaluation.metric import Confusion
 from freeda.miniature.dataset import Scenes
 
 RULES = ("constant", "local", "local-of-winner")

@@ -38,9 +38,9 @@ def child(scenes: int, captions: int) -> None:
     """Load everything, then do whatever task a line of the input names; the answers are JSON lines."""
     from common import feature_vocabulary, photograph, random_encoders
 
+    from freeda import collect
     from freeda.bank import Bank
-    from freeda.collect import collect
-    from freeda.collect.shard import load_models
+    from freeda.collection.shard import load_models
     from freeda.miniature import trial
     from freeda.miniature.scenes import CLASSES
     from freeda.model import FreeDA

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from freeda.encoders import ClipEncoder, DenseEncoder, Encoders
-from freeda.evaluate.table import DATASETS
+from freeda.evaluation.table import DATASETS
 from freeda.files import atomic_path
 from freeda.precision import choose_device, choose_dtype
 from freeda.presets import PRESETS

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from common import arguments, begin, random_encoders, random_vocabulary, report
 
-from freeda.evaluate.counts import Counts
-from freeda.evaluate.dataset import check_dataset, contents, open_dataset
-from freeda.evaluate.job import evaluate
-from freeda.evaluate.protocol import Method, protocol_options
+from freeda.evaluation.counts import Counts
+from freeda.evaluation.dataset import check_dataset, contents, open_dataset
+from freeda.evaluation.job import evaluate
+from freeda.evaluation.protocol import Method, protocol_options
 from freeda.model import FreeDA
 from freeda.presets import PRESETS
 from freeda.profile import Clock

@@ -14,7 +14,7 @@ import torch
 from common import CLIP_SHAPES, arguments, begin, random_encoders, report
 from torch.utils.flop_counter import FlopCounterMode
 
-from freeda.collect.attention import AttentionCapture
+from freeda.collection.attention import AttentionCapture
 
 _DOWN, _UP = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
 _XL = {

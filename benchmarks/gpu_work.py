@@ -41,10 +41,10 @@ from stages import draw, measure, random_sd15, rows_of
 
 import freeda
 import golden
-from freeda.collect.captions import to_captions
-from freeda.collect.generator import Generator, picture_seed
-from freeda.collect.keys import NounKeys
-from freeda.collect.shard import CollectModels
+from freeda.collection.captions import to_captions
+from freeda.collection.generator import Generator, picture_seed
+from freeda.collection.keys import NounKeys
+from freeda.collection.shard import CollectModels
 from freeda.encoders import ClipEncoder, DenseEncoder, Encoders
 from freeda.files import atomic_write_json
 from freeda.miniature import trial

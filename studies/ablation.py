@@ -17,10 +17,10 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from freeda.collect.masks import WordMask
-from freeda.collect.nouns import Noun
-from freeda.collect.shard import load_models
-from freeda.evaluate.metric import Confusion
+from freeda.collection.masks import WordMask
+from freeda.collection.nouns import Noun
+from freeda.collection.shard import load_models
+from freeda.evaluation.metric import Confusion
 from freeda.miniature import trial
 from freeda.miniature.scenes import CLASSES, Scene
 from freeda.model import FreeDA

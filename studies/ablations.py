@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from freeda.collect.shard import CollectModels, load_models
+from freeda.collection.shard import CollectModels, load_models
 from freeda.files import atomic_write_bytes, atomic_write_json, atomic_write_text, cache_folder
 from freeda.options import to_dict
 from freeda.presets import PRESETS, Preset

@@ -21,9 +21,9 @@ from rich.progress import track
 
 from freeda.bank import Bank, Pair
 from freeda.bank.format import read_info, shard_name, write_shard
-from freeda.bank.layers import GrownBank
+from freeda.bank.layered import GrownBank
 from freeda.bank.manifest import finish_bank
-from freeda.collect.shard import load_models
+from freeda.collection.shard import load_models
 from freeda.encoders import Encoders
 from freeda.files import atomic_write_text
 from freeda.grow import grow, growth_options

@@ -13,14 +13,14 @@ import torch
 
 from freeda.bank import Pair
 from freeda.bank.index import FlatIndex
-from freeda.collect import shard
-from freeda.collect.attention import AttentionCapture
-from freeda.collect.captions import Caption
-from freeda.collect.keys import NounKeys
-from freeda.collect.masks import WordMask
-from freeda.collect.nouns import Noun
-from freeda.collect.shard import CollectModels
-from freeda.collect.tokens import token_offsets
+from freeda.collection import shard
+from freeda.collection.attention import AttentionCapture
+from freeda.collection.captions import Caption
+from freeda.collection.keys import NounKeys
+from freeda.collection.masks import WordMask
+from freeda.collection.nouns import Noun
+from freeda.collection.shard import CollectModels
+from freeda.collection.tokens import token_offsets
 from freeda.miniature import trial
 from freeda.options import Attribution, CollectOptions
 

@@ -24,7 +24,7 @@ from rich.progress import track
 from freeda.bank import Bank
 from freeda.bank.index import FlatIndex
 from freeda.encoders import Encoders, load_encoders
-from freeda.evaluate.metric import Confusion
+from freeda.evaluation.metric import Confusion
 from freeda.files import atomic_write_json
 from freeda.miniature import trial
 from freeda.miniature.captions import WORDS

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 
 from freeda.bank import Pair
-from freeda.collect.shard import CollectModels, Task
+from freeda.collection.shard import CollectModels, Task
 from freeda.errors import InputError
-from freeda.evaluate.metric import Confusion
+from freeda.evaluation.metric import Confusion
 from freeda.files import atomic_path
 from freeda.miniature import trial
 from freeda.miniature.scenes import CLASSES, Scene

@@ -89,9 +89,9 @@ class Online(_Set):
         """One case: text embeddings, prototypes, the logits of every window, the merged labels."""
         from freeda.segment.matching import AtomScores
         from freeda.segment.mosaic import join
-        from freeda.segment.pieces import encode_pieces
         from freeda.segment.scene import encode_scene
         from freeda.segment.upsample import label_map
+        from freeda.segment.window_encoding import encode_windows
         from freeda.segment.windows import Box, sliding_boxes
 
         case, golden = self.cases[index], self.golden(index)
@@ -110,7 +110,7 @@ class Online(_Set):
         given = [tuple(golden[name]) for i in range(len(golden)) if (name := f"box_{i}") in golden]
         assert [tuple(b) for b in boxes] == given
         furthest, encoders = 0.0, self.model.encoders
-        for i, piece in enumerate(encode_pieces(encoders, image, boxes, options.superpixels, batch_size=3)):
+        for i, piece in enumerate(encode_windows(encoders, image, boxes, options.superpixels, batch_size=3)):
             h, w = piece.atoms.shape
             alone = join([replace(piece, box=Box(0, 0, h, w))], h, w)
             logits = AtomScores(alone, words, options).of(alone.atoms.ravel())
@@ -151,9 +151,9 @@ class Attribution(_Set):
         """
         import torch
 
-        from freeda.collect.attention import AttentionCapture
-        from freeda.collect.masks import word_map
-        from freeda.collect.tokens import span_columns, token_offsets
+        from freeda.collection.attention import AttentionCapture
+        from freeda.collection.masks import word_map
+        from freeda.collection.tokens import span_columns, token_offsets
 
         case, golden = self.cases[index], self.golden(index)
         columns = list(range(len(golden["token_maps"])))  # from the start token to the first end token

@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow.dataset  # noqa: F401 - imported before the forks rather than in each
 import torch
 
-from collect.fakes import OPTIONS, PRESET, fake_models
-from collect.killing import left_whole
+from collection.fakes import OPTIONS, PRESET, fake_models
+from collection.killing import left_whole
 from forks import arguments, kill_often
 from freeda.bank.verify import find_damage, shard_damage
 from freeda.grow import grow, open_layer

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from freeda import evaluate
 from freeda.errors import InputError
-from freeda.evaluate import evaluate
 from freeda.images import WORLD, of_world, read_image, world_of
 from freeda.miniature.dataset import Scenes
 from freeda.miniature.scenes import HELD_OUT, render

@@ -19,18 +19,17 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import standin
-from collect.test_references import annotate
+from collection.test_references import annotate
 from commands import run, write_preset
-from freeda import demo
+from freeda import demo, evaluate
 from freeda.app.engine import Engine, Knobs
+from freeda.app.kept import Drawing
 from freeda.app.limits import Limits
-from freeda.app.pictures import Drawing
 from freeda.bank import Bank
-from freeda.bank.layers import GrownBank
-from freeda.collect.generator import load_generator
-from freeda.collect.job import collect
+from freeda.bank.layered import GrownBank
+from freeda.collection.generator import load_generator
+from freeda.collection.job import collect
 from freeda.encoders import load_encoders
-from freeda.evaluate import evaluate
 from freeda.grow import grow
 from freeda.model import FreeDA, load
 from freeda.options import parse_settings

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from collect.fakes import OPTIONS as PLAIN
-from collect.fakes import PRESET, fake_models
+from collection.fakes import OPTIONS as PLAIN
+from collection.fakes import PRESET, fake_models
 from freeda.bank import Bank
 from freeda.bank.format import SHARDS
 from freeda.bank.verify import find_damage

@@ -20,7 +20,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # Imports run downwards: a room imports from rooms below its own storey, and from itself.
 STOREYS = (
     ("errors", "profile"),
-    ("options", "identity", "files", "progress", "verb", "model_files", "proof", "source_file"),
+    ("options", "identity", "files", "progress", "model_files", "proof", "source_file"),
     ("written", "lock"),
     ("sources",),
     ("images",),
@@ -29,9 +29,9 @@ STOREYS = (
     ("weights", "precision", "pooling", "show"),
     ("encoders", "bank", "engines"),
     ("segment",),
-    ("collect", "model"),
+    ("collection", "model"),
     ("references",),
-    ("grow", "evaluate", "doctor"),
+    ("grow", "evaluation", "doctor"),
     ("miniature",),
     ("demo", "app"),
     ("cli",),
@@ -145,7 +145,7 @@ def test_files_stay_small(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["import freeda", "import freeda.cli, freeda.show, freeda.presets, freeda.evaluate"]
+    "command", ["import freeda", "import freeda.cli, freeda.show, freeda.presets, freeda.evaluation"]
 )
 def test_importing_loads_nothing_heavy(command: str) -> None:
     heavy = {"torch", "transformers", "diffusers", "faiss"}

@@ -23,9 +23,9 @@ from freeda.options import (
     parse_settings,
     to_dict,
 )
-from freeda.options.page import field_notes, lists
+from freeda.options.reference import field_notes, lists
 from freeda.options.superpixels import PARAMETERS
-from freeda.options.words import without_kin
+from freeda.options.word_list import without_kin
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 

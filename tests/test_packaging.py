@@ -78,9 +78,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(files: set[str], built: Pa
     assert names == {name.removeprefix("src/") for name in files if name.startswith("src/")}
     data = (
         "py.typed",
-        "collect/words.toml",
+        "collection/word_lists.toml",
         "app/assets/page.css",
-        "evaluate/names/voc.txt",
+        "evaluation/names/voc.txt",
         "miniature/weights/bank/bank.json",
     )
     for name in data:

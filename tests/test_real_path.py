@@ -25,7 +25,7 @@ import freeda
 from commands import refused, run
 from freeda.bank import Bank
 from freeda.cli import app
-from freeda.collect.generator import load_generator
+from freeda.collection.generator import load_generator
 from freeda.encoders import load_clip, load_dense, load_encoders
 from freeda.errors import InputError, ModelError
 from freeda.hub import in_bytes

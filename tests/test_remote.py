@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from collect.fakes import OPTIONS, PRESET, captions, fake_models
+from collection.fakes import OPTIONS, PRESET, captions, fake_models
 from commands import refused, run
 from freeda.bank import Bank
 from freeda.bank.verify import find_damage
-from freeda.collect.job import collect
+from freeda.collection.job import collect
 from freeda.errors import BankError, InputError
 from freeda.lock import only_writer
 from freeda.remote import RemotePlace, is_remote, opened

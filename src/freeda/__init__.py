@@ -16,8 +16,8 @@ from .errors import FreedaError
 
 if TYPE_CHECKING:
     from .bank import Bank
-    from .collect.job import collect
-    from .evaluate.job import evaluate
+    from .collection.job import collect
+    from .evaluation.job import evaluate
     from .model import FreeDA, load
     from .segment import Scene, Segmentation, Vocabulary
 
@@ -39,8 +39,8 @@ __all__ = [
 _HOMES = {
     "load": "freeda.model",
     "FreeDA": "freeda.model",
-    "collect": "freeda.collect.job",
-    "evaluate": "freeda.evaluate.job",
+    "collect": "freeda.collection.job",
+    "evaluate": "freeda.evaluation.job",
     "Bank": "freeda.bank",
     "Vocabulary": "freeda.segment",
     "Scene": "freeda.segment",

@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from .bank import Bank
-from .collect.captions import Caption
-from .collect.job import collect
-from .collect.masks import WordMask
-from .collect.nouns import Noun
-from .collect.shard import load_models
+from .collection.captions import Caption
+from .collection.job import collect
+from .collection.masks import WordMask
+from .collection.nouns import Noun
+from .collection.shard import load_models
 from .errors import InputError
 from .files import atomic_write_json, make_folder
 from .miniature import trial

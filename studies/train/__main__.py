@@ -88,7 +88,7 @@ def _whole(folder: Path) -> bool:
 
 def _bank(out: Path, device: str) -> None:
     """The bank that comes with the miniature, from captions of scenes that nothing was trained on."""
-    from freeda.collect.job import collect
+    from freeda.collection.job import collect
     from freeda.miniature.trial import bank_captions, bank_scenes
 
     preset = PRESETS["miniature"]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from freeda.app.kept import Drawing
 from freeda.app.limits import Limits
 from freeda.app.offline import recut, story
-from freeda.app.pictures import Drawing
 from freeda.errors import InputError
 from freeda.model import FreeDA
 from freeda.presets import ModelSource

@@ -12,7 +12,7 @@ from PIL import Image
 
 from bad_input.common import NOISE, one_line
 from commands import refused, run
-from freeda.collect.names import word_list
+from freeda.collection.names import word_list
 from freeda.errors import InputError
 
 # The labels' names, or what the error says.

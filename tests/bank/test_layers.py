@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from freeda.bank import Bank, Pair
 from freeda.bank.format import shard_name, write_shard
-from freeda.bank.layers import NEAR, SAME, GrownBank, LayeredBank, StackedRows
+from freeda.bank.layered import NEAR, SAME, GrownBank, LayeredBank, StackedRows
 from freeda.bank.manifest import finish_bank
 from freeda.errors import BankError
 

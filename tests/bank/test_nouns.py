@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from freeda.bank import Bank
-from freeda.bank.layers import LayeredBank
+from freeda.bank.layered import LayeredBank
 from freeda.bank.merge import merge
 from freeda.bank.nouns import Nouns
 from freeda.bank.released import import_release

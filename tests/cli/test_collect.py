@@ -11,8 +11,8 @@ from typer.testing import Result
 
 from commands import CAPTIONS, fill_the_disk, refused, run
 from freeda.bank import Bank
-from freeda.collect import runner
-from freeda.collect.generator import Generator
+from freeda.collection import runner
+from freeda.collection.generator import Generator
 
 
 def usual(tmp_path: Path, model: Path) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import freeda.evaluate.job
+import freeda.evaluation.job
 from commands import refused, run
 from freeda.errors import InputError
 from waiting import wait_for
@@ -97,8 +97,8 @@ def test_every_option_reaches_the_job(
         seen["drawn"] = (how.preset.collect.steps, how.usual.collect.steps, how.images, how.dtype)
         return Grown
 
-    evaluate = freeda.evaluate.job.evaluate
-    monkeypatch.setattr(freeda.evaluate.job, "evaluate", job)
+    evaluate = freeda.evaluation.job.evaluate
+    monkeypatch.setattr(freeda.evaluation.job, "evaluate", job)
     (tmp_path / "two.txt").write_text("0 background\n1 Katze\n2 Baum\n")
     (folder / "few.txt").write_text("3\n4\n")
     given = ("evaluate", "folder", "--data", folder, "--model", model, "--bank", bank, "--split", "few")

@@ -12,7 +12,7 @@ import pytest
 
 from commands import refused, run
 from freeda.cli import growing
-from freeda.collect.captions import Caption
+from freeda.collection.captions import Caption
 from freeda.grow import Plan
 from freeda.presets import PRESETS, RECIPES, ModelSource, drawing_with
 

@@ -19,9 +19,9 @@ import torch
 
 from commands import write_preset
 from freeda.bank import Bank
-from freeda.collect.job import collect
+from freeda.collection.job import collect
 from freeda.errors import ModelError
-from freeda.evaluate.job import PART, evaluate
+from freeda.evaluation.job import PART, evaluate
 from freeda.presets import ModelSource, Preset
 from waiting import alive, wait_for
 

@@ -279,7 +279,7 @@ def test_loading_may_take_longer_than_coming(
 def test_the_local_engine_imports_no_ray(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from freeda.engines import Work, find_engine; "
-        "import freeda.cli, freeda.collect.job, freeda.evaluate.job; "
+        "import freeda.cli, freeda.collection.job, freeda.evaluation.job; "
         "work = Work('engines.toys', {}, Path(sys.argv[1]), 'pieces'); made = []; "
         "find_engine('local', 'cpu', 2).share_out(work, [{'number': 1}], made.append, made.append); "
         "print(len(made), 'ray' in sys.modules)"

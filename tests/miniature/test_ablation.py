@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from freeda.collect.shard import load_models, make_shard
+from freeda.collection.shard import load_models, make_shard
 from freeda.errors import InputError
 from freeda.miniature import trial
 from freeda.options import parse_settings

@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from freeda.collect.shard import load_models
+from freeda.collection.shard import load_models
 from freeda.errors import InputError
 from freeda.miniature import trial
 from freeda.miniature.scenes import CLASSES

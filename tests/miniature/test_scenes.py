@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from freeda.collect.nouns import find_nouns
+from freeda.collection.nouns import find_nouns
 from freeda.miniature.captions import UNSEEN, WORDS, caption
 from freeda.miniature.pen import sprite
 from freeda.miniature.scenes import BANK, CLASSES, HELD_OUT, SIZE, TRAIN, render

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from freeda.bank import Bank
-from freeda.bank.layers import GrownBank, LayeredBank
+from freeda.bank.layered import GrownBank, LayeredBank
 from freeda.errors import BankError, InputError
 from freeda.model import FreeDA
 from freeda.segment import Segmentation

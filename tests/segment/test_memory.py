@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from freeda.options import SegmentOptions, Superpixels
-from freeda.segment import matching, pieces, upsample
+from freeda.segment import matching, upsample, window_encoding
 from freeda.segment.memory import memory_bound
 from freeda.segment.vocabulary import Vocabulary
 from freeda.segment.windows import resize_image, sliding_boxes
@@ -97,7 +97,7 @@ def test_a_large_photograph_is_resized_in_little_memory() -> None:
 
 def test_superpixels_keep_to_their_stated_bytes() -> None:
     image = np.random.default_rng(2).integers(0, 256, (200, 300, 3), dtype=np.uint8)
-    cut = pieces.RegionCutter(image, sliding_boxes(200, 300, None, 1), Superpixels())
+    cut = window_encoding.RegionCutter(image, sliding_boxes(200, 300, None, 1), Superpixels())
     try:
 
         def work() -> None:

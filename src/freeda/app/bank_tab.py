@@ -9,7 +9,7 @@ import gradio as gr
 from . import search
 from .engine import Engine, check_text
 from .events import DRAWING, friendly
-from .pictures import Drawing
+from .kept import Drawing
 
 
 class BankTab:

@@ -13,7 +13,7 @@ from PIL import Image
 from ..errors import InputError
 from ..images import RGB, read_image
 from ..model import FreeDA
-from ..options.words import split_words
+from ..options.word_list import split_words
 from ..segment.result import Segmentation
 from ..segment.scene import Scene
 from ..segment.vocabulary import Names, Vocabulary, parse_names

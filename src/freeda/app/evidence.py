@@ -9,7 +9,7 @@ from ..show.palette import ink, to_hex
 from ..show.text import percent
 from ..show.tiles import mask_picture
 from . import html
-from .pictures import Picture
+from .kept import Picture
 from .view import outline
 
 SHOWN = 5

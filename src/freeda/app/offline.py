@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..collect.masks import WordMask
-from ..collect.nouns import Noun
+from ..collection.masks import WordMask
+from ..collection.nouns import Noun
 from ..options import CollectOptions
 from ..show.tiles import heat_map, mask_picture
 from . import html
-from .pictures import Drawn
+from .kept import Drawn
 
 NONE = html.empty("Write a caption and press Draw.")
 EXAMPLES = (

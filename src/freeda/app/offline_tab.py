@@ -9,8 +9,8 @@ import gradio as gr
 
 from .engine import Engine, check_text
 from .events import HEAVY, LIGHT, friendly, unchecked, within
+from .kept import Drawing, Drawn
 from .offline import EXAMPLES, NONE, story
-from .pictures import Drawing, Drawn
 from .sessions import Shelf
 
 _SEEDS = 2**31 - 1

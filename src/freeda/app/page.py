@@ -10,8 +10,8 @@ from .bank_tab import bank_tab
 from .endpoint import endpoint
 from .engine import Engine
 from .files import OwnFolder
+from .kept import Drawing
 from .offline_tab import offline_tab
-from .pictures import Drawing
 from .segment_tab import segment_tab
 
 _ASSETS = resources.files("freeda").joinpath("app", "assets")

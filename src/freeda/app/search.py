@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..bank.look import Near, nearest_nouns
+from ..bank.inspect import Near, nearest_nouns
 from ..errors import InputError
 from ..model import FreeDA
 from ..show.tiles import mask_picture
 from . import html
-from .pictures import Picture
+from .kept import Picture
 
 NOUNS, EACH, LEAST = 4, 4, 2
 """Nouns shown at most, references shown of each, and nouns shown even where they answer nothing."""

@@ -16,7 +16,7 @@ from .engine import Engine, Knobs, Open
 from .events import DRAWING, HEAVY, LIGHT, unchecked, within
 from .evidence import CLASSES, REFERENCES, references, verdict
 from .files import OwnFolder
-from .pictures import Drawing
+from .kept import Drawing
 from .samples import samples
 from .view import data_url, labels_view, photo_view
 

@@ -16,9 +16,9 @@ from ..files import atomic_write_json
 from .arrays import release
 from .bank import Bank
 from .format import shard_name
-from .fresh import fresh_bank
 from .manifest import finish_bank, made_with
 from .rows import Kept, copy_rows, read_rows
+from .staging import fresh_bank
 
 REPORT = "clean.json"
 _BLOCK = 8192

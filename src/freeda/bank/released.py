@@ -37,9 +37,9 @@ from .format import (
     vectors,
     write_rows,
 )
-from .fresh import fresh_bank
 from .manifest import finish_bank, made_with
 from .rows import read_rows
+from .staging import fresh_bank
 from .vectors import NpyReader, index_vectors
 
 PROTOTYPES, INDEX, ROWS, ABOUT = "prototypes", "keys.index", "rows.parquet", "about.json"

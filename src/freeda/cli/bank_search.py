@@ -47,7 +47,7 @@ def search(
     preset = _preset(opened, model)
     if k is not None and k < 1:
         raise InputError(f"-k is {k}: it must be at least 1")
-    from ..bank.look import nearest_nouns, write_sheet
+    from ..bank.inspect import nearest_nouns, write_sheet
     from ..encoders import load_clip
     from ..segment.vocabulary import WordEmbedder, parse_names
     from ..weights import identity_of

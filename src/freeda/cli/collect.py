@@ -90,7 +90,7 @@ def collect(
         keep_images=keep_images or None,
     )
     options = parse_settings(settings or [], options)
-    from ..collect.job import collect as run
+    from ..collection.job import collect as run
 
     if engine == "local":  # a cluster's machines fetch for themselves
         fetch_first(preset, (*ENCODERS, *DRAWING), yes)
@@ -122,8 +122,8 @@ def collect(
 
 def _report(bank: Bank, out: str) -> None:
     """What the whole bank holds, by whichever runs it was made."""
-    from ..collect.progress import counts_line
-    from ..collect.shard import Tally
+    from ..collection.progress import counts_line
+    from ..collection.shard import Tally
 
     meta = bank.meta
     tally = Tally(meta["captions"], meta["pictures"], len(bank), Counter(meta["rejected"]), meta["failed"])

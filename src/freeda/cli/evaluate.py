@@ -17,8 +17,8 @@ from .fetching import fetch_first
 from .growing import Draw, Growing, Images, ready_model
 
 if TYPE_CHECKING:
-    from ..evaluate.dataset import DataSet
-    from ..evaluate.evaluation import Evaluation
+    from ..evaluation.dataset import DataSet
+    from ..evaluation.result import Evaluation
 
 
 def evaluate(
@@ -84,10 +84,10 @@ def evaluate(
 
     Exit code: 0 measured; 2 it stopped for the reason told; 130 Ctrl-C.
     """
-    from ..evaluate.dataset import FileDataSet
-    from ..evaluate.job import evaluate as run
-    from ..evaluate.origin import find_origin
-    from ..evaluate.protocol import protocol_options
+    from ..evaluation.dataset import FileDataSet
+    from ..evaluation.job import evaluate as run
+    from ..evaluation.origin import find_origin
+    from ..evaluation.protocol import protocol_options
 
     chosen = find_preset(model)
     origin = find_origin(dataset, data, split, classes, limit)
@@ -140,7 +140,7 @@ def _grown(how: Growing, dataset: DataSet, device: str) -> Any:
 
 def _tell(result: Evaluation, place: Path) -> None:
     """The table, and where the rest is."""
-    from ..evaluate.report import print_report
+    from ..evaluation.report import print_report
 
     print_report(result)
     for name, (usual, used) in result.settings["protocol_changes"].items():

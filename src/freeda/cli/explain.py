@@ -53,7 +53,7 @@ class Explainer:
         `strict`, InputError."""
         if outcome.result is None:
             return
-        from ..segment.shelf import write_card
+        from ..segment.result_folder import write_card
 
         for x, y in self.points:
             try:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError, counted
-from ..options.words import every_word
+from ..options.word_list import every_word
 from ..presets import DEFAULT, DRAWING, ENCODERS, drawing_with, find_preset
 from .base import Device, Dtype, Model, Yes, change, print_table, say
 from .fetching import fetch_first

@@ -236,7 +236,7 @@ def _with(model: FreeDA, base: Bank | None, layers: Sequence[Bank]) -> FreeDA:
 
 def _tell_layers(layers: Sequence[Bank], how: Growing) -> None:
     """Say which layers take part, with what was grown for which words."""
-    from ..collect.job import generator_of
+    from ..collection.job import generator_of
     from ..identity import first_difference
 
     now = {"generator": generator_of(how.preset), "options": to_dict(_options(how.preset))}

@@ -29,8 +29,8 @@ def nouns(
 
     Every noun of a caption can become one pair of a bank.
     """
-    from ..collect.captions import read_captions
-    from ..collect.survey import ranked, survey
+    from ..collection.captions import read_captions
+    from ..collection.survey import ranked, survey
 
     for name, value in (("--top", top), ("--show", show)):
         if value < 0:
@@ -61,7 +61,7 @@ def nouns(
 
 def _marked(text: str, tagger: str) -> str:
     """The caption with its nouns in brackets, each with its lemma where that is written otherwise."""
-    from ..collect.nouns import find_nouns
+    from ..collection.nouns import find_nouns
 
     places = sorted(
         (start, end, noun.lemma) for noun in find_nouns(text, tagger) for start, end in noun.spans

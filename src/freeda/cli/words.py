@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from ..options.words import split_words
+from ..options.word_list import split_words
 from .base import say
 
 Classes = Annotated[
@@ -36,7 +36,7 @@ def read_names(classes: str | None, classes_file: Path | None) -> Sequence[str]:
                 'give the words to look for: either --classes "cat, sofa=couch" or --classes-file FILE'
             )
         return split_words(classes)
-    from ..collect.names import word_list
+    from ..collection.names import word_list
 
     names = word_list(classes_file)
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""

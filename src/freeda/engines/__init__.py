@@ -41,7 +41,7 @@ class Work:
     """What all workers of a run are told."""
 
     module: str
-    """The kind of work: "freeda.collect.workers"."""
+    """The kind of work: "freeda.collection.workers"."""
     first: Order
     """What the run is about. A worker's own has "device", "threads" and "out" besides."""
     out: Path

@@ -1,6 +1,6 @@
 """References drawn for exactly the words that a bank lacks."""
 
-from ..collect.shard import with_generator as models_with
+from ..collection.shard import with_generator as models_with
 from .growing import Grown, Plan, draw_plan, grow, plan_growth, seconds_a_picture, settle
 from .layer import (
     growth_options,

@@ -14,18 +14,18 @@ from pathlib import Path
 
 from ..bank import Bank
 from ..bank.format import SHARDS
-from ..collect.captions import Caption
-from ..collect.job import models_of
-from ..collect.plan import settings_of, sweep
-from ..collect.progress import CaptionProgress
-from ..collect.prompting import prompts_for
-from ..collect.runner import Job, Runner
-from ..collect.shard import CollectModels, broken, load_models, make_shard
+from ..collection.captions import Caption
+from ..collection.job import models_of
+from ..collection.plan import settings_of, sweep
+from ..collection.progress import CaptionProgress
+from ..collection.prompting import prompts_for
+from ..collection.runner import Job, Runner
+from ..collection.shard import CollectModels, broken, load_models, make_shard
 from ..errors import InputError
 from ..files import make_folder
 from ..lock import only_writer
 from ..options import CollectOptions
-from ..options.words import every_word
+from ..options.word_list import every_word
 from ..presets import DEFAULT, Preset, find_preset
 from .layer import (
     GROWN,

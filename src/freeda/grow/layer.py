@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..bank import Bank
 from ..bank.format import MANIFEST, SHARDS, ShardInfo, read_info, shard_name
-from ..bank.layers import GrownBank
+from ..bank.layered import GrownBank
 from ..bank.manifest import finish_bank
 from ..bank.verify import shard_damage
 from ..errors import BankError

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from ..collect.captions import Caption
-from ..collect.masks import WordMask
-from ..collect.nouns import Noun
+from ..collection.captions import Caption
+from ..collection.masks import WordMask
+from ..collection.nouns import Noun
 from ..encoders import Encoders
-from ..evaluate.metric import Confusion
+from ..evaluation.metric import Confusion
 from ..model import FreeDA
 from ..pooling import pool_regions
 from ..segment.scene import Scene as EncodedScene

@@ -9,7 +9,7 @@ from .segment import ENCODING, VOCABULARY, SegmentOptions
 from .settings import from_dict, parse_settings, to_dict
 from .superpixels import Superpixels
 from .templates import TEMPLATES
-from .words import OTHER_WORDS
+from .word_list import OTHER_WORDS
 
 __all__ = [
     "ENCODING",

@@ -1,5 +1,5 @@
 """`python -m freeda.options` prints the lists of docs/options.md."""
 
-from .page import lists
+from .reference import lists
 
 print(lists(), end="")

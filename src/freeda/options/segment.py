@@ -8,7 +8,7 @@ from typing import Any, Literal
 from .checks import check_types, require, require_slots, unknown_option
 from .superpixels import Superpixels
 from .templates import TEMPLATES, template_set
-from .words import OTHER_WORDS
+from .word_list import OTHER_WORDS
 
 ENCODING = ("superpixels", "short_side", "long_side", "window", "stride")
 """Fields that act when an image is encoded."""

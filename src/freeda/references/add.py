@@ -14,7 +14,7 @@ from ..bank import Bank
 from ..bank.format import MANIFEST, SHARDS, caption_digest, read_column, read_info, shard_name, write_shard
 from ..bank.manifest import finish_bank, made_with
 from ..bank.verify import shard_damage
-from ..collect.plan import refuse_foreign, sweep
+from ..collection.plan import refuse_foreign, sweep
 from ..encoders import Encoders, load_encoders, model_identity
 from ..errors import BankError, InputError
 from ..files import make_folder

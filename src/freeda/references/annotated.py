@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..images import read_image, reading_mask
 
 if TYPE_CHECKING:
-    from ..collect.names import Names
+    from ..collection.names import Names
 
 Mask = npt.NDArray[np.bool_]
 """(H, W), true inside."""

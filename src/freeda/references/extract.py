@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 
 from ..bank import Pair
-from ..collect.keys import Key, NounKeys
-from ..collect.pairs import small_jpeg, small_png
+from ..collection.keys import Key, NounKeys
+from ..collection.pairs import small_jpeg, small_png
 from ..encoders import Encoders
 from ..errors import InputError
 from ..images import read_image

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..collect.names import NAMES_FILES, NO_CLASS, Names, class_word, find_names
+from ..collection.names import NAMES_FILES, NO_CLASS, Names, class_word, find_names
 from ..errors import InputError, no_such_file
 from ..sources import SUFFIXES, files_below, find_images
 from .annotated import AnnotatedFolder, Picture

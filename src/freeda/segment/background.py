@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..options import SegmentOptions
-from .pieces import Floats
 from .vocabulary import Vocabulary, tidy
+from .window_encoding import Floats
 
 BACKGROUND = "background"
 """The name of the extra last label."""

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..bank.layers import NEAR
+from ..bank.layered import NEAR
 from ..options import SegmentOptions
-from .pieces import Floats
 from .prototypes import ReferenceBank, Retrieved, by_frequency, nouns_of, retrieve
+from .window_encoding import Floats
 
 ENOUGH = 8
 """Near keys below which a word is poorly covered, where so many are retrieved at all. Our choice."""

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from ..options import SegmentOptions
 from .matching import local_scores
 from .mosaic import Mosaic
-from .pieces import Floats
 from .refine import affinity, influence
 from .scene import Scene
 from .upsample import nearest, pixel_taps
 from .vocabulary import Vocabulary
+from .window_encoding import Floats
 
 Shares = npt.NDArray[np.float64]
 

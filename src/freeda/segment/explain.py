@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bank import Bank
-from ..bank.look import kept_picture
+from ..bank.inspect import kept_picture
 from ..errors import InputError
 from ..show.explanation import ClassReferences, ClassScore, Explanation, Reference
 from .background import Verdict
 from .evidence import Evidence, atom_shares, gather_evidence, score_parts
 from .matching import mixed, unit_rows
-from .pieces import Floats
 from .prototypes import ReferenceBank, Retrieved, condense, retrieve
 from .refine import place_scores
 from .upsample import enlarged, pixel_planes
 from .vocabulary import Vocabulary
+from .window_encoding import Floats
 
 if TYPE_CHECKING:
     from .result import Segmentation

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from ..options import SegmentOptions
 from .background import Verdict
 from .mosaic import Mosaic
-from .pieces import Floats
 from .vocabulary import Vocabulary
+from .window_encoding import Floats
 
 CHUNK = 1 << 22
 """Scores computed at a time (float32 numbers): what bounds the memory of matching."""

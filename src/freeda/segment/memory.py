@@ -6,8 +6,8 @@ import torch
 
 from ..options import SegmentOptions
 from .matching import CHUNK, TABLE
-from .pieces import RegionCutter
 from .upsample import STRIP as LABELS_AT_A_TIME
+from .window_encoding import RegionCutter
 from .windows import sliding_boxes, working_size
 
 

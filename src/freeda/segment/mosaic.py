@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from .pieces import Floats, Piece
+from .window_encoding import Floats, WindowEncoding
 
 Ints = npt.NDArray[np.int64]
 
@@ -37,27 +37,23 @@ class Mosaic:
     """(N, K) float32, L2-normalised: one per window."""
 
 
-def join(pieces: list[Piece], height: int, width: int) -> Mosaic:
+def join(encodings: list[WindowEncoding], height: int, width: int) -> Mosaic:
     """Join windows that together cover a working image of that size.
 
-    The features of all windows move into one array; in `pieces` views of it take their place, so that they
+    The features of all windows move into one array; in `encodings` views of it take their place, so that they
     are never held twice.
     """
-    features = _gather(pieces)
-    starts = np.cumsum([0] + [p.weights.shape[0] for p in pieces])
+    features = _gather(encodings)
+    starts = np.cumsum([0] + [p.weights.shape[0] for p in encodings])
     atoms = np.empty((height, width), dtype=np.int32)
     members: list[Ints] = []
     windows: list[Ints] = []
     counts: list[Ints] = []
     n_atoms = 0
-    for y1, x1, y2, x2, covering in _cells(pieces):
+    for y1, x1, y2, x2, covering in _cells(encodings):
         maps = [
-            pieces[w]
-            .atoms[
-                y1 - pieces[w].box.y1 : y2 - pieces[w].box.y1, x1 - pieces[w].box.x1 : x2 - pieces[w].box.x1
-            ]
-            .ravel()
-            for w in covering
+            one.atoms[y1 - one.box.y1 : y2 - one.box.y1, x1 - one.box.x1 : x2 - one.box.x1].ravel()
+            for one in (encodings[w] for w in covering)
         ]
         code, first = _joint_codes(maps)
         atoms[y1:y2, x1:x2] = (n_atoms + code).reshape(y2 - y1, x2 - x1)
@@ -71,29 +67,29 @@ def join(pieces: list[Piece], height: int, width: int) -> Mosaic:
     pointer = np.concatenate([[0], np.cumsum(count)])
     mean = np.repeat(1.0 / count, count).astype(np.float32)
     average = sparse.csr_matrix((mean, np.concatenate(members), pointer), shape=(n_atoms, int(starts[-1])))
-    context = sparse.csr_matrix((mean, np.concatenate(windows), pointer), shape=(n_atoms, len(pieces)))
-    local = average @ sparse.block_diag([p.weights for p in pieces], format="csr", dtype=np.float32)
+    context = sparse.csr_matrix((mean, np.concatenate(windows), pointer), shape=(n_atoms, len(encodings)))
+    local = average @ sparse.block_diag([p.weights for p in encodings], format="csr", dtype=np.float32)
     return Mosaic(
         atoms,
         local.tocsr(),
         context,
         features,
-        np.stack([p.embedding for p in pieces]),
+        np.stack([p.embedding for p in encodings]),
     )
 
 
-def _gather(pieces: list[Piece]) -> Floats:
-    rows = np.cumsum([0] + [len(p.features) for p in pieces])
-    out = np.empty((rows[-1], pieces[0].features.shape[1]), dtype=np.float32)
+def _gather(encodings: list[WindowEncoding]) -> Floats:
+    rows = np.cumsum([0] + [len(p.features) for p in encodings])
+    out = np.empty((rows[-1], encodings[0].features.shape[1]), dtype=np.float32)
     for i, (start, stop) in enumerate(pairwise(rows)):
-        out[start:stop] = pieces[i].features
-        pieces[i] = replace(pieces[i], features=out[start:stop])
+        out[start:stop] = encodings[i].features
+        encodings[i] = replace(encodings[i], features=out[start:stop])
     return out
 
 
-def _cells(pieces: Sequence[Piece]) -> Iterator[tuple[int, int, int, int, list[int]]]:
+def _cells(encodings: Sequence[WindowEncoding]) -> Iterator[tuple[int, int, int, int, list[int]]]:
     """Rectangles between the windows' borders, each with the windows that cover it."""
-    boxes = np.array([p.box for p in pieces])
+    boxes = np.array([p.box for p in encodings])
     rows, columns = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
     for y1, y2 in pairwise(rows):
         band = np.flatnonzero((boxes[:, 0] <= y1) & (boxes[:, 2] >= y2))

@@ -13,10 +13,10 @@ import torch
 
 from ..bank.arrays import take
 from ..bank.cache import Answer
-from ..bank.layers import answering
+from ..bank.layered import answering
 from ..errors import BankError
 from ..options import SegmentOptions
-from .pieces import Floats
+from .window_encoding import Floats
 
 WORTH = 10
 """References from pictures that all drawn ones of a word together weigh as much as. Our choice, measured on

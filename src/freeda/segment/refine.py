@@ -14,8 +14,8 @@ from ..options import SegmentOptions
 from .background import Verdict
 from .matching import CHUNK, TABLE, AtomScores, PlaceScores, slices
 from .mosaic import Mosaic
-from .pieces import Floats
 from .vocabulary import Vocabulary
+from .window_encoding import Floats
 
 AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
 """The eight neighbours."""

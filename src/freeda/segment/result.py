@@ -30,13 +30,13 @@ from ..written import Written
 from .background import label_names, rest_labels
 from .explain import explain_pixel
 from .npz import RESULT, dump_npz, write_npz
-from .pieces import Floats
 from .prototypes import ReferenceBank
 from .refine import place_scores
 from .scene import Scene, refuse_late
 from .store import parts_of, read_segmentation
 from .upsample import dense_scores, enlarged, label_map
 from .vocabulary import Vocabulary
+from .window_encoding import Floats
 
 if TYPE_CHECKING:
     import torch

@@ -15,8 +15,8 @@ from ..options import ENCODING, VOCABULARY, SegmentOptions
 from ..profile import OFF, Clock
 from ..source_file import SourceFile
 from .mosaic import Mosaic, join
-from .pieces import encode_pieces
 from .regions import RegionMap, superpixels
+from .window_encoding import encode_windows
 from .windows import resize_image, sliding_boxes, working_size
 
 AFTER_ENCODING = tuple(f.name for f in fields(SegmentOptions) if f.name not in ENCODING)
@@ -94,7 +94,9 @@ def encode_scene(
     with clock("resize"):
         working = resize_image(image, (height, width))
     boxes = sliding_boxes(height, width, options.window, options.stride)
-    pieces = list(encode_pieces(encoders, working, boxes, options.superpixels, batch_size, on_done, clock))
+    encodings = list(
+        encode_windows(encoders, working, boxes, options.superpixels, batch_size, on_done, clock)
+    )
     with clock("join"):
-        mosaic = join(pieces, height, width)
+        mosaic = join(encodings, height, width)
     return Scene(image, mosaic, options, file, encoders.identity, outside)

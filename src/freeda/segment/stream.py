@@ -20,7 +20,7 @@ from ..profile import OFF, Clock
 from ..show.export import record_of
 from ..source_file import digest_of
 from .result import Segmentation
-from .shelf import Point, Shelf, explained
+from .result_folder import Point, ResultFolder, explained
 from .vocabulary import Vocabulary
 
 _OF_ONE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
@@ -73,42 +73,42 @@ class Stream:
         try:
             with only_writer(make_folder(out), "folder of results", InputError):
                 sweep(out)
-                yield from self._each(paths, Shelf(out), recipe)
+                yield from self._each(paths, ResultFolder(out), recipe)
         finally:
             if new:
                 with suppress(OSError):  # unless something was written
                     out.rmdir()
 
     def _each(
-        self, paths: Iterable[Path], shelf: Shelf | None, recipe: Mapping[str, Any]
+        self, paths: Iterable[Path], folder: ResultFolder | None, recipe: Mapping[str, Any]
     ) -> Iterator[Outcome]:
         for path in paths:
             if self.on_start is not None:
                 self.on_start(path)
-            yield self._one(path, shelf, recipe)
+            yield self._one(path, folder, recipe)
 
-    def _one(self, path: Path, shelf: Shelf | None, recipe: Mapping[str, Any]) -> Outcome:
+    def _one(self, path: Path, folder: ResultFolder | None, recipe: Mapping[str, Any]) -> Outcome:
         content, stem, fingerprint = digest_of(path), "", ""
         there, cards, outdated = list[str](), list[Point](), list[Point]()
         writing = False
         try:
-            if shelf is not None:
-                stem, record = shelf.place(path, content, self.exports)
+            if folder is not None:
+                stem, record = folder.place(path, content, self.exports)
                 fingerprint = sha256(json.dumps([recipe, content], sort_keys=True).encode()).hexdigest()
                 if content and record.get("fingerprint") == fingerprint:
                     # What a record does not name may lie there from an earlier run with other words.
                     there, cards = record.get("exports") or [], explained(record)
-                    files = shelf.whole(stem, self.exports) if set(self.exports) <= set(there) else None
+                    files = folder.whole(stem, self.exports) if set(self.exports) <= set(there) else None
                     if files and not self.again:
                         return Outcome(path, files=files)
                 else:
                     outdated = explained(record)
             result = self.segment(path)
-            if shelf is None:
+            if folder is None:
                 return Outcome(path, result)
             with self.clock("write"):
                 writing = True
-                shelf.drop_cards(stem, outdated)  # of other words, and not to be taken for these
+                folder.drop_cards(stem, outdated)  # of other words, and not to be taken for these
                 about = {
                     "fingerprint": fingerprint,
                     "photograph": content,
@@ -116,7 +116,7 @@ class Stream:
                     "explained": cards,
                 }
                 told = record_of(result.labels, result.names, None, result.palette, result.caveats) | about
-                files = result.write(shelf.written, stem, [*self.exports, *PICTURES], told)
+                files = result.write(folder.written, stem, [*self.exports, *PICTURES], told)
             return Outcome(path, result, files)
         except (InputError, MemoryError, RuntimeError) as error:
             told_error = _told(path, error)
@@ -124,8 +124,8 @@ class Stream:
                 raise
             if self.strict or not isinstance(told_error, InputError):
                 raise told_error from error
-            if shelf is not None:
-                shelf.give_back(stem)
+            if folder is not None:
+                folder.give_back(stem)
             return Outcome(path, error=told_error)
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..pooling import Taps, centre_taps
 from .matching import CHUNK, PlaceScores
-from .pieces import Floats
+from .window_encoding import Floats
 
 Kind = TypeVar("Kind", bound=np.generic)
 STRIP = 1 << 20

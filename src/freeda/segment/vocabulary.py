@@ -17,7 +17,7 @@ import torch
 from ..encoders import ClipEncoder
 from ..errors import InputError, shortened
 from ..options import SegmentOptions, from_dict, to_dict
-from ..options.words import split_words, without_kin, words_of
+from ..options.word_list import split_words, without_kin, words_of
 from ..profile import OFF, Clock
 from .coverage import not_in_bank
 from .npz import (
@@ -32,9 +32,9 @@ from .npz import (
     tuples,
     write_npz,
 )
-from .pieces import Floats
 from .prototypes import ReferenceBank as ReferenceBank
 from .prototypes import answers, stacked
+from .window_encoding import Floats
 
 Names = Sequence[str] | Mapping[str, Sequence[str]]
 # Marks without ink or width that come along with pasted text: soft hyphen, zero-width space, direction marks.

@@ -2,8 +2,8 @@
 
 from .export import area_shares, write_image
 from .overlay import label_map_image, overlay
-from .page import Row, Section, Tile, lay_page, write_page
 from .palette import palette, to_hex
+from .sheet import Row, Section, Tile, lay_page, write_page
 from .tiles import draw_regions, heat_map, mask_picture, tint
 
 __all__ = [

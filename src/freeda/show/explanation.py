@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from ..errors import InputError, counted
 from . import text
 from .export import write_image
-from .page import Row, Section, Tile, lay_page
+from .sheet import Row, Section, Tile, lay_page
 from .tiles import RGB, border_mask, mask_picture
 
 CLASSES = 3

@@ -1,0 +1,239 @@
+"""Attribution maps of words: the cross-attention of a denoising UNet, added up while it draws (DAAM).
+
+Source of the formula: Tang et al., "What the DAAM" (arXiv 2210.04885), in the behaviour of its reference
+implementation: cross-attention of the down and up blocks, the mid block and maps at 1/8 of the latent side
+left out, the conditional half of the guidance batch only, summed over time steps in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from ..errors import ModelError
+from ..options import Attribution
+from .attention_layers import Layer, watched_layers
+
+
+class AttentionCapture:
+    """Watches a UNet2DConditionModel while its pipeline draws a batch, without touching what it computes.
+
+    `columns[i]` holds the text positions wanted for picture i of the batch. Only those columns are kept, so
+    memory grows with the number of wanted words, not with the text's length or the number of steps:
+
+        with AttentionCapture(pipe.unet, [[5, 6], [3]]) as capture:
+            pipe(["a ...", "two ..."], generator=...)
+        maps = capture.maps()          # maps[i]: (len(columns[i]), h, w)
+
+    Hooks read queries and keys as the pipeline's own attention makes them; its processors stay in their
+    places, and the pictures are the same to the last bit. Hooks go on leaving, after an exception too. One
+    instance serves one batch.
+
+    Args:
+        unet: of any Stable Diffusion 1.x, 2.x or XL pipeline.
+        columns: per picture, the wanted text positions; may be empty.
+        options: which attention is added up, and how; None takes DAAM's.
+        calls: how often the UNet will be called; needed only where not all steps count.
+        words: per picture, the text positions of all its words; needed only for normalisation "words".
+
+    Raises ModelError where the UNet has no cross-attention that counts, or one whose processor computes
+    something else than attention to the text.
+    """
+
+    def __init__(
+        self,
+        unet: Any,
+        columns: Sequence[Sequence[int]],
+        options: Attribution | None = None,
+        *,
+        calls: int | None = None,
+        words: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        if not columns:
+            raise ValueError("columns must name at least one picture")
+        self._options = options = options or Attribution()
+        if calls is None and (options.from_step, options.to_step) != (0.0, 1.0):
+            raise ValueError("not all steps count: say in `calls` how many there will be")
+        if options.normalisation == "words" and (words is None or len(words) != len(columns)):
+            raise ValueError("normalisation 'words' needs the positions of every picture's words")
+        self._unet = unet
+        self._columns = [list(c) for c in columns]
+        self._words = None if words is None or options.normalisation != "words" else [list(w) for w in words]
+        self._chosen = None if calls is None else options.counted(calls)
+        self._layers = watched_layers(unet, options.blocks)
+        self._hooks: list[Any] = []
+        self._calls = 0
+        self._batch = 0
+        self._latent: tuple[int, int] = (0, 0)
+        self._sums: dict[int, torch.Tensor] = {}
+        self._shapes: dict[int, tuple[int, int]] = {}
+        self._tables: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    def __enter__(self) -> AttentionCapture:
+        try:
+            self._hooks.append(self._unet.register_forward_pre_hook(self._see_sample, with_kwargs=True))
+            for index, attn in enumerate(self._layers):
+                self._hooks += Layer(attn, index, self.add).watch()
+        except BaseException:
+            self._restore()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._tables.clear()
+
+    @torch.no_grad()
+    def maps(self) -> list[torch.Tensor]:
+        """Per picture, its columns' maps: (len(columns[i]), h, w) float32 >= 0 at the latent's size.
+
+        Each is the mean over layers and heads of that head's attention, up-sampled bicubically
+        (align_corners=False) to the latent's size and clamped at 0; summed over time steps, not normalised.
+        (The options `heads` and `normalisation` change what is averaged.)
+        Raises ModelError if nothing was captured (the pipeline did not run, or has no such layer).
+        """
+        if not self._sums:
+            raise ModelError(
+                "no cross-attention was captured: the pipeline did not run its UNet, or every map that it "
+                f"has is left out (attribution.left_out {list(self._options.left_out)})"
+            )
+        total: torch.Tensor | None = None
+        weight = 0
+        for index, acc in self._sums.items():
+            n, h, _, c = acc.shape
+            level = acc.permute(0, 3, 1, 2).reshape(n * c, h, *self._shapes[index])
+            if self._shapes[index] != self._latent:  # else nothing would change
+                level = F.interpolate(level, self._latent, mode="bicubic", align_corners=False)
+            level = level.clamp(min=0)
+            if self._options.normalisation == "head":
+                level = level / _positive(level.amax((-2, -1), keepdim=True))
+            if self._options.heads == "max":
+                level, h = level.amax(1, keepdim=True), 1
+            summed = level.sum(1).reshape(n, c, *self._latent)
+            total = summed if total is None else total + summed
+            weight += h
+        assert total is not None
+        return [total[i, : len(c)] / weight for i, c in enumerate(self._columns)]
+
+    def _see_sample(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before every UNet call: the batch and latent size, which only its input tells."""
+        sample = args[0] if args else kwargs["sample"]
+        n = len(self._columns)
+        # diffusers puts the unconditional half first; without guidance there is one row per picture.
+        if sample.shape[0] not in (n, 2 * n):
+            raise ModelError(
+                f"the UNet was given {sample.shape[0]} latents for {n} captions: expected {n} "
+                f"without guidance or {2 * n} with it"
+            )
+        self._batch = sample.shape[0]
+        self._latent = (sample.shape[-2], sample.shape[-1])
+        self._calls += 1
+        if self._chosen is not None and self._calls > len(self._chosen):
+            raise ModelError(f"the UNet was called more often than the {len(self._chosen)} times expected")
+
+    @torch.no_grad()
+    def add(
+        self, index: int, attn: Any, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None
+    ) -> None:
+        """Adds one layer's attention of one time step; called as each watched attention ends.
+
+        `query` (batch, positions, heads x d) and `key` (batch, text, heads x d) as projected, `mask` as it
+        was given to the attention.
+        """
+        if self._chosen is not None and not self._chosen[self._calls - 1]:
+            return
+        n, text = len(self._columns), key.shape[1]
+        if query.shape[0] != self._batch or key.shape[0] != self._batch:
+            raise ModelError(
+                "the UNet's attention batch does not match its latents: this pipeline cannot be watched"
+            )
+        shape, level = _level(query.shape[1], self._latent)
+        if level in self._options.left_out:
+            return
+        if mask is not None:
+            mask = attn.prepare_attention_mask(mask, text, self._batch)
+            mask = mask.view(self._batch, attn.heads, -1, text)[-n:].float()
+        # In float32 whatever the model's precision: half precision has too few digits for a long sum.
+        query, key = (x[-n:].float().unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (query, key))
+        kept = self._attend(query, key, attn.scale, mask)
+        if self._options.normalisation == "step":
+            kept = kept / _positive(kept.amax(2, keepdim=True))
+        if index in self._sums:
+            self._sums[index] += kept
+        else:
+            self._sums[index] = kept.clone()  # a running sum of its own, never a view
+            self._shapes[index] = shape
+
+    def _attend(
+        self, query: torch.Tensor, key: torch.Tensor, scale: float, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """softmax(QK^T * scale) over all text positions, the wanted columns: (n, heads, positions, width).
+
+        Attention gives softmax(QK^T) V. Where V is 1 at one text position and 0 elsewhere, that is a column
+        of the softmax: the library's fast attention yields the wanted columns alone, and the full
+        (heads, positions, text) never exists.
+        """
+        text, side = key.shape[2], query.shape[-1]
+        if self._words is not None:
+            only = self._table(key, "words", 0, text)
+            mask = only if mask is None else mask + only
+        width = max(1, max(len(c) for c in self._columns))
+        found = []
+        for start in range(0, width, side):  # fast kernels want values as wide as the queries
+            pick = self._table(key, "columns", start, text)[..., :side].expand(-1, query.shape[1], -1, -1)
+            part = F.scaled_dot_product_attention(query, key, pick, attn_mask=mask, scale=scale)
+            found.append(part[..., : min(side, width - start)])
+        return found[0] if len(found) == 1 else torch.cat(found, -1)
+
+    def _table(self, like: torch.Tensor, kind: str, start: int, text: int) -> torch.Tensor:
+        """What picks columns ("columns", from the start-th on) or hides all but words; made once a shape.
+
+        (n, 1, text, d), 1 where row `t` is the column wanted at that place; (n, 1, 1, text), 0 or -inf.
+        """
+        side = like.shape[-1]
+        name = (kind, start, text, side, like.device)
+        if name not in self._tables:
+            rows = self._columns if kind == "columns" or self._words is None else self._words
+            most = max((p for row in rows for p in row), default=0)
+            if most >= text:
+                raise ModelError(f"text position {most} was asked for, but the text has {text}")
+            if kind == "columns":
+                table = torch.zeros(len(rows), 1, text, side)
+                for i, row in enumerate(rows):
+                    for j, position in enumerate(row[start : start + side]):
+                        table[i, 0, position, j] = 1
+            else:
+                table = torch.full((len(rows), 1, 1, text), -math.inf)
+                for i, row in enumerate(rows):
+                    table[i, 0, 0, row or slice(None)] = 0  # a caption without words hides nothing
+            self._tables[name] = table.to(like.device)
+        return self._tables[name]
+
+
+def _positive(x: torch.Tensor) -> torch.Tensor:
+    """`x`, where it is too small to divide by replaced by the smallest number that is not."""
+    return x.clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def _level(positions: int, latent: tuple[int, int]) -> tuple[tuple[int, int], int]:
+    """(height, width) of a layer with that many positions, and how often the latent was halved for it."""
+    height, width = latent
+    for halvings in range(16):
+        if height * width == positions:
+            return (height, width), halvings
+        height, width = math.ceil(height / 2), math.ceil(width / 2)
+    raise ModelError(
+        f"an attention layer has {positions} positions, which no halving of a {latent} latent gives"
+    )

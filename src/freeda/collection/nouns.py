@@ -1,0 +1,136 @@
+"""The nouns of a caption that a picture can show, each with every place where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .captions import Caption, word_spans
+from .tagging import Word, tag_words
+from .word_lists import (
+    COLOURS,
+    CONTESTS,
+    FIXED,
+    GAMES,
+    IRREGULAR,
+    NOT_OBJECTS,
+    PERSONS,
+    PLURAL_MODIFIERS,
+    PLURAL_ONLY,
+    SHOWN_GAMES,
+)
+
+_LONGEST = 3  # words in one compound; longer runs are tagger mistakes far more often than nouns
+
+
+@dataclass(frozen=True)
+class Noun:
+    """A noun in the singular, lower case ("stop sign"), and its half-open character spans in the caption."""
+
+    lemma: str
+    spans: tuple[tuple[int, int], ...]
+
+
+def find_nouns(text: str, tagger: str = "auto") -> list[Noun]:
+    """The drawable nouns of a caption in order of first mention.
+
+    Adjacent nouns are one compound ("brick wall"), a lemma met twice is one Noun with two spans, and words
+    that name composition, amount or time ("group", "front", "day") are left out. `text[start:end]` of a span
+    is the noun as written, plural included. `tagger` as in `tagging.choose_tagger`.
+    """
+    found: dict[str, list[tuple[int, int]]] = {}
+    for run in _runs(tag_words(text, tagger), text):
+        run = _drop_not_objects(run)
+        if run:
+            spans = found.setdefault(_lemma(run), [])
+            spans.append((run[0].start, run[-1].end))
+    return [Noun(lemma, tuple(spans)) for lemma, spans in found.items()]
+
+
+def nouns_of(caption: Caption, tagger: str = "auto") -> list[Noun]:
+    """The nouns to look for in a caption's picture: all of them, or only the word that is wanted of it.
+
+    A wanted word is taken as it is given, in lower case: it need be no noun of the tagger's, and a plural
+    stays one.
+    """
+    if caption.word is None:
+        return find_nouns(caption.text, tagger)
+    spans = word_spans(caption.text, caption.word)
+    return [Noun(" ".join(caption.word.lower().split()), spans)] if spans else []
+
+
+def singular(word: str) -> str:
+    """The singular of a lower-case English noun, by a table of exceptions and then by its ending."""
+    if word in IRREGULAR:
+        return IRREGULAR[word]
+    if word in PLURAL_ONLY or len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
+    if word.endswith(("ies", "oes")) and len(word) <= 4:
+        return word[:-1]
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    if word.endswith(("sses", "ches", "shes", "xes", "zzes", "oes")):
+        return word[:-2]
+    if word.endswith("uses") and not word.endswith("ouses"):
+        return word[:-2]
+    return word[:-1]
+
+
+def _runs(words: list[Word], text: str) -> list[list[Word]]:
+    """Maximal runs of nouns that stand side by side, cut after persons and plurals, which modify nothing."""
+    runs: list[list[Word]] = []
+    for i, word in enumerate(words):
+        if not word.is_noun:
+            continue
+        last = words[i - 1] if i else None
+        joined = (
+            last is not None
+            and last.is_noun
+            and bool(runs)
+            and text[last.end : word.start].isspace()
+            and (f"{last.text} {word.text}" in FIXED or last.text not in PERSONS | NOT_OBJECTS)
+            and (not _is_plural(last) or last.text in PLURAL_MODIFIERS)
+            and len(runs[-1]) < _LONGEST
+        )
+        if joined:
+            runs[-1].append(word)
+        else:
+            runs.append([word])
+    return runs
+
+
+def _is_plural(word: Word) -> bool:
+    """By tag and form: the tagger takes "broccoli" for a plural, which would cut "broccoli plant" in two."""
+    return word.tag in ("NNS", "NNPS") and singular(word.text) != word.text
+
+
+def _drop_not_objects(run: list[Word]) -> list[Word]:
+    """The run without words that name nothing drawable at its ends ("kitchen area" -> "kitchen").
+
+    Of a game nothing is left ("tennis", "baseball game"), but "tennis player" and "video game" stay.
+    """
+    if all(w.text in GAMES for w in run):
+        return []
+    if singular(run[-1].text) in CONTESTS and not (len(run) > 1 and run[-2].text in SHOWN_GAMES):
+        return []
+    if " ".join(w.text for w in run[-2:]) in FIXED:  # "parking lot", though a lot is nothing by itself
+        return run
+    while run and _not_object(run[-1]):
+        run = run[:-1]
+    while run and _not_object(run[0]):
+        run = run[1:]
+    return run
+
+
+def _not_object(word: Word) -> bool:
+    return (
+        len(word.text) < 2
+        or word.text in NOT_OBJECTS
+        or singular(word.text) in NOT_OBJECTS
+        or (word.text in COLOURS and word.tag != "NN")
+    )
+
+
+def _lemma(run: list[Word]) -> str:
+    *first, head = (w.text for w in run)
+    one = "glass" if first and head == "glasses" else singular(head)  # wine glasses, but a pair of glasses
+    return " ".join([*first, one])

@@ -1,0 +1,1 @@
+"""How good label maps are: data sets, the published protocol, metrics, reports."""
