@@ -287,6 +287,6 @@ def test_memory_that_runs_out_at_loading_is_not_the_files_fault(
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(AutoModel, "from_pretrained", fail)
-    with pytest.raises(MachineError, match=r"dense encoder: .* memory ran out .*a smaller model") as caught:
+    with pytest.raises(MachineError, match=r"CLIP: .* memory ran out .*a smaller model") as caught:
         load_encoders(tiny_preset, device="cpu")
     assert "delete" not in str(caught.value) and "\n" not in str(caught.value)

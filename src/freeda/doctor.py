@@ -143,7 +143,7 @@ def _needs(preset: Preset, machine: dict[str, Any], reachable: bool) -> dict[str
                 **_model(source, part, what, reachable),
             }
     half = machine["drawing"] != "float32"
-    sides = {"label": preset.dense_size, "draw": max(preset.collect.picture)}
+    sides = {"label": preset.dense_size or 518, "draw": max(preset.collect.picture)}
     memory = {
         use: _memory(models, use, side, half, machine["device"] != "cpu") for use, side in sides.items()
     }

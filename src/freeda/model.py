@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from .errors import InputError
 from .identity import difference
 from .images import RGB, to_image, world_of
 from .options import SegmentOptions, export_kinds
-from .presets import DEFAULT, ModelSource, Preset, find_preset
+from .presets import DEFAULT, Preset, find_preset, with_models
 from .profile import OFF, Clock
 from .segment.background import label_names
 from .segment.coverage import Coverage, coverage
@@ -249,18 +248,8 @@ def load(
 
     Raises InputError, ModelError or BankError, each one line.
     """
-    chosen = find_preset(preset)
-    chosen = replace(
-        chosen,
-        clip=_instead(clip, chosen.clip),
-        dense=_instead(dense, chosen.dense),
-        generator=_instead(generator, chosen.generator),
-    )
+    chosen = with_models(find_preset(preset), clip=clip, dense=dense, generator=generator)
     place = chosen.bank if bank is None else bank
     # Opened before the weights are: a wrong path should be told at once.
     opened = Bank.open(place) if isinstance(place, (str, Path)) else place
     return FreeDA(chosen, load_encoders(chosen, device, dtype), opened, clock)
-
-
-def _instead(given: str | Path | None, usual: ModelSource) -> ModelSource:
-    return usual if given is None else ModelSource(str(given))

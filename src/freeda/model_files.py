@@ -117,8 +117,8 @@ def unfit(part: Part, folder: Path) -> str | None:
         return None
     config = _read(folder / "config.json")
     kind = config.get("model_type")
-    if part == "clip" and kind != "clip":
-        return f"is a model of type {kind}, not a CLIP"
+    if part == "clip" and kind not in ("clip", "siglip", "siglip2"):
+        return f"is a model of type {kind}, not a CLIP or SigLIP"
     if part == "dense" and not {"hidden_size", "patch_size"} <= set(config):
         # Written out or not, both are there once the configuration's class has filled in its defaults.
         from transformers import AutoConfig

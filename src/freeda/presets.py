@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
@@ -44,14 +44,16 @@ class Preset:
     clip: ModelSource
     dense: ModelSource
     generator: ModelSource
-    clip_size: int
-    """Side of CLIP's square input, in pixels."""
-    dense_size: int
-    """Side of the dense encoder's square input, in pixels (a multiple of its patch)."""
-    clip_mean: tuple[float, float, float] = CLIP_MEAN
-    clip_std: tuple[float, float, float] = CLIP_STD
-    dense_mean: tuple[float, float, float] = IMAGENET_MEAN
-    dense_std: tuple[float, float, float] = IMAGENET_STD
+    clip_size: int | None = None
+    """Side of CLIP's square input, in pixels; None is the size that it was trained with."""
+    dense_size: int | None = None
+    """Side of the dense encoder's square input, in pixels (a multiple of its patch); None is the size that a
+    DINOv2 was trained with, and as many patches (37) of models that know no fixed size."""
+    clip_mean: tuple[float, float, float] | None = None
+    clip_std: tuple[float, float, float] | None = None
+    dense_mean: tuple[float, float, float] | None = None
+    dense_std: tuple[float, float, float] | None = None
+    """Mean and standard deviation of colours; None are those that such a model was trained with."""
     lora: ModelSource | None = None
     """A LoRA merged into the generator when it is loaded."""
     bank: str | None = None
@@ -65,9 +67,11 @@ class Preset:
         check_types(self)
         for name in ("clip_size", "dense_size"):
             size = getattr(self, name)
-            require(size >= 1, f"{name} is {size}: it must be at least 1 pixel")
+            require(size is None or size >= 1, f"{name} is {size}: it must be at least 1 pixel")
         for name in ("clip_mean", "clip_std", "dense_mean", "dense_std"):
             values = getattr(self, name)
+            if values is None:
+                continue
             require(len(values) == 3, f"{name} has {len(values)} numbers: it must have three, one per colour")
             require("std" not in name or min(values) > 0, f"{name} is {values}: each must be above 0")
         for name in ("clip", "dense", "generator"):
@@ -232,7 +236,18 @@ def _build(path: Path, data: dict[str, Any]) -> Preset:
             changes[key] = str(local_folder(path.parent / value) or value)
         else:
             changes[key] = value
-    return replace(base, **changes)
+    return replace(base, **{**_inputs(changes), **changes})
+
+
+def with_models(preset: Preset, **ids: str | Path | None) -> Preset:
+    """The preset with other models, hub ids or folders (clip, dense, generator); None keeps its own."""
+    given = {part: ModelSource(str(place)) for part, place in ids.items() if place is not None}
+    return replace(preset, **_inputs(given), **given)  # type: ignore[arg-type]
+
+
+def _inputs(parts: Iterable[str]) -> dict[str, None]:
+    """What another encoder takes is its own: no size, mean or deviation of the one that it stands for."""
+    return {f"{part}_{of}": None for part in parts if part in ENCODERS for of in ("size", "mean", "std")}
 
 
 def _changed(what: str, base: Any, value: Any) -> Any:

@@ -14,9 +14,9 @@ _SAME = 1e-6
 
 
 def check_tokenizer(tokenizer: Any, config: Any) -> None:
-    """Raise ModelError unless a tokenizer fits the CLIP text model of that configuration.
+    """Raise ModelError unless a tokenizer fits the text model of that configuration.
 
-    Its size, the token that the model pools at, and common words of which two at least must come out as
+    Its size, the token that a CLIP pools at, and common words of which two at least must come out as
     something, and different: a tokenizer whose files are missing may come up empty, and every text then is
     the same to the model.
     """
@@ -34,7 +34,8 @@ def check_tokenizer(tokenizer: Any, config: Any) -> None:
         raise ModelError(f"its tokenizer makes token {max(ids - known)}, the model reads {reads:,}")
     # Old configurations say 2, whatever the end token is: the model then pools at the largest id of a text.
     pooled = max(words[0]) if config.eos_token_id == 2 else config.eos_token_id
-    if end is None or pooled != end or words[0][-1] != end:
+    at_end = config.model_type != "clip_text_model" or (pooled == end == words[0][-1])
+    if end is None or not at_end:
         raise ModelError(f"the model reads a text at token {pooled}, but its tokenizer ends one with {end}")
     if len({word for word in words if not {*word} <= {*tokenizer.all_special_ids}}) < 2:
         raise ModelError(f"its tokenizer cannot tell {', '.join(_WORDS)} from each other")

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from ..encoders import ClipEncoder
 from ..errors import InputError
+from ..image_text import ClipEncoder, ImageTextEncoder
 from ..options import CollectOptions
 from .nouns import Noun
 from .tokens import span_columns, token_offsets, whole
@@ -25,7 +25,9 @@ _REMEMBERED = 16384
 class NounKeys:
     """The keys of nouns, made as `CollectOptions.key` says ("template", "caption" or "token")."""
 
-    def __init__(self, clip: ClipEncoder, options: CollectOptions) -> None:
+    def __init__(self, clip: ImageTextEncoder, options: CollectOptions) -> None:
+        if options.key != "template" and not isinstance(clip, ClipEncoder):
+            raise InputError(f"key is {options.key!r}: only a CLIP reads it from a caption, use 'template'")
         self._clip, self._options = clip, options
         self.noun = lru_cache(_REMEMBERED)(self._noun)
         """Lemma -> its key under the prompt templates, which is also what agreement is measured with; None
@@ -73,6 +75,7 @@ class NounKeys:
     def _read_caption(self, caption: str) -> tuple[torch.Tensor, torch.Tensor, list[tuple[int, int]]] | None:
         """The caption's embedding (dk,), its tokens' projected states (n, dk) and their characters; CPU."""
         try:
+            assert isinstance(self._clip, ClipEncoder)
             embedding, states = self._clip.encode_tokens(caption)
         except InputError:
             return None

@@ -20,7 +20,7 @@ from ..errors import BankError
 from ..files import cache_folder
 from ..options import CollectOptions, to_dict
 from ..options.collect import PACE
-from ..presets import ModelSource, Preset, local_folder
+from ..presets import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, ModelSource, Preset, local_folder
 
 SUFFIX, GROWN = ".grown", "grown"
 _ASIDE = (*PACE, "prompts_per_word", "shard_size", "duplicates")  # what the rows of a word do not depend on
@@ -156,8 +156,9 @@ def refuse_other_banks(layer: Path, shards: Iterable[tuple[str, ShardInfo]]) -> 
 
 def _family(preset: Preset, options: CollectOptions) -> str:
     """What two layers must have in common to answer for the same words: encoders, their input, keys."""
-    clip = _place(preset.clip), preset.clip_size, preset.clip_mean, preset.clip_std
-    dense = _place(preset.dense), preset.dense_size, preset.dense_mean, preset.dense_std
+    clip = _place(preset.clip), preset.clip_size, preset.clip_mean or CLIP_MEAN, preset.clip_std or CLIP_STD
+    mean, std = preset.dense_mean or IMAGENET_MEAN, preset.dense_std or IMAGENET_STD
+    dense = _place(preset.dense), preset.dense_size, mean, std
     return _hashed((clip, dense, [getattr(options, name) for name in _KEY]))
 
 

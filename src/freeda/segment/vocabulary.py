@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..encoders import ClipEncoder
 from ..errors import InputError, shortened
+from ..image_text import ImageTextEncoder
 from ..options import SegmentOptions, from_dict, to_dict
 from ..options.word_list import split_words, without_kin, words_of
 from ..profile import OFF, Clock
@@ -152,7 +152,7 @@ class WordEmbedder:
     Of more than `REMEMBERED` words those that were new longest ago are forgotten.
     """
 
-    def __init__(self, clip: ClipEncoder):
+    def __init__(self, clip: ImageTextEncoder):
         self._clip = clip
         self._known: dict[tuple[tuple[str, ...], str], torch.Tensor] = {}
 
