@@ -22,11 +22,11 @@ from common import (
 
 from freeda.options import SegmentOptions
 from freeda.segment.mosaic import join
-from freeda.segment.regions import superpixels
+from freeda.segment.regions import SuperpixelRegions, superpixels
 from freeda.segment.result import segment_scene
 from freeda.segment.scene import Scene
 from freeda.segment.vocabulary import Vocabulary
-from freeda.segment.window_encoding import encode_windows
+from freeda.segment.window_encoding import Frame, encode_frames
 from freeda.segment.windows import crops, sliding_boxes
 
 
@@ -47,8 +47,9 @@ def ours(
 ) -> npt.NDArray[np.int32]:
     """The whole way, with superpixels beside the encoders or before them (None: as the package chooses)."""
     boxes = sliding_boxes(*image.shape[:2], options.window, options.stride)
-    encodings = list(encode_windows(encoders, image, boxes, options.superpixels, beside=beside))
-    scene = Scene(image, join(encodings, *image.shape[:2]), options)
+    frame = Frame(image, boxes, SuperpixelRegions(options.superpixels))
+    assert list(encode_frames(encoders, [frame], beside=beside)) == [frame]
+    scene = Scene(image, join(frame.encodings, *image.shape[:2]), options)
     return segment_scene(scene, words, options).labels
 
 

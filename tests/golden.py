@@ -89,9 +89,10 @@ class Online(_Set):
         """One case: text embeddings, prototypes, the logits of every window, the merged labels."""
         from freeda.segment.matching import AtomScores
         from freeda.segment.mosaic import join
+        from freeda.segment.regions import SuperpixelRegions
         from freeda.segment.scene import encode_scene
         from freeda.segment.upsample import label_map
-        from freeda.segment.window_encoding import encode_windows
+        from freeda.segment.window_encoding import Frame, encode_frames
         from freeda.segment.windows import Box, sliding_boxes
 
         case, golden = self.cases[index], self.golden(index)
@@ -110,7 +111,9 @@ class Online(_Set):
         given = [tuple(golden[name]) for i in range(len(golden)) if (name := f"box_{i}") in golden]
         assert [tuple(b) for b in boxes] == given
         furthest, encoders = 0.0, self.model.encoders
-        for i, piece in enumerate(encode_windows(encoders, image, boxes, options.superpixels, batch_size=3)):
+        frame = Frame(image, boxes, SuperpixelRegions(options.superpixels))
+        assert list(encode_frames(encoders, [frame], batch_size=3)) == [frame]
+        for i, piece in enumerate(frame.encodings):
             h, w = piece.atoms.shape
             alone = join([replace(piece, box=Box(0, 0, h, w))], h, w)
             logits = AtomScores(alone, words, options).of(alone.atoms.ravel())

@@ -10,8 +10,9 @@ import torch
 
 from .errors import ModelError
 from .image_text import FAMILIES, ImageTextEncoder, Pixels, TransformersEncoder, joint_width
+from .model_files import Part
 from .precision import autocast, choose_device, choose_dtype, lower_precision
-from .presets import IMAGENET_MEAN, IMAGENET_STD, Preset
+from .presets import IMAGENET_MEAN, IMAGENET_STD, ModelSource, Preset
 from .proof import check_heeds, probe_pictures
 from .weights import config_of, identity_of, load_weights
 
@@ -19,6 +20,8 @@ from .weights import config_of, identity_of, load_weights
 class PatchEncoder(Protocol):
     """What the method asks of the model that regions are pooled from; docs/extending.md has an example."""
 
+    name: str
+    """What banks remember it by."""
     dim: int
     """D, the width of a patch feature."""
     grid: int
@@ -31,6 +34,8 @@ class PatchEncoder(Protocol):
 class DenseEncoder:
     """Patch features of a self-supervised vision transformer of transformers: DINOv2, with or without
     registers, DINOv3, RADIO, and others whose patches are the last tokens."""
+
+    name = "dense encoder"
 
     def __init__(self, model: Any, preset: Preset, device: torch.device, dtype: torch.dtype):
         self.model, self.device, self.dtype = model, device, dtype
@@ -79,16 +84,21 @@ def load_encoders(
     preset: Preset,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "float32",
+    clip: ImageTextEncoder | None = None,
+    dense: PatchEncoder | None = None,
 ) -> Encoders:
-    """Load CLIP and the dense encoder of a preset, in eval mode. Raises ModelError or InputError.
+    """Load the encoders of a preset, in eval mode. Raises ModelError or InputError.
+
+    `clip` and `dense` are used instead, where they are given: `name` is what banks remember such a one by.
 
     `dtype` is "float32", "bfloat16", "float16" or "auto" (see `fast_dtype`); anything but float32 concerns
     the matrix products of the image models (see `lower_precision`).
     """
     on = choose_device(device)
     kind = choose_dtype(dtype, on)
-    clip, dense = load_clip(preset, on, kind), load_dense(preset, on, kind)
-    return Encoders(clip, dense, on, kind, _identity(preset, clip.dim, dense.dim))
+    first = load_clip(preset, on, kind) if clip is None else clip
+    second = load_dense(preset, on, kind) if dense is None else dense
+    return Encoders(first, second, on, kind, _identity(preset, first.dim, second.dim, clip, dense))
 
 
 def load_clip(
@@ -148,10 +158,19 @@ def model_identity(preset: Preset) -> dict[str, Any]:
     return _identity(preset, joint_width(clip), dense.hidden_size)
 
 
-def _identity(preset: Preset, clip_dim: int, dense_dim: int) -> dict[str, Any]:
+def _identity(
+    preset: Preset,
+    clip_dim: int,
+    dense_dim: int,
+    clip: ImageTextEncoder | None = None,
+    dense: PatchEncoder | None = None,
+) -> dict[str, Any]:
+    def named(own: ImageTextEncoder | PatchEncoder | None, source: ModelSource, part: Part) -> dict[str, Any]:
+        return {"id": own.name, "revision": None} if own else identity_of(source, part, preset.name)
+
     return {
-        "clip": identity_of(preset.clip, "clip", preset.name),
-        "dense": identity_of(preset.dense, "dense", preset.name),
+        "clip": named(clip, preset.clip, "clip"),
+        "dense": named(dense, preset.dense, "dense"),
         "clip_dim": clip_dim,
         "dense_dim": dense_dim,
     }

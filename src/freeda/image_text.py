@@ -19,6 +19,8 @@ from .proof import check_heeds, check_tokenizer, probe_pictures
 class ImageTextEncoder(Protocol):
     """What the method asks of the model that words and windows meet in; docs/extending.md has an example."""
 
+    name: str
+    """What banks remember it by, where it is not a model of the hub."""
     dim: int
     """D, the width of the joint space."""
 

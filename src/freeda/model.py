@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from .bank import Bank
-from .encoders import Encoders, load_encoders
+from .encoders import DenseEncoder, Encoders, PatchEncoder, load_encoders
 from .errors import InputError
 from .identity import difference
+from .image_text import ImageTextEncoder, TransformersEncoder
 from .images import RGB, to_image, world_of
-from .options import SegmentOptions, export_kinds
+from .options import Changes, SegmentOptions, export_kinds
 from .presets import DEFAULT, Preset, find_preset, with_models
 from .profile import OFF, Clock
 from .segment.background import label_names
 from .segment.coverage import Coverage, coverage
+from .segment.matching import LocalScore
 from .segment.prototypes import ReferenceBank
+from .segment.regions import RegionMap, Regions
 from .segment.result import Segmentation, segment_scene
-from .segment.scene import Scene, encode_scene, refuse_late
-from .segment.stream import Outcome, Stream, recipe
+from .segment.scene import Photograph, Scene, encode_scenes, refuse_late
+from .segment.stream import Outcome, Stream, ahead, recipe
 from .segment.vocabulary import (
     Names,
     Vocabulary,
@@ -32,20 +36,27 @@ from .segment.vocabulary import (
     parse_names,
 )
 from .source_file import source_file
-from .sources import Images, find_images
+from .sources import Images, every_image
 
 
 class FreeDA:
     """Open-vocabulary segmentation with a preset's encoders and a reference bank; made by `freeda.load`.
 
-    `encode` an image once and `segment` the `Scene` as often as you like, or let `segment` do both. Has
-    `preset`, `encoders` and `bank` (None where the preset has none and none was given: images can be encoded
-    then, but class names cannot be made ready). Options are named in docs/options.md, as fields of
+    `encode` an image once and `segment` the `Scene` as often as you like, or let `segment` (or calling the
+    model) do both. Has `preset`, `encoders`, `bank` (None where the preset has none and none was given:
+    images can be encoded then, but class names cannot be made ready), `regions` (None: superpixels) and
+    `score` (None: what the options say). Options are named in docs/options.md, as fields of
     `freeda.options.SegmentOptions`.
     """
 
     def __init__(
-        self, preset: Preset, encoders: Encoders, bank: ReferenceBank | None = None, clock: Clock = OFF
+        self,
+        preset: Preset,
+        encoders: Encoders,
+        bank: ReferenceBank | None = None,
+        clock: Clock = OFF,
+        regions: Regions | None = None,
+        score: LocalScore | None = None,
     ):
         if bank is not None and not hasattr(bank, "search"):
             raise InputError(f"bank is {bank!r}: it must be a bank directory or an open Bank")
@@ -53,6 +64,7 @@ class FreeDA:
         if check is not None:
             check(encoders.identity)
         self.preset, self.encoders, self.bank = preset, encoders, bank
+        self.regions, self.score = regions, score
         self.clock = clock
         """Times the stages of whatever this model does, where it is switched on."""
         if clock.on:
@@ -64,7 +76,31 @@ class FreeDA:
         self._embed = WordEmbedder(encoders.clip)
 
     def __repr__(self) -> str:
-        return f"FreeDA({self.preset.name!r}, bank={self.bank!r}, device={self.encoders.device})"
+        return f"FreeDA({self.preset.name!r}, bank={self.bank!r}, device={self.device})"
+
+    @classmethod
+    def from_pretrained(cls, preset: str | Path | Preset = DEFAULT, **how: Any) -> FreeDA:
+        """`freeda.load`, as models of transformers and diffusers are loaded."""
+        return load(preset, **how)
+
+    def __call__(self, image: Any, classes: Vocabulary | Names, **changes: Unpack[Changes]) -> Segmentation:
+        """`segment`."""
+        return self.segment(image, classes, **changes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoders are."""
+        return self.encoders.device
+
+    def to(self, device: str | torch.device) -> FreeDA:
+        """The same model on another device: weights are read again, encoders of your own stay. As `load`."""
+        clip, dense = self.encoders.clip, self.encoders.dense
+        own = (
+            None if isinstance(clip, TransformersEncoder) else clip,
+            None if isinstance(dense, DenseEncoder) else dense,
+        )
+        moved = load_encoders(self.preset, device, self.encoders.dtype, *own)
+        return FreeDA(self.preset, moved, self.bank, self.clock, self.regions, self.score)
 
     def __reduce__(self) -> Any:
         raise InputError(
@@ -77,7 +113,7 @@ class FreeDA:
         """The preset's options of the online stage."""
         return self.preset.segment
 
-    def vocabulary(self, names: Names, **changes: Any) -> Vocabulary:
+    def vocabulary(self, names: Names, **changes: Unpack[Changes]) -> Vocabulary:
         """Make class names ready; `changes` are fields of SegmentOptions.
 
         "cat, sofa=couch", ["cat", "sofa=couch"], or {"cat": [], "sofa": ["couch", "settee"]}: a class's words
@@ -86,7 +122,7 @@ class FreeDA:
         """
         return self._make_vocabulary(names, self.options.with_changes(**changes))
 
-    def coverage(self, names: Names, **changes: Any) -> list[Coverage]:
+    def coverage(self, names: Names, **changes: Unpack[Changes]) -> list[Coverage]:
         """How well the bank knows each class (see `Coverage`); of the words behind `others` nobody typed any.
 
         Raises InputError for unusable names, and where there is no bank or one whose rows have no nouns.
@@ -104,28 +140,50 @@ class FreeDA:
         image: Any,
         batch_size: int | None = None,
         on_done: Callable[[int, int], None] | None = None,
-        **changes: Any,
+        *,
+        regions: Regions | RegionMap | None = None,
+        **changes: Unpack[Changes],
     ) -> Scene:
         """Encode an image: a path, a PIL image, or an array (uint8, or float in [0, 1]; (H, W[, 3 or 4])).
 
         `batch_size` windows go through the encoders together (None: as many as suit the device);
-        `on_done(done, in_all)` is called after each batch; `changes` are fields of SegmentOptions. Raises
-        InputError.
+        `on_done(done, in_all)` is called after each batch; `regions` is a map (H, W) of whole numbers, the
+        region of every pixel (-1: in none), or a source of `Regions`; `changes` are fields of SegmentOptions.
+        Raises InputError.
+        """
+        one = self._read(image, self.options.with_changes(**changes), regions, on_done)
+        ((_, found),) = encode_scenes(self.encoders, [one], batch_size, self.clock)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def encode_many(
+        self, images: Iterable[Any], batch_size: int | None = None, **changes: Unpack[Changes]
+    ) -> Iterator[Scene]:
+        """Encode images as `encode` does, each when its windows are done; a batch is filled from several.
+
+        The next image is read meanwhile. Raises InputError at the first that cannot be encoded.
         """
         options = self.options.with_changes(**changes)
-        with self.clock("read"):
+        photographs = ahead(self._read(image, options) for image in images)
+        for _, found in encode_scenes(self.encoders, photographs, batch_size, self.clock):
+            if isinstance(found, Exception):
+                raise found
+            yield found
+
+    def _read(
+        self,
+        image: Any,
+        options: SegmentOptions,
+        regions: Regions | RegionMap | None = None,
+        on_done: Callable[[int, int], None] | None = None,
+    ) -> Photograph:
+        with self.clock("read", beside=threading.current_thread() is not threading.main_thread()):
             pixels = to_image(image)
             outside = self.outside(image, pixels)
             file = source_file(image, pixels.shape[:2]) if isinstance(image, (str, Path)) else None
-        return encode_scene(
-            self.encoders,
-            pixels,
-            options,
-            file,
-            batch_size,
-            on_done,
-            self.clock,
-            outside,
+        return Photograph(
+            pixels, options, self.regions if regions is None else regions, file, outside, on_done
         )
 
     def outside(self, image: Any, pixels: RGB | None = None) -> str:
@@ -136,33 +194,42 @@ class FreeDA:
         world = self.preset.world
         return world if world and world_of(image, pixels) != world else ""
 
-    def segment(self, image: Any, classes: Vocabulary | Names, **changes: Any) -> Segmentation:
+    def segment(
+        self,
+        image: Any,
+        classes: Vocabulary | Names,
+        *,
+        regions: Regions | RegionMap | None = None,
+        **changes: Unpack[Changes],
+    ) -> Segmentation:
         """Label an image with class names or a vocabulary; `changes` are fields of SegmentOptions.
 
-        `image` is what `encode` takes, or the `Scene` that it gave: then nothing is encoded, which takes
-        milliseconds, and `changes` may not touch the encoding (`scene.AFTER_ENCODING`). `classes` is what
-        `vocabulary` takes or gives. Every pixel gets a label: `Segmentation.labels` is (H, W) int32, numbers
-        into `Segmentation.names`. Raises InputError as `encode` and `vocabulary` do, and for a vocabulary of
-        other models.
+        `image` and `regions` are what `encode` takes, or the `Scene` that it gave: then nothing is encoded,
+        which takes milliseconds, and `changes` may not touch the encoding (`scene.AFTER_ENCODING`). `classes`
+        is what `vocabulary` takes or gives. Every pixel gets a label: `Segmentation.labels` is (H, W) int32,
+        numbers into `Segmentation.names`. Raises InputError as `encode` and `vocabulary` do, and for a
+        vocabulary of other models.
         """
         if isinstance(image, Scene):
+            if regions is not None:
+                raise InputError("regions cannot change after encoding: give them to encode()")
             options = image.relabelling(changes)
             if isinstance(classes, Vocabulary):
                 refuse_late(changes)
             else:
                 classes = self._make_vocabulary(classes, options)
-            return segment_scene(image, classes, options, self.bank, self.clock)
+            return self._label(image, classes, options)
         # Class names are looked at first: a wrong list should not cost an encoded image.
         known = self.ready(classes, **changes)
-        return self._label(image, known, **changes)
+        scene = self.encode(image, regions=regions, **changes)
+        return self._label(scene, known, scene.options)
 
-    def _label(self, image: Any, known: Vocabulary, **how: Any) -> Segmentation:
-        scene = self.encode(image, **how)
-        return segment_scene(scene, known, scene.options, self.bank, self.clock)
+    def _label(self, scene: Scene, known: Vocabulary, options: SegmentOptions) -> Segmentation:
+        return segment_scene(scene, known, options, self.bank, self.clock, self.score)
 
     def segment_many(
         self,
-        images: Images,
+        images: Images | Iterable[Any],
         classes: Vocabulary | Names,
         out: str | Path | None = None,
         *,
@@ -174,32 +241,51 @@ class FreeDA:
         batch_size: int | None = None,
         on_start: Callable[[Path], None] | None = None,
         on_done: Callable[[int, int], None] | None = None,
-        **changes: Any,
+        **changes: Unpack[Changes],
     ) -> Iterator[Outcome]:
-        """Label many image files one after the other; nothing but the present one is held in memory.
+        """Label many images in their order. A batch of windows is filled from as many as it takes.
+
+        While the encoders work the next image is read and, beside an accelerator, the one before labelled and
+        written; no more images are held than that takes (docs/speed.md).
 
         Args:
-            images: an image file, a folder, a glob such as "photos/*.jpg", or any number of these.
+            images: an image file, a folder, a glob such as "photos/*.jpg", any number of these; or arrays and
+                PIL images, also from an iterator that goes on for ever.
             classes: class names or a vocabulary, made ready once.
-            out: where every photograph's files go as soon as it is labelled; None writes nothing.
+            out: where every photograph's files go as soon as it is labelled; None writes nothing. Arrays have
+                no name to be written by.
             recursive: look into the folders of folders too.
             strict: raise at the first photograph that cannot be read instead of telling it in its `Outcome`.
             again: label anew what `out` already holds as these same words, options and models made it.
             npz: write `Segmentation.save_npz` too, as STEM.npz.
             exports: other files to write, as in `Segmentation.export`.
-            on_start, on_done: called with a photograph's path before it is read, and as in `encode`.
+            on_start, on_done: called with a photograph's path before it is encoded, and as in `encode`.
             changes: fields of SegmentOptions.
 
         Raises InputError at once for images that are not there, unusable names or options; while iterating
         where writing fails, and with `strict` for an unreadable photograph.
         """
-        paths, known = find_images(images, recursive), self.ready(classes, **changes)
-        made_by = recipe(self.options.with_changes(**changes), self.encoders.identity, self.encoders.dtype)
-        label = partial(self._label, known=known, batch_size=batch_size, on_done=on_done, **changes)
-        kinds = export_kinds([*export_kinds(exports), *(["npz"] if npz else [])])
-        return Stream(label, known, made_by, out, strict, again, kinds, on_start, self.clock).run(paths)
+        found, known = every_image(images, recursive), self.ready(classes, **changes)
+        options = self.options.with_changes(**changes)
+        models = dict(self.encoders.identity)
+        models |= {part: own.name for part, own in (("regions", self.regions), ("score", self.score)) if own}
+        stream = Stream(
+            read=lambda image: self._read(image, options, on_done=on_done),
+            encode=partial(encode_scenes, self.encoders, batch_size=batch_size, clock=self.clock),
+            label=lambda scene: self._label(scene, known, options),
+            vocabulary=known,
+            about=recipe(options, models, self.encoders.dtype),
+            out=out,
+            strict=strict,
+            again=again,
+            exports=export_kinds([*export_kinds(exports), *(["npz"] if npz else [])]),
+            on_start=on_start,
+            beside=self.device.type != "cpu",
+            clock=self.clock,
+        )
+        return stream.run(found)
 
-    def ready(self, classes: Vocabulary | Names, **changes: Any) -> Vocabulary:
+    def ready(self, classes: Vocabulary | Names, **changes: Unpack[Changes]) -> Vocabulary:
         """`classes` as a vocabulary of this model: class names are made ready, a vocabulary is checked.
 
         Raises InputError for unusable names, for a vocabulary that other models made, and for options that
@@ -229,10 +315,12 @@ def load(
     bank: str | Path | ReferenceBank | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "float32",
-    clip: str | Path | None = None,
-    dense: str | Path | None = None,
+    clip: str | Path | ImageTextEncoder | None = None,
+    dense: str | Path | PatchEncoder | None = None,
     generator: str | Path | None = None,
     clock: Clock = OFF,
+    regions: Regions | None = None,
+    score: LocalScore | None = None,
 ) -> FreeDA:
     """Load a preset's encoders and a bank.
 
@@ -243,13 +331,24 @@ def load(
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "float32", "bfloat16" or "float16", of the image encoders' matrix products; "auto" takes the
             fastest that the device multiplies natively (see docs/speed.md).
-        clip, dense, generator: hub ids or local folders instead of the preset's.
+        clip, dense, generator: hub ids or local folders instead of the preset's; `clip` and `dense` also
+            encoders of your own (docs/extending.md).
         clock: times the stages of all that the model does (`freeda.profile.Clock`).
+        regions, score: where regions come from instead of superpixels, and how they are scored instead of
+            by the options (docs/extending.md).
 
     Raises InputError, ModelError or BankError, each one line.
     """
-    chosen = with_models(find_preset(preset), clip=clip, dense=dense, generator=generator)
+    own_clip = None if clip is None or isinstance(clip, (str, Path)) else clip
+    own_dense = None if dense is None or isinstance(dense, (str, Path)) else dense
+    chosen = with_models(
+        find_preset(preset),
+        clip=clip if isinstance(clip, (str, Path)) else None,
+        dense=dense if isinstance(dense, (str, Path)) else None,
+        generator=generator,
+    )
     place = chosen.bank if bank is None else bank
     # Opened before the weights are: a wrong path should be told at once.
     opened = Bank.open(place) if isinstance(place, (str, Path)) else place
-    return FreeDA(chosen, load_encoders(chosen, device, dtype), opened, clock)
+    encoders = load_encoders(chosen, device, dtype, own_clip, own_dense)
+    return FreeDA(chosen, encoders, opened, clock, regions, score)

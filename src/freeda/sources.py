@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from .errors import ADDRESS, InputError, no_such_file
 from .options.exports import is_own
@@ -46,6 +47,27 @@ def find_images(images: Images, recursive: bool = False) -> list[Path]:
     if not found:
         raise InputError("no images were given: name files, folders or patterns such as 'photos/*.jpg'")
     return list(found.values())
+
+
+def every_image(images: Images | Iterable[Any], recursive: bool = False) -> Iterable[Any]:
+    """`find_images`; images that are no files (arrays, PIL's) are taken as they are, one by one.
+
+    An iterator is asked only for what is needed next. Raises InputError as `find_images`.
+    """
+    if hasattr(images, "__array_interface__") and getattr(images, "ndim", 3) < 4:
+        return [images]  # one image, of numpy or PIL
+    if isinstance(images, (str, Path)) or not isinstance(images, Iterable):
+        return find_images(images, recursive)
+    if isinstance(images, Iterator):
+        return (one for item in images for one in _one_or_more(item, recursive))
+    given = list(images)
+    if all(isinstance(item, (str, Path)) for item in given):
+        return find_images(given, recursive)
+    return [one for item in given for one in _one_or_more(item, recursive)]
+
+
+def _one_or_more(item: Any, recursive: bool) -> list[Any]:
+    return find_images(item, recursive) if isinstance(item, (str, Path)) else [item]
 
 
 def files_below(folder: Path, deep: bool = True) -> Iterator[Path]:

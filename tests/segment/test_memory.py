@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from freeda.options import SegmentOptions, Superpixels
-from freeda.segment import matching, upsample, window_encoding
+from freeda.segment import matching, upsample
 from freeda.segment.memory import memory_bound
+from freeda.segment.regions import superpixels
 from freeda.segment.vocabulary import Vocabulary
-from freeda.segment.windows import resize_image, sliding_boxes
+from freeda.segment.windows import resize_image
 
 MIB = 1 << 20
 
@@ -97,16 +98,7 @@ def test_a_large_photograph_is_resized_in_little_memory() -> None:
 
 def test_superpixels_keep_to_their_stated_bytes() -> None:
     image = np.random.default_rng(2).integers(0, 256, (200, 300, 3), dtype=np.uint8)
-    cut = window_encoding.RegionCutter(image, sliding_boxes(200, 300, None, 1), Superpixels())
-    try:
-
-        def work() -> None:
-            cut.start(1)
-            cut.finish()
-
-        assert peak(work) < 350 * 200 * 300 * 1.1
-    finally:
-        cut.close()
+    assert peak(lambda: superpixels(image, Superpixels())) < 350 * 200 * 300 * 1.1
 
 
 def test_default_options_do_not_grow_with_the_photograph() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 
 from freeda.errors import InputError
 from freeda.options import Superpixels
-from freeda.segment import window_encoding
+from freeda.segment import regions, window_encoding
 from freeda.segment.mosaic import join
-from freeda.segment.window_encoding import WindowEncoding, encode_windows
+from freeda.segment.regions import SuperpixelRegions
+from freeda.segment.window_encoding import Frame, WindowEncoding, encode_frames
 from freeda.segment.windows import Box, sliding_boxes
 
 REGIONS = Superpixels(scale=20.0, sigma=0.5, min_size=5)
@@ -24,8 +26,14 @@ def image() -> np.ndarray:
 
 
 def encode(model: Any, image: np.ndarray, **how: Any) -> list[WindowEncoding]:
-    boxes = sliding_boxes(*image.shape[:2], 48, 24)
-    return list(encode_windows(model.encoders, image, boxes, REGIONS, **how))
+    (frame,) = encode_frames(model.encoders, [frame_of(image)], **how)
+    if frame.error is not None:
+        raise frame.error
+    return frame.encodings
+
+
+def frame_of(image: np.ndarray) -> Frame:
+    return Frame(image, sliding_boxes(*image.shape[:2], 48, 24), SuperpixelRegions(REGIONS))
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -52,10 +60,9 @@ def test_neither_threads_nor_batches_show(
 
 @pytest.mark.parametrize("beside", [True, False])
 def test_threads_end_when_the_caller_stops(tiny_model: Any, image: np.ndarray, beside: bool) -> None:
-    boxes = sliding_boxes(*image.shape[:2], 48, 24)
-    windows = encode_windows(tiny_model.encoders, image, boxes, REGIONS, beside=beside)
-    next(windows)
-    windows.close()  # type: ignore[attr-defined]
+    frames = encode_frames(tiny_model.encoders, (frame_of(image) for _ in range(9)), beside=beside)
+    next(frames)
+    frames.close()  # type: ignore[attr-defined]
     assert not any(t.name.startswith("superpixels") for t in threading.enumerate())
 
 
@@ -66,14 +73,14 @@ def test_errors_of_the_threads_arrive(
     def fail(*_: Any) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(window_encoding, "superpixels", fail)
+    monkeypatch.setattr(regions, "superpixels", fail)
     with pytest.raises(MemoryError, match="no room"):
         encode(tiny_model, image, beside=beside)
 
 
 def test_regions_wait_for_nobody(tiny_model: Any, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """With `beside`, the next windows are being cut while the encoders work on these."""
-    begun, cut = [], window_encoding.superpixels
+    begun, cut = [], regions.superpixels
     go_on = threading.Event()
 
     def slow(*given: Any) -> Any:
@@ -88,7 +95,7 @@ def test_regions_wait_for_nobody(tiny_model: Any, image: np.ndarray, monkeypatch
         assert go_on.wait(100), "the encoders had to wait in vain for regions begun beside them"
         return dense(x)
 
-    monkeypatch.setattr(window_encoding, "superpixels", slow)
+    monkeypatch.setattr(regions, "superpixels", slow)
     monkeypatch.setattr(tiny_model.encoders.dense, "encode", waits)
     encode(tiny_model, image, batch_size=1, beside=True)
 
@@ -96,6 +103,55 @@ def test_regions_wait_for_nobody(tiny_model: Any, image: np.ndarray, monkeypatch
 def test_a_batch_of_nothing(tiny_model: Any, image: np.ndarray) -> None:
     with pytest.raises(InputError, match="batch_size is 0: at least 1"):
         encode(tiny_model, image, batch_size=0)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
+def test_batches_of_several_photographs(tiny_model: Any, beside: bool, batch_size: int) -> None:
+    """Each in its order and as by itself, a batch full as long as windows are of one size."""
+    rng = np.random.default_rng(5)
+    sizes = [(48, 48), (60, 60), (48, 48), (30, 90), (48, 60)]
+    images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    dense, batches = tiny_model.encoders.dense.encode, []
+
+    class Counted:
+        dim, grid = tiny_model.encoders.dense.dim, tiny_model.encoders.dense.grid
+
+        def encode(self, x: Any) -> Any:
+            batches.append(len(x))
+            return dense(x)
+
+    encoders = replace(tiny_model.encoders, dense=Counted())
+    given = [frame_of(image) for image in images]
+    broken = Frame(images[0], (), given[0].regions, error=InputError("no picture"))
+    found = list(encode_frames(encoders, [*given[:2], broken, *given[2:]], batch_size, beside=beside))
+    assert found == [*given[:2], broken, *given[2:]] and all(f.done for f in found)
+    windows = [len(f.boxes) for f in given]
+    alike = [sum(windows[:3]), windows[3], windows[4]]  # 48 x 48, 30 x 48, 48 x 48
+    full = [[batch_size] * (n // batch_size) + [n % batch_size] * (n % batch_size > 0) for n in alike]
+    assert batches == [n for part in full for n in part]
+    for frame, image in zip(given, images, strict=True):
+        for ours, alone in zip(frame.encodings, encode(tiny_model, image), strict=True):
+            assert ours.box == alone.box and np.array_equal(ours.atoms, alone.atoms)
+            np.testing.assert_allclose(ours.features, alone.features, atol=1e-5)
+
+
+def test_memory_that_lacks_for_a_batch_may_do_for_one(tiny_model: Any, image: np.ndarray) -> None:
+    """Each photograph is tried by itself; the one that does not fit has the error, the others are done."""
+    dense = tiny_model.encoders.dense.encode
+    black = np.zeros((48, 48, 3), np.uint8)
+
+    class Small:
+        def encode(self, x: Any) -> Any:
+            if len(x) > 2 or not x.any():
+                raise MemoryError("no room")
+            return dense(x)
+
+    encoders = replace(tiny_model.encoders, dense=Small())
+    given = [frame_of(picture) for picture in (image[:48, :60], black, image[:48, :48])]
+    found = list(encode_frames(encoders, given, 4))
+    assert found == given and [isinstance(f.error, MemoryError) for f in found] == [False, True, False]
+    assert [len(f.encodings) for f in found] == [2, 0, 1]
 
 
 def test_joining_keeps_the_windows_as_they_were(tiny_model: Any, image: np.ndarray) -> None:

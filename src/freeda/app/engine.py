@@ -13,6 +13,7 @@ from PIL import Image
 from ..errors import InputError
 from ..images import RGB, read_image
 from ..model import FreeDA
+from ..options import Changes
 from ..options.word_list import split_words
 from ..segment.result import Segmentation
 from ..segment.scene import Scene
@@ -191,12 +192,14 @@ class Engine:
         if knobs.local_weight is not None:
             changes["local_weight"] = float(knobs.local_weight)
         k = self.model.options.k if knobs.k is None else int(knobs.k)
-        rest = {"others": EVERYTHING_ELSE} if knobs.others else {}
+        rest: Changes = {"k": k}
+        if knobs.others:
+            rest["others"] = EVERYTHING_ELSE
         key = (k, repr(names), knobs.others)
         with self.busy:
             vocabulary = self._words.get(key)
             if vocabulary is None:
-                vocabulary = self.model.vocabulary(names, k=k, **rest)
+                vocabulary = self.model.vocabulary(names, **rest)
                 self._words.put(key, vocabulary)
             return self.model.segment(scene, vocabulary, **changes)
 

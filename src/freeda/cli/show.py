@@ -77,6 +77,7 @@ def table_of(outcomes: Sequence[Outcome], lines: Sequence[tuple[Text, Text]]) ->
     """A row a photograph: its name and size, what was found (`lines` of `found`), its files."""
     table = Table("image", "found", "files", show_lines=len(outcomes) > 1)
     for outcome, (size, what) in zip(outcomes, lines, strict=True):
+        assert outcome.path is not None
         name = Text.assemble(printable(outcome.path.name), "\n", size)
         table.add_row(name, what, Text("\n".join(printable(str(f)) for f in outcome.files.values())))
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .attribution import Attribution
 from .collect import PACE, CollectOptions
 from .exports import EXPORTS, export_kinds
-from .segment import ENCODING, VOCABULARY, SegmentOptions
+from .segment import ENCODING, VOCABULARY, Changes, SegmentOptions
 from .settings import from_dict, parse_settings, to_dict
 from .superpixels import Superpixels
 from .templates import TEMPLATES
@@ -19,6 +19,7 @@ __all__ = [
     "TEMPLATES",
     "VOCABULARY",
     "Attribution",
+    "Changes",
     "CollectOptions",
     "SegmentOptions",
     "Superpixels",

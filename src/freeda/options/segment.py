@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from .checks import check_types, require, require_slots, unknown_option
 from .superpixels import Superpixels
@@ -113,9 +113,36 @@ class SegmentOptions:
             "other_words is empty: name at least one word for all that is none of the classes",
         )
 
-    def with_changes(self, **changes: Any) -> SegmentOptions:
+    def with_changes(self, **changes: Unpack[Changes]) -> SegmentOptions:
         """A copy with some fields changed; InputError for an unknown field or a value out of range."""
         known = [f.name for f in fields(self)]
         for name in changes:
             require(name in known, unknown_option(name, known))
-        return replace(self, **changes)
+        given: dict[str, Any] = dict(changes)
+        return replace(self, **given)
+
+
+class Changes(TypedDict, total=False):
+    """The fields of SegmentOptions as keyword arguments, so that editors complete them."""
+
+    templates: tuple[str, ...] | str
+    k: int
+    min_similarity: float | None
+    prototypes: Literal["mean", "k-means", "all", "knn-vote"]
+    clusters: int
+    spherical: bool
+    neighbours: int
+    max_share: float
+    others: str | None
+    other_words: tuple[str, ...]
+    local_weight: float
+    superpixels: Superpixels
+    short_side: int | None
+    long_side: int
+    window: int | None
+    stride: int
+    background: Literal["none", "constant", "local", "local-of-winner"]
+    background_threshold: float
+    refine: Literal["none", "pamr"]
+    refine_iterations: int
+    refine_dilations: tuple[int, ...]

@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..options import SegmentOptions
-from .matching import local_scores
+from .matching import LocalScore, local_scores
 from .mosaic import Mosaic
+from .prototypes import ReferenceBank
 from .refine import affinity, influence
+from .regions import nearest
 from .scene import Scene
-from .upsample import nearest, pixel_taps
+from .upsample import pixel_taps
 from .vocabulary import Vocabulary
 from .window_encoding import Floats
 
@@ -55,12 +57,17 @@ def atom_shares(scene: Scene, options: SegmentOptions, x: int, y: int) -> Shares
 
 
 def score_parts(
-    mosaic: Mosaic, shares: Shares, vocabulary: Vocabulary, options: SegmentOptions
+    mosaic: Mosaic,
+    shares: Shares,
+    vocabulary: Vocabulary,
+    options: SegmentOptions,
+    score: LocalScore | None = None,
+    bank: ReferenceBank | None = None,
 ) -> tuple[Floats, Floats]:
     """(T,) local and (T,) global scores of the rows, as so much of each atom."""
     weights = mosaic.local.T @ shares
     used = np.flatnonzero(weights)
-    local = weights[used] @ local_scores(mosaic.features[used], vocabulary, options)
+    local = weights[used] @ local_scores(mosaic.features[used], vocabulary, options, score, bank)
     context = (mosaic.context.T @ shares) @ (mosaic.embeddings @ vocabulary.text_embeddings.T)
     return local.astype(np.float32), context.astype(np.float32)
 

@@ -18,7 +18,6 @@ from .background import Verdict
 from .evidence import Evidence, atom_shares, gather_evidence, score_parts
 from .matching import mixed, unit_rows
 from .prototypes import ReferenceBank, Retrieved, condense, retrieve
-from .refine import place_scores
 from .upsample import enlarged, pixel_planes
 from .vocabulary import Vocabulary
 from .window_encoding import Floats
@@ -47,7 +46,7 @@ def explain_pixel(
         raise InputError(f"bank is {bank!r}: it must be a bank directory or an open Bank")
     total, ranked = _scores(result, x, y)
     shares = atom_shares(scene, result.options, x, y)
-    local, context = score_parts(scene.mosaic, shares, vocabulary, result.options)
+    local, context = score_parts(scene.mosaic, shares, vocabulary, result.options, result.score, result.bank)
     evidence = gather_evidence(scene.mosaic, shares, scene.size, x, y)
     cosine = _cosines(result, vocabulary, evidence)
 
@@ -123,7 +122,7 @@ def _whole(value: Any) -> int | None:
 def _scores(result: Segmentation, x: int, y: int) -> tuple[Floats, Floats]:
     """At the pixel the rows' scores (T,) and the labels', by the very steps of `Segmentation.scores`."""
     scene, vocabulary = result.need_scene()
-    scores = place_scores(scene.mosaic, scene.working_image, vocabulary, result.options)
+    scores = result.place_scores()
     planes = pixel_planes(scores, scene.size, y, x)
     return planes[0, : len(vocabulary.text_embeddings)], scores.verdict.scores(planes)[0]
 

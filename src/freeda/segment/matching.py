@@ -8,9 +8,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import InputError
 from ..options import SegmentOptions
 from .background import Verdict
 from .mosaic import Mosaic
+from .prototypes import ReferenceBank
 from .vocabulary import Vocabulary
 from .window_encoding import Floats
 
@@ -45,9 +47,16 @@ class AtomScores:
     `local_scores`. The background may ask for the averaged local scores beside these: see `Verdict`.
     """
 
-    def __init__(self, mosaic: Mosaic, vocabulary: Vocabulary, options: SegmentOptions):
+    def __init__(
+        self,
+        mosaic: Mosaic,
+        vocabulary: Vocabulary,
+        options: SegmentOptions,
+        score: LocalScore | None = None,
+        bank: ReferenceBank | None = None,
+    ):
         self.mosaic, self.verdict = mosaic, Verdict(vocabulary, options)
-        self._local = local_scores(mosaic.features, vocabulary, options)
+        self._local = local_scores(mosaic.features, vocabulary, options, score, bank)
         self._weight = np.float32(options.local_weight)
         similarity: Floats = mosaic.embeddings @ vocabulary.text_embeddings.T
         self._global = similarity * np.float32(1.0 - options.local_weight)
@@ -87,30 +96,110 @@ class AtomScores:
         return np.concatenate([total, local], axis=1) if self.verdict.needs_local else total
 
 
-def local_scores(features: Floats, vocabulary: Vocabulary, options: SegmentOptions) -> Floats:
-    """(B, T) float32 in [0, 1): how much unit features (B, D) look like each text row's prototypes.
+class LocalScore(Protocol):
+    """How much a region looks like each class; docs/extending.md has an example."""
 
-    One prototype a row: sigmoid(<feature, prototype>), the prototype normalised (the published score).
-    Several: the sigmoid of max_share * best + (1 - max_share) * mean of their cosines. "knn-vote": of the
-    prototypes of all rows together, each of the `neighbours` nearest gives sigmoid(cosine) / neighbours to
-    its row, so that a row's score is its share of the votes times how near they are (the release names the
-    choice; the formula is ours). Features are taken in chunks: beside the answer, at most `CHUNK` cosines
-    are held.
+    name: str
+    """What results remember it by."""
+
+    def __call__(
+        self,
+        features: Floats,
+        vocabulary: Vocabulary,
+        bank: ReferenceBank | None,
+        options: SegmentOptions,
+    ) -> Floats:
+        """Return (B, T) float32 of unit features (B, D): a score for each text row of the vocabulary.
+
+        `bank` is the open one, to be searched by key (`search`) or by prototype (`search_prototypes`); None
+        where a result was read from a file. Scores of 0 to 1 suit `local_weight` and the background.
+        """
+
+
+class PrototypeScore:
+    """The published score, sigmoid(<feature, prototype>), the prototype normalised.
+
+    Of several prototypes of a row: the sigmoid of max_share * best + (1 - max_share) * mean of their cosines.
     """
-    unit, owners = unit_rows(vocabulary.prototypes), vocabulary.owners
-    vote = options.prototypes == "knn-vote"
-    if vocabulary.owner is None and not vote:
-        plain: Floats = features @ unit.T
-        return _sigmoid(plain)
+
+    name = "prototypes"
+
+    def __call__(
+        self, features: Floats, vocabulary: Vocabulary, bank: ReferenceBank | None, options: SegmentOptions
+    ) -> Floats:
+        """(B, T) float32 in 0 to 1."""
+        cosine: Floats = features @ unit_rows(vocabulary.prototypes).T
+        if vocabulary.owner is None:
+            return _sigmoid(cosine)
+        n_rows = len(vocabulary.text_embeddings)
+        return _sigmoid(mixed(cosine, vocabulary.owners, n_rows, options.max_share))
+
+
+class VoteScore:
+    """Of the prototypes of all rows together, each of the `neighbours` nearest gives sigmoid(cosine) /
+    `neighbours` to its row, so that a row's score is its share of the votes times how near they are (the
+    release names the choice; the formula is ours)."""
+
+    name = "knn-vote"
+
+    def __call__(
+        self, features: Floats, vocabulary: Vocabulary, bank: ReferenceBank | None, options: SegmentOptions
+    ) -> Floats:
+        """(B, T) float32 in 0 to 1."""
+        cosine: Floats = features @ unit_rows(vocabulary.prototypes).T
+        n_rows, owners = len(vocabulary.text_embeddings), vocabulary.owners
+        n = min(options.neighbours, cosine.shape[1])
+        nearest = np.argpartition(-cosine, n - 1, axis=1)[:, :n]
+        vote = _sigmoid(np.take_along_axis(cosine, nearest, axis=1)) / np.float32(n)
+        place = np.arange(len(cosine))[:, None] * n_rows + owners[nearest]
+        counted = np.bincount(place.ravel(), weights=vote.ravel(), minlength=len(cosine) * n_rows)
+        return counted.reshape(len(cosine), n_rows).astype(np.float32)
+
+
+class ForgottenScore:
+    """The place of a score that a file names and this process does not have."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(
+        self, features: Floats, vocabulary: Vocabulary, bank: ReferenceBank | None, options: SegmentOptions
+    ) -> Floats:
+        """Raise InputError."""
+        raise InputError(
+            f"these labels were scored by {self.name!r}, which a file does not keep: load a model with it "
+            "and give it the scene, FreeDA.segment(result.scene, names)"
+        )
+
+
+BUILT_IN: dict[str, LocalScore] = {one.name: one for one in (PrototypeScore(), VoteScore())}
+
+
+def local_scores(
+    features: Floats,
+    vocabulary: Vocabulary,
+    options: SegmentOptions,
+    score: LocalScore | None = None,
+    bank: ReferenceBank | None = None,
+) -> Floats:
+    """(B, T) float32: how much unit features (B, D) look like each text row, by `score`; None takes what
+    `options.prototypes` says.
+
+    Features are taken in chunks: beside the answer, at most `CHUNK` cosines with prototypes are held. Raises
+    InputError for a score that gives anything but finite numbers, one a feature and row.
+    """
+    usual = "knn-vote" if options.prototypes == "knn-vote" else "prototypes"
+    rule = BUILT_IN[usual] if score is None else score
     n_rows = len(vocabulary.text_embeddings)
     out = np.empty((len(features), n_rows), dtype=np.float32)
-    for rows in slices(len(features), CHUNK // len(unit)):
-        cosine: Floats = features[rows] @ unit.T
-        out[rows] = (
-            _votes(cosine, owners, n_rows, options.neighbours)
-            if vote
-            else _sigmoid(mixed(cosine, owners, n_rows, options.max_share))
-        )
+    for rows in slices(len(features), CHUNK // len(vocabulary.prototypes)):
+        found = np.asarray(rule(features[rows], vocabulary, bank, options))
+        if found.shape != out[rows].shape or not np.isfinite(found).all():
+            raise InputError(
+                f"score {rule.name!r} gave shape {found.shape}: expected finite numbers of shape "
+                f"{out[rows].shape}, one for each region and text row"
+            )
+        out[rows] = found
     return out
 
 
@@ -123,15 +212,6 @@ def mixed(cosine: Floats, owners: npt.NDArray[np.int64], n_rows: int, max_share:
     mean = np.add.reduceat(cosine, starts, axis=1) / count
     out: Floats = (max_share * best + (1.0 - max_share) * mean).astype(np.float32)
     return out
-
-
-def _votes(cosine: Floats, owners: npt.NDArray[np.int64], n_rows: int, neighbours: int) -> Floats:
-    n = min(neighbours, cosine.shape[1])
-    nearest = np.argpartition(-cosine, n - 1, axis=1)[:, :n]
-    vote = _sigmoid(np.take_along_axis(cosine, nearest, axis=1)) / np.float32(n)
-    place = np.arange(len(cosine))[:, None] * n_rows + owners[nearest]
-    counted = np.bincount(place.ravel(), weights=vote.ravel(), minlength=len(cosine) * n_rows)
-    return counted.reshape(len(cosine), n_rows).astype(np.float32)
 
 
 def slices(n: int, step: int) -> Iterator[slice]:

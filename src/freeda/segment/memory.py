@@ -7,7 +7,7 @@ import torch
 from ..options import SegmentOptions
 from .matching import CHUNK, TABLE
 from .upsample import STRIP as LABELS_AT_A_TIME
-from .window_encoding import RegionCutter
+from .window_encoding import MAX_THREADS
 from .windows import sliding_boxes, working_size
 
 
@@ -35,7 +35,7 @@ def memory_bound(
     s = max((b.y2 - b.y1) * (b.x2 - b.x1) for b in boxes)
     m = 1 if options.window is None else (-(-options.window // options.stride) + 1) ** 2
     n, features = len(boxes), 5 * grid * grid
-    t = min(torch.get_num_threads(), RegionCutter.MAX_WORKERS)
+    t = min(torch.get_num_threads(), MAX_THREADS)
     return (
         10 * height * width
         + 3 * h * w

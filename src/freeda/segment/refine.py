@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from ..options import SegmentOptions
 from .background import Verdict
-from .matching import CHUNK, TABLE, AtomScores, PlaceScores, slices
+from .matching import CHUNK, TABLE, AtomScores, LocalScore, PlaceScores, slices
 from .mosaic import Mosaic
+from .prototypes import ReferenceBank
 from .vocabulary import Vocabulary
 from .window_encoding import Floats
 
@@ -26,9 +27,11 @@ def place_scores(
     working_image: Callable[[], npt.NDArray[np.uint8]],
     vocabulary: Vocabulary,
     options: SegmentOptions,
+    score: LocalScore | None = None,
+    bank: ReferenceBank | None = None,
 ) -> PlaceScores:
     """The scores that labels are decided by: a mosaic's atoms' or, where the options ask for it, refined."""
-    scores = AtomScores(mosaic, vocabulary, options)
+    scores = AtomScores(mosaic, vocabulary, options, score, bank)
     return scores if options.refine == "none" else RefinedScores(scores, working_image(), options)
 
 

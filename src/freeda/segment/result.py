@@ -29,6 +29,7 @@ from ..source_file import SourceFile
 from ..written import Written
 from .background import label_names, rest_labels
 from .explain import explain_pixel
+from .matching import LocalScore, PlaceScores
 from .npz import RESULT, dump_npz, write_npz
 from .prototypes import ReferenceBank
 from .refine import place_scores
@@ -66,6 +67,8 @@ class Segmentation:
     """(H, W, 3) uint8 RGB, None where saved without; `image` is the same with a clear error."""
     cut: npt.NDArray[np.int64] | None = None
     """(h, w) the region map at the working size, where it was saved; otherwise cut when asked for."""
+    score: LocalScore | None = None
+    """What scored its regions; None: what the options say."""
     bank: ReferenceBank | None = field(default=None, compare=False)
     """The bank that the words were looked up in, for `explain`; kept in no file."""
     caveats: Caveats = NONE
@@ -171,13 +174,19 @@ class Segmentation:
         if not isinstance(vocabulary, Vocabulary):
             raise InputError("relabel takes a Vocabulary: FreeDA.segment(scene, names) reads class names")
         refuse_late(changes)
-        return segment_scene(scene, vocabulary, scene.relabelling(changes), self.bank)
+        return segment_scene(scene, vocabulary, scene.relabelling(changes), self.bank, score=self.score)
 
     def need_scene(self) -> tuple[Scene, Vocabulary]:
         """The scene and the vocabulary. Raises InputError where the segmentation was saved without them."""
         if self.scene is None or self.vocabulary is None:
             raise InputError("this segmentation was saved without its scene (keep='image' or 'labels')")
         return self.scene, self.vocabulary
+
+    def place_scores(self) -> PlaceScores:
+        """What labels were decided by, computed anew. Raises InputError as `need_scene`."""
+        scene, vocabulary = self.need_scene()
+        working = scene.working_image
+        return place_scores(scene.mosaic, working, vocabulary, self.options, self.score, self.bank)
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
         """(H, W) bool: where the photograph is labelled `name`. Raises InputError for another name."""
@@ -302,9 +311,7 @@ class Segmentation:
         return self.names.index(name)
 
     def _strips(self) -> Iterator[tuple[int, int, Floats]]:
-        scene, vocabulary = self.need_scene()
-        scores = place_scores(scene.mosaic, scene.working_image, vocabulary, self.options)
-        return dense_scores(scores, scene.size)
+        return dense_scores(self.place_scores(), self.size)
 
 
 def segment_scene(
@@ -313,6 +320,7 @@ def segment_scene(
     options: SegmentOptions | None = None,
     bank: ReferenceBank | None = None,
     clock: Clock = OFF,
+    score: LocalScore | None = None,
 ) -> Segmentation:
     """Join a scene and a vocabulary: milliseconds, nothing is encoded. `options` None: the scene's.
 
@@ -330,9 +338,11 @@ def segment_scene(
         options = replace(options, **{name: getattr(vocabulary.options, name) for name in VOCABULARY})
     names = label_names(vocabulary.names, options)
     with clock("labels"):
-        scores = place_scores(scene.mosaic, scene.working_image, vocabulary, options)
+        scores = place_scores(scene.mosaic, scene.working_image, vocabulary, options, score, bank)
         labels = label_map(scores, scene.size)
     caveats = Caveats(scene.outside, vocabulary.answered or {})
     models, photo = dict(scene.models), scene.image
+    if score is not None:
+        models["score"] = score.name
     kept = (scene.file, models, scene, vocabulary, photo)
-    return Segmentation(labels, names, options, *kept, bank=bank, caveats=caveats)
+    return Segmentation(labels, names, options, *kept, score=score, bank=bank, caveats=caveats)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -11,12 +12,13 @@ import numpy.typing as npt
 
 from ..encoders import Encoders
 from ..errors import InputError
+from ..images import RGB
 from ..options import ENCODING, VOCABULARY, SegmentOptions
 from ..profile import OFF, Clock
 from ..source_file import SourceFile
 from .mosaic import Mosaic, join
-from .regions import RegionMap, superpixels
-from .window_encoding import encode_windows
+from .regions import RegionMap, SuperpixelRegions, region_map, regions_from, superpixels
+from .window_encoding import Frame, encode_frames
 from .windows import resize_image, sliding_boxes, working_size
 
 AFTER_ENCODING = tuple(f.name for f in fields(SegmentOptions) if f.name not in ENCODING)
@@ -39,6 +41,8 @@ class Scene:
     """Which models encoded it (`Encoders.identity`)."""
     outside: str = ""
     """What the models know (`Preset.world`), where nothing says that the photograph is such."""
+    cut: RegionMap | None = None
+    """(h, w) regions of the working image, where they are no superpixels."""
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -51,7 +55,9 @@ class Scene:
         return self.image.shape[0], self.image.shape[1]
 
     def regions(self) -> RegionMap:
-        """(h, w) int64: superpixels of the working image, for show (labelling cuts each window by itself)."""
+        """(h, w) int64: regions of the working image, for show (labelling cuts each window by itself)."""
+        if self.cut is not None:
+            return self.cut
         return superpixels(self.working_image(), self.options.superpixels)
 
     def working_image(self) -> npt.NDArray[np.uint8]:
@@ -79,24 +85,93 @@ def refuse_late(changes: Iterable[str]) -> None:
         raise InputError(f"option {late[0]!r} shapes a vocabulary: give it to vocabulary() instead")
 
 
+@dataclass(frozen=True)
+class Photograph:
+    """What is to be encoded."""
+
+    image: RGB | None
+    """(H, W, 3) uint8, or None where there is an `error` instead."""
+    options: SegmentOptions
+    regions: Any = None
+    """A source of `Regions`, a map (H, W) or `Masks`; None: superpixels as the options say."""
+    file: SourceFile | None = None
+    outside: str = ""
+    on_done: Callable[[int, int], None] | None = None
+    """Called with windows done, windows in all."""
+    error: Exception | None = None
+    tag: Any = None
+    """Whatever the caller wants to know it by."""
+
+
+def encode_scenes(
+    encoders: Encoders,
+    photographs: Iterable[Photograph],
+    batch_size: int | None = None,
+    clock: Clock = OFF,
+) -> Iterator[tuple[Photograph, Scene | Exception]]:
+    """Encode photographs, batches filled from several of them; each in its order, as soon as it is done.
+
+    An InputError or a lack of memory is given in the scene's place. See `encode_frames` for what is held.
+    """
+    asked: deque[Photograph] = deque()
+
+    def frames() -> Iterator[Frame]:
+        for photograph in photographs:
+            asked.append(photograph)
+            yield _frame(photograph, clock)
+
+    for frame in encode_frames(encoders, frames(), batch_size, clock):
+        photograph = asked.popleft()
+        yield photograph, frame.error or _scene(encoders, photograph, frame, clock)
+
+
 def encode_scene(
     encoders: Encoders,
-    image: npt.NDArray[np.uint8],
+    image: RGB,
     options: SegmentOptions,
     file: SourceFile | None = None,
     batch_size: int | None = None,
     on_done: Callable[[int, int], None] | None = None,
     clock: Clock = OFF,
     outside: str = "",
+    regions: Any = None,
 ) -> Scene:
     """Encode an image (H, W, 3) uint8; `on_done(windows_done, windows_in_all)` reports progress."""
-    height, width = working_size(image.shape[0], image.shape[1], options)
-    with clock("resize"):
-        working = resize_image(image, (height, width))
-    boxes = sliding_boxes(height, width, options.window, options.stride)
-    encodings = list(
-        encode_windows(encoders, working, boxes, options.superpixels, batch_size, on_done, clock)
-    )
-    with clock("join"):
-        mosaic = join(encodings, height, width)
-    return Scene(image, mosaic, options, file, encoders.identity, outside)
+    one = Photograph(image, options, regions, file, outside, on_done)
+    ((_, found),) = encode_scenes(encoders, [one], batch_size, clock)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _frame(photograph: Photograph, clock: Clock) -> Frame:
+    image, options, error = photograph.image, photograph.options, photograph.error
+    regions = regions_from(photograph.regions, options.superpixels)
+    if image is not None and error is None:
+        try:
+            size = working_size(image.shape[0], image.shape[1], options)
+            with clock("resize"):
+                working = resize_image(image, size)
+            whole = None
+            if regions.whole:
+                with clock("regions"):
+                    whole = region_map(regions, image, size)
+            boxes = sliding_boxes(*size, options.window, options.stride)
+            return Frame(working, boxes, regions, whole, photograph.on_done)
+        except (InputError, MemoryError) as failed:
+            error = failed
+    return Frame(np.empty((0, 0, 3), np.uint8), (), regions, error=error)
+
+
+def _scene(encoders: Encoders, photograph: Photograph, frame: Frame, clock: Clock) -> Scene | Exception:
+    image, cut, models = photograph.image, frame.whole, dict(encoders.identity)
+    assert image is not None
+    try:
+        with clock("join"):
+            mosaic = join(frame.encodings, *frame.image.shape[:2])
+        if not isinstance(frame.regions, SuperpixelRegions):
+            models["regions"] = frame.regions.name
+            cut = region_map(frame.regions, frame.image) if cut is None else cut
+    except (InputError, MemoryError) as error:
+        return error
+    return Scene(image, mosaic, photograph.options, photograph.file, models, photograph.outside, cut)

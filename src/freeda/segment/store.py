@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..options import SegmentOptions, from_dict, to_dict
 from ..show.caveats import Caveats
 from ..source_file import SourceFile
+from .matching import BUILT_IN, ForgottenScore, LocalScore
 from .mosaic import Mosaic
 from .npz import RESULT, Arrays, check, checked, lists_of_words, narrow, read_npz
 from .scene import Scene
@@ -79,6 +80,7 @@ def _fields(header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
         "models": dict(header["models"]),
         "scene": scene,
         "vocabulary": vocabulary,
+        "score": _score(header["models"].get("score")),
         "photo": image,
         "cut": regions,
         "caveats": Caveats(header.get("outside") or "", lists_of_words(header.get("answered"))),
@@ -93,7 +95,16 @@ def _scene(header: dict[str, Any], arrays: Arrays) -> Scene:
         file=_file(header),
         models=dict(header["models"]),
         outside=header.get("outside") or "",
+        cut=checked(arrays["regions"], 2, np.int64) if "regions" in header["models"] else None,
     )
+
+
+def _score(name: Any) -> LocalScore | None:
+    check(name is None or isinstance(name, str), "its score has no name")
+    if name is None:
+        return None
+    score: LocalScore = BUILT_IN[name] if name in BUILT_IN else ForgottenScore(name)
+    return score
 
 
 def _file(header: dict[str, Any]) -> SourceFile | None:

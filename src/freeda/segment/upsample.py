@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..pooling import Taps, centre_taps
 from .matching import CHUNK, PlaceScores
+from .regions import nearest
 from .window_encoding import Floats
 
 Kind = TypeVar("Kind", bound=np.generic)
@@ -86,11 +87,6 @@ def enlarged(plane: npt.NDArray[Kind], size: tuple[int, int]) -> npt.NDArray[Kin
     """A plane (h, w) at the working size resized to `size` = (H, W) by `nearest` pixels: masks, numbers."""
     rows, columns = (nearest(n_in, n_out) for n_in, n_out in zip(plane.shape, size, strict=True))
     return plane[rows[:, None], columns]
-
-
-def nearest(n_in: int, n_out: int) -> npt.NDArray[np.int64]:
-    """(n_out,) which of n_in pixels in a line lies under the centre of each of n_out."""
-    return ((np.arange(n_out) + 0.5) * (n_in / n_out)).astype(np.int64)
 
 
 def _blend(

@@ -9,9 +9,10 @@ point at, and the sparse matrix of weights between the two; scores of any class 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,12 @@ import torch
 from scipy import sparse
 
 from ..encoders import Encoders
-from ..errors import InputError, ModelError
-from ..options import Superpixels
+from ..errors import InputError, ModelError, out_of_memory
+from ..images import RGB
 from ..pooling import corner_taps, pool_regions
 from ..profile import OFF, Clock
-from .regions import RegionMap, superpixels
-from .windows import Box, crops
+from .regions import RegionMap, Regions, region_map, without_gaps
+from .windows import Box
 
 Floats = npt.NDArray[np.float32]
 
@@ -45,107 +46,179 @@ class WindowEncoding:
     """(K,) float32, L2-normalised: CLIP's image embedding of the window."""
 
 
-def encode_windows(
-    encoders: Encoders,
-    image: npt.NDArray[np.uint8],
-    boxes: Sequence[Box],
-    options: Superpixels,
-    batch_size: int | None = None,
-    on_done: Callable[[int, int], None] | None = None,
-    clock: Clock = OFF,
-    beside: bool | None = None,
-) -> Iterator[WindowEncoding]:
-    """Encode windows of a working image (H, W, 3) uint8, a batch at a time.
-
-    Superpixels are cut by a pool of threads, as many as torch uses. With `beside` they are cut for the next
-    windows while the encoders work on these; without, before the encoders, on all threads at once. None takes
-    the former on an accelerator, the latter on a CPU, where both share the same cores and it makes no
-    difference (docs/speed.md).
-
-    `batch_size` None takes 2 on a CPU, which gains nothing from more, 8 elsewhere. `on_done(windows_done,
-    windows_in_all)` is called after every batch; `clock` times the stages. Alive at any moment are one
-    batch of patch features and at most max(batch, threads) + batch maps of regions. Raises InputError for a
-    batch size under 1.
-    """
-    on_cpu = encoders.device.type == "cpu"
-    if batch_size is None:
-        batch_size = 2 if on_cpu else 8
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}: at least 1 window must be encoded at a time")
-    if beside is None:
-        beside = not on_cpu
-    done, cutter = 0, RegionCutter(image, boxes, options, clock if beside else OFF)
-    ahead = max(batch_size, cutter.workers)
-    try:
-        for batch in crops(image, boxes, batch_size):
-            group = boxes[done : done + len(batch)]
-            if beside:
-                cutter.start(done + batch_size + ahead)
-            elif cutter.started < done + len(group):
-                cutter.start(done + ahead)
-                with clock("regions"):
-                    cutter.finish()
-            batch = batch.to(encoders.device)
-            with clock("clip"):
-                embeddings = encoders.clip.encode_image(batch).cpu().numpy()
-            with clock("dense"):
-                features = encoders.dense.encode(batch)
-            if not (np.isfinite(embeddings).all() and torch.isfinite(features.sum())):
-                raise ModelError(
-                    f"the encoders gave NaN or infinity in {str(encoders.dtype).removeprefix('torch.')}: "
-                    "load them with dtype='float32'; if it is that already, their weights are damaged"
-                )
-            for box, patches, embedding in zip(group, features, embeddings, strict=True):
-                with clock("regions"):  # beside the encoders: what is left to wait for
-                    regions = cutter.take()
-                with clock("pooling"):
-                    piece = join_window(box, regions, patches, embedding)
-                yield piece
-            done += len(group)
-            if on_done is not None:
-                on_done(done, len(boxes))
-    finally:
-        cutter.close()
-
-
-class RegionCutter:
-    """Superpixels of windows, in order, cut by threads: scikit-image works without the interpreter's lock."""
-
-    MAX_WORKERS = 16
-    """Each holds about 350 bytes a pixel of its window (felzenszwalb's edges)."""
+class Frame:
+    """A working image on its way through the encoders; see `encode_frames`."""
 
     def __init__(
-        self, image: npt.NDArray[np.uint8], boxes: Sequence[Box], options: Superpixels, clock: Clock = OFF
-    ):
-        self._image, self._boxes, self._options, self._clock = image, boxes, options, clock
-        self.workers: int = min(torch.get_num_threads(), self.MAX_WORKERS)
-        """Threads that cut."""
-        self.started = 0
-        """Windows cut or being cut so far."""
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="superpixels")
-        self._coming: deque[Future[RegionMap]] = deque()
+        self,
+        image: RGB,
+        boxes: Sequence[Box],
+        regions: Regions,
+        whole: RegionMap | None = None,
+        on_done: Callable[[int, int], None] | None = None,
+        error: Exception | None = None,
+    ) -> None:
+        """`whole` is the map of regions of the whole image, where `regions` gave one; else windows are cut.
 
-    def start(self, until: int) -> None:
-        """Begin with all windows before number `until`."""
-        while self.started < min(until, len(self._boxes)):
-            self._coming.append(self._pool.submit(self._cut, self._boxes[self.started]))
-            self.started += 1
+        `on_done(windows_done, windows_in_all)` is called after every batch.
+        """
+        self.image, self.boxes, self.regions, self.whole, self.on_done = image, boxes, regions, whole, on_done
+        self.encodings: list[WindowEncoding] = []
+        """Filled in the order of `boxes`."""
+        self.error = error
+        """Why it has none: memory that ran out, regions that are none."""
+        self._maps: deque[Future[RegionMap]] = deque()
+        self._cut = 0
 
-    def finish(self) -> None:
-        """Wait for all that were begun."""
-        wait(self._coming)
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.error is not None or len(self.encodings) == len(self.boxes)
 
-    def take(self) -> RegionMap:
-        """The next window's regions (h, w), waiting for them if need be."""
-        return self._coming.popleft().result()
+    def start(self, pool: Executor, clock: Clock) -> bool:
+        """Begin to cut the next window's regions; False where all are begun."""
+        if self._cut == len(self.boxes):
+            return False
+        self._maps.append(pool.submit(self._regions, self.boxes[self._cut], clock))
+        self._cut += 1
+        return True
 
-    def close(self) -> None:
-        """End the threads; windows not begun are dropped."""
-        self._pool.shutdown(cancel_futures=True)
+    @property
+    def begun(self) -> Sequence[Future[RegionMap]]:
+        """The maps that are cut or being cut, and not taken yet."""
+        return self._maps
 
-    def _cut(self, b: Box) -> RegionMap:
-        with self._clock("superpixels", beside=True):
-            return superpixels(self._image[b.y1 : b.y2, b.x1 : b.x2], self._options)
+    def take(self, patches: torch.Tensor, embedding: Floats, clock: Clock) -> None:
+        """Add the next window's encoding: patch features (gh, gw, D) and image embedding (K,)."""
+        with clock("regions"):  # beside the encoders: what is left to wait for
+            regions = self._maps.popleft().result()
+        with clock("pooling"):
+            box = self.boxes[len(self.encodings)]
+            self.encodings.append(join_window(box, regions, patches, embedding))
+
+    def _regions(self, box: Box, clock: Clock) -> RegionMap:
+        window = np.s_[box.y1 : box.y2, box.x1 : box.x2]
+        with clock("superpixels", beside=True):
+            if self.whole is not None:
+                return without_gaps(self.whole[window])
+            return region_map(self.regions, self.image[window])
+
+
+MAX_THREADS = 16
+"""Threads that cut windows, at most: each holds about 350 bytes a pixel of its window (felzenszwalb)."""
+
+
+def encode_frames(
+    encoders: Encoders,
+    frames: Iterable[Frame],
+    batch_size: int | None = None,
+    clock: Clock = OFF,
+    beside: bool | None = None,
+) -> Iterator[Frame]:
+    """Encode the windows of working images, a batch at a time: each frame in its order, when it is done.
+
+    A batch is filled from as many frames as it takes, where their windows are of one size. Regions are cut by
+    a pool of threads, as many as torch uses. With `beside` they are cut for the next windows, and the next
+    frames asked for, while the encoders work on these; without, before the encoders, on all threads at once.
+    None takes the former on an accelerator, the latter on a CPU, where both share the same cores and it makes
+    no difference (docs/speed.md).
+
+    `batch_size` None takes 2 on a CPU, which gains nothing from more, 8 elsewhere; `clock` times the stages.
+    Alive at any moment are one batch of patch features, at most max(batch, threads) + batch maps of regions,
+    and the frames of one batch of windows, with `beside` of two. Where memory runs out in a batch of several
+    frames, each is tried by itself; one for which it does not suffice has the `error`. Raises InputError for
+    a batch size under 1, ModelError for encoders that give NaN.
+    """
+    on_cpu = encoders.device.type == "cpu"
+    batch_size = (2 if on_cpu else 8) if batch_size is None else batch_size
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}: at least 1 window must be encoded at a time")
+    beside = not on_cpu if beside is None else beside
+    threads = min(torch.get_num_threads(), MAX_THREADS)
+    ahead, coming = max(batch_size, threads), iter(frames)
+    waiting: deque[Frame] = deque()
+
+    def left() -> list[tuple[Frame, Box]]:
+        return [(f, b) for f in waiting if not f.done for b in f.boxes[len(f.encodings) :]]
+
+    def pull(windows: int) -> None:
+        while len(left()) < windows and (following := next(coming, None)) is not None:
+            waiting.append(following)
+
+    def cut(windows: int) -> None:
+        missing = windows - sum(len(f.begun) for f in waiting)
+        for frame in waiting:
+            while missing > 0 and not frame.done and frame.start(pool, clock if beside else OFF):
+                missing -= 1
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="superpixels")
+    try:
+        while True:
+            pull(batch_size)
+            while waiting and waiting[0].done:
+                yield waiting.popleft()
+            group = _alike(left())[:batch_size]
+            if not group:
+                if waiting:
+                    continue
+                return
+            if beside:
+                cut(batch_size + ahead)
+                pull(2 * batch_size)
+                cut(batch_size + ahead)
+            elif sum(len(f.begun) for f in waiting) < len(group):
+                cut(ahead)
+                with clock("regions"):
+                    wait([one for f in waiting for one in f.begun])
+            _encode(encoders, group, clock)
+            for frame in dict.fromkeys(frame for frame, _ in group):
+                if frame.on_done is not None and frame.error is None:
+                    frame.on_done(len(frame.encodings), len(frame.boxes))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _alike(windows: list[tuple[Frame, Box]]) -> list[tuple[Frame, Box]]:
+    """The first windows, as long as they are of one size."""
+
+    def size(window: tuple[Frame, Box]) -> tuple[int, int]:
+        return window[1].y2 - window[1].y1, window[1].x2 - window[1].x1
+
+    return list(takewhile(lambda window: size(window) == size(windows[0]), windows))
+
+
+def _encode(encoders: Encoders, group: list[tuple[Frame, Box]], clock: Clock) -> None:
+    """Have windows of one size encoded together, in their frames' order."""
+    stacked = np.stack([f.image[b.y1 : b.y2, b.x1 : b.x2] for f, b in group])
+    batch = torch.from_numpy(stacked).to(encoders.device).permute(0, 3, 1, 2).float() / 255.0
+    frames = list(dict.fromkeys(frame for frame, _ in group))
+    try:
+        with clock("clip"):
+            embeddings = encoders.clip.encode_image(batch).cpu().numpy()
+        with clock("dense"):
+            features = encoders.dense.encode(batch)
+        if not (np.isfinite(embeddings).all() and torch.isfinite(features.sum())):
+            raise ModelError(
+                f"the encoders gave NaN or infinity in {str(encoders.dtype).removeprefix('torch.')}: "
+                "load them with dtype='float32'; if it is that already, their weights are damaged"
+            )
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        if len(frames) == 1:
+            frames[0].error = error
+            return
+        features = None
+    if features is None:  # outside the handler, whose error holds what was taken for the batch
+        for frame in frames:
+            _encode(encoders, [window for window in group if window[0] is frame], clock)
+        return
+    for (frame, _), patches, embedding in zip(group, features, embeddings, strict=True):
+        if frame.error is None:
+            try:
+                frame.take(patches, embedding, clock)
+            except (InputError, MemoryError) as error:
+                frame.error = error
 
 
 def join_window(
