@@ -23,11 +23,10 @@ from ..options import CollectOptions
 from ..presets import DEFAULT, Preset, find_preset
 from ..remote import Place, opened
 from ..weights import fetch_models, identity_id, identity_of
-from .captions import Caption, Captions, to_captions
+from .captions import Caption, Captions, to_captions, word_captions
 from .log import LOG, append_line, cut_broken_line
 from .plan import Chunks, State, look, refuse_names, reopen, settings_of, sweep
 from .progress import CaptionProgress, note
-from .prompts import word_captions
 from .runner import Job, Runner
 from .shard import CollectModels, Picture, load_models
 from .tagging import choose_tagger, prove_tagger
@@ -63,7 +62,7 @@ def collect(
     run. A larger `limit` extends a bank. Stopped at any moment, it leaves nothing but whole shards.
 
     Args:
-        captions: a file (see `captions.read_captions`), or the captions themselves; None where `words` are
+        captions: a file (see `captions.to_captions`), or the captions themselves; None where `words` are
             given.
         out: the bank directory, made if need be; or an address in object storage ("s3://bucket/bank"), of
             which a copy is kept here meanwhile (see `remote`).
@@ -74,7 +73,7 @@ def collect(
         options: None takes the preset's.
         progress: show a bar where stderr is a terminal, else now and then a line on stdout.
         words: a file with one word a line, or the words: captions are made of them (see
-            `prompts.word_captions`).
+            `captions.word_captions`).
         column, id_column: of a caption file that has columns.
         workers: processes, each with models of its own; None takes one for every device named, and one works
             in this process.

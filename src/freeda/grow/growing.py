@@ -14,11 +14,10 @@ from pathlib import Path
 
 from ..bank import Bank
 from ..bank.format import SHARDS
-from ..collection.captions import Caption
+from ..collection.captions import Caption, prompts_for
 from ..collection.job import models_of
 from ..collection.plan import settings_of, sweep
 from ..collection.progress import CaptionProgress
-from ..collection.prompting import prompts_for
 from ..collection.runner import Job, Runner
 from ..collection.shard import CollectModels, broken, load_models, make_shard
 from ..errors import InputError
