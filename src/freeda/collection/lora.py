@@ -37,6 +37,7 @@ def merge_lora(pipe: Any, lora: ModelSource) -> None:
 def _load(pipe: Any, place: str, **given: Any) -> None:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    misfit = f"is no LoRA of this generator, a {type(pipe).__name__}"
     logging.getLogger("diffusers").setLevel(logging.CRITICAL)  # `load_weights` puts it back
     try:
         state, _ = pipe.lora_state_dict(place, unet_config=pipe.unet.config, **given)
@@ -45,15 +46,11 @@ def _load(pipe: Any, place: str, **given: Any) -> None:
         if out_of_memory(error) or device_lost(error):
             raise  # nothing about the LoRA
         sizes = [line.strip() for line in str(error).splitlines() if "size mismatch" in line]
-        raise ModelError(f"{_misfit(pipe)} ({(sizes or [first_line(error)])[0][:200]})") from error
+        raise ModelError(f"{misfit} ({(sizes or [first_line(error)])[0][:200]})") from error
     wanted = {key[: key.rindex("lora")] for key in state if "lora" in key}
     found = sum(isinstance(module, BaseTunerLayer) for part in _parts(pipe) for module in part.modules())
     if found < len(wanted):  # what has no place is passed over in silence
-        raise ModelError(f"{_misfit(pipe)} ({len(wanted) - found} of its {len(wanted)} layers have no place)")
-
-
-def _misfit(pipe: Any) -> str:
-    return f"is no LoRA of this generator, a {type(pipe).__name__}"
+        raise ModelError(f"{misfit} ({len(wanted) - found} of its {len(wanted)} layers have no place)")
 
 
 def _parts(pipe: Any) -> list[Any]:

@@ -69,17 +69,21 @@ def read_names(path: Path) -> Names:
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such names file")
-    rows = _rows(path, whole_text(path))
-    out = Names(path, bool(rows) and isinstance(rows[0][1], tuple))
-    for place, given, name in rows:
-        value = _checked(given, out.coloured, f"{path}: {place}: ")
-        if value in out:
-            raise InputError(f"{path}: {place}: {out.show(value)} has a name already, {out[value]!r}")
-        if not isinstance(name, str):
-            raise InputError(f"{path}: {place}: the name of {out.show(value)} is {name!r}: text is needed")
-        out[value] = class_word(name, f"{path}: {place}: ")
-    if not out:
-        raise InputError(f'{path}: names no class: \'1 cat\' on a line, or JSON {{"1": "cat"}}, is needed')
+    text = whole_text(path)
+    try:
+        rows = _json_rows(text) if _is_json(path, text) else _rows(list(_lines(text)))
+        if not rows:
+            raise InputError('names no class: \'1 cat\' on a line, or JSON {"1": "cat"}, is needed')
+        out = Names(path, isinstance(rows[0][1], tuple))
+        for place, given, name in rows:
+            value = _checked(given, out.coloured, f"{place}: ")
+            if value in out:
+                raise InputError(f"{place}: {out.show(value)} has a name already, {out[value]!r}")
+            if not isinstance(name, str):
+                raise InputError(f"{place}: the name of {out.show(value)} is {name!r}: text is needed")
+            out[value] = class_word(name, f"{place}: ")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return out
 
 
@@ -118,10 +122,7 @@ def class_word(name: str, place: str = "") -> str:
     return tidy.lower()
 
 
-def _rows(path: Path, text: str) -> list[_Line]:
-    if _is_json(path, text):
-        return _json_rows(path, text)
-    lines = list(_lines(text))
+def _rows(lines: list[tuple[str, str]]) -> list[_Line]:
     if lines and _HEADER.fullmatch(lines[0][1]):
         del lines[0]
     if lines and _painted(lines[0][1]):
@@ -135,7 +136,7 @@ def _rows(path: Path, text: str) -> list[_Line]:
     if not found:
         return _in_order(lines)
     for place, line in bare:
-        raise InputError(f"{path}: {place}: {line[:60]!r} has no number, but other lines have: '1 cat'")
+        raise InputError(f"{place}: {line[:60]!r} has no number, but other lines have: '1 cat'")
     return found
 
 
@@ -167,24 +168,22 @@ def _is_json(path: Path, text: str) -> bool:
     return path.suffix.lower() == ".json" or text[:1] + text[-1:] in ("{}", "[]")
 
 
-def _json_rows(path: Path, text: str) -> list[_Line]:
+def _json_rows(text: str) -> list[_Line]:
     try:
         data: Any = json.loads(text, object_pairs_hook=tuple)  # so that a key given twice is seen
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: damaged JSON ({error})") from error
+        raise InputError(f"damaged JSON ({error})") from error
     if isinstance(data, list):
         return _in_order((f"item {i}", name) for i, name in enumerate(data))
     if not isinstance(data, tuple):
-        raise InputError(
-            f'{path}: not a names file: JSON such as {{"1": "cat"}} or ["background", "cat"] is needed'
-        )
+        raise InputError('not a names file: JSON such as {"1": "cat"} or ["background", "cat"] is needed')
     rows = list[_Line]()
     categories = dict(data).get("categories")
     if isinstance(categories, list):
         for i, entry in enumerate(categories):
             found = dict(entry) if isinstance(entry, tuple) else {}
             if "id" not in found or "name" not in found:
-                raise InputError(f"{path}: category {i}: an object with 'id' and 'name' is needed")
+                raise InputError(f"category {i}: an object with 'id' and 'name' is needed")
             rows.append((f"category {i}", found["id"], found["name"]))
         return rows
     for key, value in data:  # {"1": "cat"}, {"#ff0000": "cat"} or {"cat": [255, 0, 0]}

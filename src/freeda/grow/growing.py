@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ..collection.captions import Caption, prompts_for
 from ..collection.job import models_of
 from ..collection.plan import settings_of, sweep
 from ..collection.progress import CaptionProgress
-from ..collection.runner import Job, Runner
+from ..collection.runner import Runner
 from ..collection.shard import CollectModels, broken, load_models, make_shard
 from ..errors import InputError
 from ..files import make_folder
@@ -92,17 +92,15 @@ def plan_growth(
     layer = Path(layer)
     there = drawn(info for _, info in shards_of(layer))
     given = every_word(words) if isinstance(words, str) else words
-    wanted = list(dict.fromkeys(map(tidy, given)))
-    lacking = {word: images - len(there.get(word, ())) for word in wanted}
-    found = prompts_for([w for w in wanted if lacking[w] > 0], images, there, options, captions)
-    return Plan(layer, {w: found[w][: lacking[w]] if lacking[w] > 0 else [] for w in wanted})
+    lacking = {word: max(0, images - len(there.get(word, ()))) for word in map(tidy, given)}
+    found = prompts_for([word for word, n in lacking.items() if n], images, there, options, captions)
+    return Plan(layer, {word: found[word][:n] if n else [] for word, n in lacking.items()})
 
 
 def seconds_a_picture(models: CollectModels, options: CollectOptions) -> float:
     """How long one picture will take here with all that is made of it, in seconds.
 
     One that takes long is foretold from pictures of two and of four steps, others are made whole.
-
     Raises ModelError or InputError where none can be made.
     """
     size = 1 if models.encoders.device.type == "cpu" else options.batch_size
@@ -110,8 +108,8 @@ def seconds_a_picture(models: CollectModels, options: CollectOptions) -> float:
 
     def draw(steps: int) -> float:
         start = time.perf_counter()
-        made = make_shard(trial, models, replace(options, steps=steps), tagger="pattern")
-        if made.error is not None and not made.pictures:
+        made = make_shard(trial, models, replace(options, steps=steps))
+        if made.error is not None and not made.tally.pictures:
             raise broken(made.error) from made.error
         return (time.perf_counter() - start) / size
 
@@ -122,17 +120,15 @@ def seconds_a_picture(models: CollectModels, options: CollectOptions) -> float:
             found.append(draw(steps))
         return min(found)
 
-    few, more = _FEW_STEPS
-    draw(1 if options.steps == 1 else few)  # the first picture takes longer
-    if options.steps <= more:
-        return least(options.steps)
-    first = least(few)
-    if first / few * options.steps <= _SHORT:
-        return least(options.steps)
+    (few, more), steps = _FEW_STEPS, options.steps
+    draw(min(few, steps))  # the first picture takes longer
+    first = least(few) if steps > more else 0.0
+    if first / few * steps <= _SHORT:
+        return least(steps)
     second = least(more)
-    told = first + (second - first) / (more - few) * (options.steps - few)
+    told = first + (second - first) / (more - few) * (steps - few)
     # Steps take part of the time, not more than all of it: other work on the machine must not be multiplied.
-    return min(max(second, told), second / more * options.steps)
+    return min(max(second, told), second / more * steps)
 
 
 def draw_plan(
@@ -161,11 +157,12 @@ def draw_plan(
         shards = list(shards_of(layer))
         refuse_other_banks(layer, shards)
         there = drawn(info for _, info in shards)
-        todo = [c for cs in plan.captions.values() for c in cs if c.id not in there.get(c.word or "", ())]
-        job = Job(str(layer), options, seed, "pattern", {**settings, "source": GROWN})
-        runner = Runner(job, models, works=len(shards) > 0)
-        with CaptionProgress(len(todo), 0, progress) as bar:
-            for index, batch in enumerate(_batches(todo, options.batch_size), len(shards)):
+        todo = [[c for c in cs if c.id not in there.get(w, ())] for w, cs in plan.captions.items()]
+        size = options.batch_size  # of one word each
+        batches = [cs[i : i + size] for cs in todo for i in range(0, len(cs), size)]
+        runner = Runner(layer, options, {**settings, "source": GROWN}, models, works=len(shards) > 0)
+        with CaptionProgress(sum(map(len, todo)), 0, progress) as bar:
+            for index, batch in enumerate(batches, len(shards)):
                 own = {"word": batch[0].word, "ids": [caption.id for caption in batch]}
                 runner.make(index, batch, bar.count, own)
         finish_layer(layer)
@@ -226,26 +223,14 @@ def _become(plan: Plan) -> Grown:
     """What the layer holds now for the words of a plan."""
     layer = Bank.open(plan.layer)
     references, pictures = Counter(layer.nouns), Counter[str]()
-    rejected: dict[str, Counter[str]] = {}
+    rejected: dict[str, Counter[str]] = {word: Counter() for word in plan.captions}
     for _, info in shards_of(layer.path):
         word = str(info.settings.get("word"))
         pictures[word] += info.captions
-        rejected.setdefault(word, Counter()).update(info.rejected)
-        rejected[word]["failed"] += len(info.failed)
-    words = list(plan.captions)
+        rejected.setdefault(word, Counter()).update({**info.rejected, "failed": len(info.failed)})
     return Grown(
         layer,
-        {word: references[word] for word in words},
-        {word: pictures[word] for word in words},
-        {word: dict(+rejected.get(word, Counter())) for word in words},
+        {word: references[word] for word in plan.captions},
+        {word: pictures[word] for word in plan.captions},
+        {word: dict(+rejected[word]) for word in plan.captions},
     )
-
-
-def _batches(captions: Sequence[Caption], size: int) -> Iterator[list[Caption]]:
-    """Captions of one word each, at most `size` together."""
-    of: dict[str | None, list[Caption]] = {}
-    for caption in captions:
-        of.setdefault(caption.word, []).append(caption)
-    for wanted in of.values():
-        for start in range(0, len(wanted), size):
-            yield wanted[start : start + size]

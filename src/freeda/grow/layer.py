@@ -57,11 +57,10 @@ def personal_layer(preset: Preset, options: CollectOptions | None = None) -> Pat
     return old if old.is_dir() and not new.is_dir() else new
 
 
-def related_layers(preset: Preset, options: CollectOptions | None = None) -> list[Path]:
+def related_layers(preset: Preset) -> list[Path]:
     """Other folders of the same encoders and keys, whose pictures were drawn in another way; latest first."""
-    options = growth_options(preset) if options is None else options
-    own = personal_layer(preset, options)
-    found = own.parent.glob(f"{escape(preset.name)}-{_family(preset, options)}-*")
+    own = personal_layer(preset)
+    found = own.parent.glob(f"{escape(preset.name)}-{_family(preset, growth_options(preset))}-*")
     return sorted((path for path in found if path != own), key=lambda p: p.stat().st_mtime, reverse=True)
 
 
@@ -71,18 +70,18 @@ def layers_with(
     """What was grown for these words and no others: of the layer `own`, where it has any, and of `related`
     ones for words that it lacks, each from `images` pictures or more. Raises BankError where `own` is
     damaged."""
-    wanted, layer = set(map(tidy, words)), open_layer(own)
-    mine = set() if layer is None else wanted & set(layer.nouns)
-    found = [] if layer is None or not mine else [layer.only(mine)]
-    lacking = wanted - mine
+    lacking, found = set(map(tidy, words)), list[Bank]()
+    layer = open_layer(own)
+    if layer is not None and (mine := lacking & set(layer.nouns)):
+        found.append(layer.only(mine))
+        lacking -= mine
     for path in related:
         with suppress(BankError):
-            other = open_layer(path) if lacking else None
-            drawn = other.meta["words"] if other is not None else {}
-            mine = {word for word in lacking if drawn.get(word, 0) >= (images or 1)}
-            if other is not None and (mine := mine & set(other.nouns)):
-                found.append(other.only(mine))
-                lacking -= mine
+            if lacking and (layer := open_layer(path)) is not None:
+                enough = {word for word, n in layer.meta["words"].items() if n >= (images or 1)}
+                if mine := lacking & enough & set(layer.nouns):
+                    found.append(layer.only(mine))
+                    lacking -= mine
     return found
 
 
@@ -129,10 +128,8 @@ def finish_layer(layer: Path) -> None:
     before, shards = open_layer(layer), list(shards_of(layer))
     if before is not None and len(shards) == len(before.meta["shards"]):
         return
-    wanted = {name for name, _ in shards}
-    for file in (layer / SHARDS).glob("*.parquet"):
-        if f"{SHARDS}/{file.name}" not in wanted:
-            file.unlink()
+    for file in {*(layer / SHARDS).glob("*.parquet")} - {layer / name for name, _ in shards}:
+        file.unlink()
     pictures, rejected = Counter[str](), Counter[str]()
     for _, info in shards:
         pictures[str(info.settings.get("word"))] += info.captions
