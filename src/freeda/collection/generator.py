@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,14 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..errors import InputError, ModelError, first_line
+from ..errors import InputError, ModelError, device_lost, first_line, out_of_memory
 from ..options import CollectOptions
 from ..precision import choose_device, drawing_dtype
 from ..presets import ModelSource
 from ..proof import check_tokenizer
 from ..weights import load_weights, quiet
 from .attention import AttentionCapture, watched_layers
-from .lora import merge_lora
 from .tokens import token_offsets
 
 # Class named in a checkpoint's model_index.json -> what its from_pretrained is told to leave away.
@@ -193,11 +195,11 @@ def load_generator(
     """
     with quiet():
         import diffusers
-        from diffusers.utils import logging
+        from diffusers.utils import logging as messages
 
     on = choose_device(device)
     kind = drawing_dtype(dtype, on)
-    logging.disable_progress_bar()
+    messages.disable_progress_bar()
 
     def load(place: str, **keywords: Any) -> Any:
         name = diffusers.DiffusionPipeline.load_config(place)["_class_name"]
@@ -216,10 +218,8 @@ def load_generator(
     with quiet():
         pipe = pipe.to(dtype=kind)
         _place(pipe, on, offload)
-    for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
-        part = getattr(pipe, name, None)
-        if part is not None:
-            part.eval().requires_grad_(False)
+    for part in (*_lora_parts(pipe), pipe.vae):
+        part.eval().requires_grad_(False)
     return Generator(pipe, on, offload)
 
 
@@ -231,6 +231,59 @@ def _place(pipe: Any, device: torch.device, offload: str) -> None:
         raise InputError(f"offload '{offload}' needs the package accelerate: pip install accelerate")
     else:
         getattr(pipe, f"enable_{offload}_cpu_offload")(device=device)
+
+
+def merge_lora(pipe: Any, lora: ModelSource) -> None:
+    """Add a LoRA to the weights of a pipeline in main memory.
+
+    Raises ModelError, one line that names it, for a folder with several, for one of another family, and for
+    one that changes nothing; where `peft` is not installed; and as `load_weights`.
+    """
+    if find_spec("peft") is None:
+        raise ModelError(f"LoRA: {lora.id} needs the package peft: pip install peft")
+    before = _digests(pipe)
+    load_weights(lora, "lora", "LoRA", partial(_load_lora, pipe))
+    with quiet():
+        pipe.fuse_lora()
+        pipe.unload_lora_weights()  # what was merged stays
+    if _digests(pipe) == before:
+        raise ModelError(f"LoRA: {lora.id}: changes no weight of this generator: was it trained at all?")
+
+
+def _load_lora(pipe: Any, place: str, **given: Any) -> None:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    misfit = f"is no LoRA of this generator, a {type(pipe).__name__}"
+    logging.getLogger("diffusers").setLevel(logging.CRITICAL)  # `load_weights` puts it back
+    try:
+        state, _ = pipe.lora_state_dict(place, unet_config=pipe.unet.config, **given)
+        pipe.load_lora_weights(place, **given)
+    except (RuntimeError, ValueError) as error:
+        if out_of_memory(error) or device_lost(error):
+            raise  # nothing about the LoRA
+        sizes = [line.strip() for line in str(error).splitlines() if "size mismatch" in line]
+        raise ModelError(f"{misfit} ({(sizes or [first_line(error)])[0][:200]})") from error
+    wanted = {key[: key.rindex("lora")] for key in state if "lora" in key}
+    found = sum(isinstance(module, BaseTunerLayer) for part in _lora_parts(pipe) for module in part.modules())
+    if found < len(wanted):  # what has no place is passed over in silence
+        raise ModelError(f"{misfit} ({len(wanted) - found} of its {len(wanted)} layers have no place)")
+
+
+def _lora_parts(pipe: Any) -> list[Any]:
+    return [
+        part
+        for name in ("unet", "text_encoder", "text_encoder_2")
+        if (part := getattr(pipe, name, None)) is not None
+    ]
+
+
+def _digests(pipe: Any) -> list[int]:
+    """A checksum of every tensor that a LoRA may change."""
+    return [
+        zlib.crc32(tensor.detach().reshape(-1).view(torch.uint8).numpy())
+        for part in _lora_parts(pipe)
+        for tensor in part.state_dict().values()
+    ]
 
 
 def compile_parts(pipe: Any) -> None:
