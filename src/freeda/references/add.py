@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ..lock import only_writer
 from ..options import CollectOptions, to_dict
 from ..precision import choose_device
 from ..presets import DEFAULT, Preset, find_preset
-from .extract import ID_PREFIX, Choice, Chosen, Taker, choose
+from .extract import ID_PREFIX, Choice, Taker, choose
 from .layouts import open_folder
 
 OPTIONS = ("templates", "min_area", "max_area", "min_agreement", "keep_images", "batch_size", "shard_size")
@@ -107,9 +107,15 @@ def add_images(
     on_start, on_done = on_start or (lambda _, __: None), on_done or (lambda: None)
     bank = _open_bank(out)
     identity = encoders.identity if encoders is not None else model_identity(preset)
+    there, held = set[str](), Counter[str]()  # ids of the bank's references from pictures; how many a class
     if bank is not None:
         bank.check_models(identity)
-    there, held = _held(bank)
+        for entry in bank.meta["shards"]:
+            ids, nouns = (read_column(bank.path / entry["file"], name) for name in ("caption_id", "noun"))
+            for i, noun in zip(ids.to_pylist(), nouns.to_pylist(), strict=True):
+                if i.startswith(ID_PREFIX):
+                    there.add(i)
+                    held[noun] += 1
     on_start("reading masks", len(found.pairs.pictures))
     choice = choose(found, options, shots=shots, seed=seed, there=there, held=held, on_picture=on_done)
     left = len(found.pairs.without_mask), len(found.pairs.without_image)
@@ -160,8 +166,14 @@ def _add(
     for word in dict.fromkeys(word for chosen in choice.chosen for word in chosen.words):
         taker.key(word)  # a name that cannot be read should be told before anything is written
     for index, chunk in enumerate(chunks, first):
-        file, digest = out / shard_name(index), _digest(chunk)
-        made, told, pairs = _is_made(file, settings, digest), Counter[str](), []
+        file = out / shard_name(index)
+        # Of pictures, their masks and the classes taken of them.
+        digest = caption_digest(
+            (c.picture.name, "\n".join([c.picture.digest_of_all(), *c.words])) for c in chunk
+        )
+        info = read_info(file) if shard_damage(file) is None else None
+        made = info is not None and info.settings == settings and info.digest == digest
+        told, pairs = Counter[str](), []
         for chosen in chunk:
             pairs += [] if made else taker.rows(chosen, told)
             on_done()
@@ -171,10 +183,9 @@ def _add(
         rejected.update(read_info(file).rejected)
         taken.update(read_column(file, "noun").to_pylist())
     n_shards = first + (len(chunks) if taken else 0)
-    wanted = {shard_name(i) for i in range(n_shards)}
-    for file in (out / SHARDS).glob("*.parquet"):  # such as a stopped run with more pictures left
-        if f"{SHARDS}/{file.name}" not in wanted:
-            file.unlink()
+    wanted = {out / shard_name(i) for i in range(n_shards)}
+    for file in {*(out / SHARDS).glob("*.parquet")} - wanted:  # such as a stopped run with more left
+        file.unlink()
     if taken:  # bank.json says how many references from pictures the bank holds, those of before too
         about = dict(settings) if bank is None else made_with(bank.meta)
         before = about.get("references")
@@ -183,18 +194,6 @@ def _add(
         about["references"] = {name: int(held.get(name, 0)) + n for name, n in new.items()}
         finish_bank(out, n_shards, about)
     return taken, rejected
-
-
-def _is_made(file: Path, settings: dict[str, Any], digest: str) -> bool:
-    if shard_damage(file) is not None:
-        return False
-    info = read_info(file)
-    return info.settings == settings and info.digest == digest
-
-
-def _digest(chunk: Sequence[Chosen]) -> str:
-    """A digest of pictures, their masks and the classes taken of them."""
-    return caption_digest((c.picture.name, "\n".join([c.picture.digest_of_all(), *c.words])) for c in chunk)
 
 
 def _open_bank(out: Path) -> Bank | None:
@@ -211,19 +210,6 @@ def _open_bank(out: Path) -> Bank | None:
                 f"{out}: half-written bank: run its `freeda collect` again first, or use another directory"
             )
     return None
-
-
-def _held(bank: Bank | None) -> tuple[set[str], Counter[str]]:
-    """The references from pictures that a bank holds: their ids, and how many a class."""
-    there, held = set[str](), Counter[str]()
-    for entry in bank.meta["shards"] if bank is not None else ():
-        assert bank is not None
-        ids, nouns = (read_column(bank.path / entry["file"], name) for name in ("caption_id", "noun"))
-        for i, noun in zip(ids.to_pylist(), nouns.to_pylist(), strict=True):
-            if i.startswith(ID_PREFIX):
-                there.add(i)
-                held[noun] += 1
-    return there, held
 
 
 def _counts(rejected: Counter[str]) -> str:

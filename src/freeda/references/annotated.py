@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class AnnotatedPicture:
     masks: tuple[tuple[Path, str | None], ...]
     """Each file with the class it is the mask of; None: a label map."""
 
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the picture's file, in hex: the same picture, wherever it lies."""
         return _digest([self.image])

@@ -34,8 +34,6 @@ class Chosen:
     """A picture and the classes that a reference is to be taken of."""
 
     picture: AnnotatedPicture
-    digest: str
-    """Of the picture's file (`AnnotatedPicture.digest`)."""
     words: tuple[str, ...]
 
 
@@ -51,9 +49,9 @@ class Choice:
     """References that the bank holds already."""
 
 
-def reference_id(picture: AnnotatedPicture, digest: str, word: str) -> str:
+def reference_id(picture: AnnotatedPicture, word: str) -> str:
     """`caption_id` of the row of a class in a picture; the same picture has the same one in any folder."""
-    return f"{ID_PREFIX}{picture.name}@{digest[:12]}#{word}"
+    return f"{ID_PREFIX}{picture.name}@{picture.digest[:12]}#{word}"
 
 
 def choose(
@@ -84,18 +82,17 @@ def choose(
     found: dict[int, Chosen] = {}
     for i in order.tolist():
         picture, words = pictures[i], []
-        digest = picture.digest()
         for word, mask in folder.masks(picture).items():
             reason = why_not(mask, options)
             if reason is not None:
                 out.rejected[reason] += 1
-            elif reference_id(picture, digest, word) in there:
+            elif reference_id(picture, word) in there:
                 out.there += 1
             elif shots is None or taken[word] < shots:
                 taken[word] += 1
                 words.append(word)
         if words:
-            found[i] = Chosen(picture, digest, tuple(words))
+            found[i] = Chosen(picture, tuple(words))
         if on_picture is not None:
             on_picture()
     out.chosen = [found[i] for i in sorted(found)]
@@ -168,7 +165,7 @@ class Taker:
                 seen,
                 mask,
                 self._options,
-                caption_id=reference_id(chosen.picture, chosen.digest, word),
+                caption_id=reference_id(chosen.picture, word),
                 caption=chosen.picture.name,
                 noun=word,
                 spans=(),
