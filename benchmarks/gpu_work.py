@@ -43,7 +43,7 @@ import freeda
 import golden
 from freeda.collection.captions import to_captions
 from freeda.collection.generator import Generator, picture_seed
-from freeda.collection.keys import NounKeys
+from freeda.collection.pairs import NounKeys
 from freeda.collection.shard import CollectModels
 from freeda.encoders import ClipEncoder, DenseEncoder, Encoders
 from freeda.files import atomic_write_json

@@ -32,7 +32,7 @@ from freeda.bank.format import Pair, write_shard
 from freeda.collection import shard
 from freeda.collection.captions import Caption, to_captions
 from freeda.collection.generator import Generator, load_generator, picture_seed
-from freeda.collection.keys import NounKeys
+from freeda.collection.pairs import NounKeys
 from freeda.collection.shard import CollectModels, load_models, make_shard
 from freeda.options import CollectOptions
 from freeda.precision import choose_device, choose_dtype

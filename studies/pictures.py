@@ -16,9 +16,9 @@ from freeda.bank.index import FlatIndex
 from freeda.collection import shard
 from freeda.collection.attention import AttentionCapture
 from freeda.collection.captions import Caption
-from freeda.collection.keys import NounKeys
 from freeda.collection.masks import WordMask
 from freeda.collection.nouns import Noun
+from freeda.collection.pairs import NounKeys
 from freeda.collection.shard import CollectModels
 from freeda.collection.tokens import token_offsets
 from freeda.miniature import trial

@@ -93,13 +93,12 @@ def test_stopped_before_the_end_only_the_bank_was_unwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(tmp_path / "l", ["cat"])
-    from freeda.grow import growing
 
     def stop(layer: Path) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(growing, "finish_layer", stop)
+        patch.setattr("freeda.grow.finish_layer", stop)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "l", ["dog"])
     there = open_layer(tmp_path / "l")

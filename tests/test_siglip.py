@@ -11,7 +11,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from freeda.collection.keys import NounKeys
+from freeda.collection.pairs import NounKeys
 from freeda.encoders import load_encoders, model_identity
 from freeda.errors import InputError, ModelError
 from freeda.model import load

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from freeda.collection.generator import Drawn
+from freeda.collection.generator import DrawnBatch
 from freeda.collection.shard import CollectModels
 from freeda.options import CollectOptions
 from freeda.presets import ModelSource, Preset
@@ -64,7 +64,7 @@ class FakeGenerator:
         seeds: Sequence[int],
         columns: Sequence[Sequence[int]],
         options: CollectOptions,
-    ) -> Drawn:
+    ) -> DrawnBatch:
         if self.fails is not None:
             self.fails(texts)
         self.drawn += texts
@@ -74,7 +74,7 @@ class FakeGenerator:
             torch.from_numpy(rng.random((len(wanted), 4, 4)).astype(np.float32))
             for rng, wanted in zip(made, columns, strict=True)
         ]
-        return Drawn(images, maps)
+        return DrawnBatch(images, maps)
 
 
 class Keys:

@@ -52,7 +52,7 @@ def blocks(*values: int, size: tuple[int, int] = (6, 8)) -> Any:
 
 
 def only(folder: AnnotatedFolder) -> dict[str, Any]:
-    (one,) = folder.pictures
+    (one,) = folder.pairs.pictures
     return folder.masks(one)
 
 
@@ -137,9 +137,9 @@ def test_several_masks_of_a_picture_and_folders_of_folders(tmp_path: Path) -> No
     mask(tmp_path / "masks" / "elsewhere.png", blocks(1))
     names(tmp_path)
     folder = open_folder(tmp_path)
-    assert [p.name for p in folder.pictures] == ["b.jpg", "one/a.jpg", "two/a.jpg"]
-    assert (folder.without_mask, folder.without_image) == (1, 1)
-    b, one, two = (folder.masks(p) for p in folder.pictures)
+    assert [p.name for p in folder.pairs.pictures] == ["b.jpg", "one/a.jpg", "two/a.jpg"]
+    assert (len(folder.pairs.without_mask), len(folder.pairs.without_image)) == (1, 1)
+    b, one, two = (folder.masks(p) for p in folder.pairs.pictures)
     assert np.array_equal(b["cat"], blocks(1, 0, 1) > 0) and np.array_equal(b["dog"], blocks(0, 1, 0) > 0)
     assert list(one) == ["cat"] and list(two) == ["cat", "dog"] and np.array_equal(two["cat"], two["dog"])
 
@@ -152,8 +152,10 @@ def test_side_by_side(tmp_path: Path) -> None:
     picture(tmp_path / "c.png")
     names(tmp_path)
     folder = open_folder(tmp_path)
-    assert [p.name for p in folder.pictures] == ["a.jpg", "b.png"] and folder.without_mask == 1
-    assert [list(folder.masks(p)) for p in folder.pictures] == [["cat"], ["dog"]]
+    assert [p.name for p in folder.pairs.pictures] == ["a.jpg", "b.png"] and len(
+        folder.pairs.without_mask
+    ) == 1
+    assert [list(folder.masks(p)) for p in folder.pairs.pictures] == [["cat"], ["dog"]]
 
 
 def test_folders_by_name(tmp_path: Path) -> None:
@@ -184,8 +186,8 @@ def test_a_changed_mask_is_another_reference(tmp_path: Path) -> None:
     digests = []
     for values in (blocks(1, 0), blocks(0, 1)):
         mask(tmp_path / "masks" / "a.png", values)
-        (one,) = open_folder(tmp_path).pictures
-        digests.append((one.digest(), one.digest_of_all()))
+        (one,) = open_folder(tmp_path).pairs.pictures
+        digests.append((one.digest, one.digest_of_all()))
     assert digests[0][0] == digests[1][0] and digests[0][1] != digests[1][1]
 
 

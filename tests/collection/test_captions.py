@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freeda.collection.captions import Caption, read_captions, to_captions, word_spans
+from freeda.collection.captions import Caption, to_captions, word_spans
 from freeda.errors import InputError
 
 TEXTS = ["a cat", 'a "red" dog, barking', "Köln by night", "stop; go | tab"]
@@ -26,8 +26,8 @@ TEXTS = ["a cat", 'a "red" dog, barking', "Köln by night", "stop; go | tab"]
 def test_lines_keep_their_numbers(tmp_path: Path) -> None:
     file = tmp_path / "c.txt"
     file.write_bytes("\ufeffa  cat\r\n\r\n a dog \tbarks\n".encode())
-    assert read_captions(file) == [Caption("1", "a cat"), Caption("3", "a dog barks")]
-    assert read_captions(file, limit=1) == [Caption("1", "a cat")]
+    assert to_captions(file) == [Caption("1", "a cat"), Caption("3", "a dog barks")]
+    assert to_captions(file, limit=1) == [Caption("1", "a cat")]
 
 
 def test_coco_by_content_not_by_name(tmp_path: Path) -> None:
@@ -43,13 +43,13 @@ def test_coco_by_content_not_by_name(tmp_path: Path) -> None:
             }
         )
     )
-    assert read_captions(file) == [Caption("38", "A bear.")]
+    assert to_captions(file) == [Caption("38", "A bear.")]
 
 
 def test_a_line_may_open_with_a_bracket(tmp_path: Path) -> None:
     file = tmp_path / "c.txt"
     file.write_text("[blurred] a cat\na dog\n")
-    assert [c.text for c in read_captions(file)] == ["[blurred] a cat", "a dog"]
+    assert [c.text for c in to_captions(file)] == ["[blurred] a cat", "a dog"]
 
 
 def as_table(delimiter: str) -> Callable[[Iterable[str]], bytes]:
@@ -99,11 +99,11 @@ def test_forms_with_columns(tmp_path: Path, form: str) -> None:
     name, write = FORMS[form]
     file = tmp_path / name
     file.write_bytes(write(TEXTS))
-    assert read_captions(file) == [Caption(str(i), text) for i, text in enumerate(TEXTS, 1)]
-    assert read_captions(file, id_column="key") == [Caption(f"k{i}", t) for i, t in enumerate(TEXTS)]
-    assert [c.text for c in read_captions(file, limit=2, column="key")] == ["k0", "k1"]
+    assert to_captions(file) == [Caption(str(i), text) for i, text in enumerate(TEXTS, 1)]
+    assert to_captions(file, id_column="key") == [Caption(f"k{i}", t) for i, t in enumerate(TEXTS)]
+    assert [c.text for c in to_captions(file, limit=2, column="key")] == ["k0", "k1"]
     with pytest.raises(InputError, match=r"no (column )?'nothing'.*'key'"):
-        read_captions(file, column="nothing")
+        to_captions(file, column="nothing")
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "json lines", "json list"])
@@ -115,19 +115,19 @@ def test_encodings_and_gzip(tmp_path: Path, form: str, code: str, zipped: bool) 
     data = ("\ufeff" + text).encode("utf-16-be") if "mark" in code else text.encode(code)
     file = tmp_path / (name + ".gz" if zipped else name)
     file.write_bytes(gzip.compress(data) if zipped else data)
-    assert [c.text for c in read_captions(file)] == TEXTS
+    assert [c.text for c in to_captions(file)] == TEXTS
 
 
 def test_blank_lines_between_json_lines(tmp_path: Path) -> None:
     file = tmp_path / "c.jsonl"
     file.write_text('\n{"text": "a cat"}\n  \n{"text": "a dog"}\n\n')
-    assert read_captions(file) == [Caption("2", "a cat"), Caption("4", "a dog")]
+    assert to_captions(file) == [Caption("2", "a cat"), Caption("4", "a dog")]
 
 
 def test_a_list_of_texts(tmp_path: Path) -> None:
     file = tmp_path / "c.json"
     file.write_text(json.dumps(["a cat", "", "a dog"]))
-    assert read_captions(file) == [Caption("1", "a cat"), Caption("3", "a dog")]
+    assert to_captions(file) == [Caption("1", "a cat"), Caption("3", "a dog")]
 
 
 @pytest.mark.parametrize(
@@ -143,14 +143,14 @@ def test_a_list_of_texts(tmp_path: Path) -> None:
 def test_a_table_that_does_not_say_so(tmp_path: Path, text: str, captions: list[str]) -> None:
     """As Kaggle has Flickr's captions.txt."""
     (tmp_path / "captions.txt").write_text(text)
-    assert [caption.text for caption in read_captions(tmp_path / "captions.txt")] == captions
+    assert [caption.text for caption in to_captions(tmp_path / "captions.txt")] == captions
 
 
 def test_a_table_as_people_type_it(tmp_path: Path) -> None:
     """Blanks after the commas and around the ids; of two columns for captions the first."""
     file = tmp_path / "c.csv"
     file.write_text('id, Caption, caption\n7 , "a cat, asleep", other\n 8, a dog, other\n')
-    assert read_captions(file, id_column="id") == [Caption("7", "a cat, asleep"), Caption("8", "a dog")]
+    assert to_captions(file, id_column="id") == [Caption("7", "a cat, asleep"), Caption("8", "a dog")]
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=6))
@@ -210,7 +210,7 @@ def test_damage_is_one_line_naming_the_file(tmp_path: Path, name: str, content: 
     file = tmp_path / name
     file.write_bytes(content)
     with pytest.raises(InputError, match=says) as error:
-        read_captions(file)
+        to_captions(file)
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -218,35 +218,33 @@ def test_columns_of_another_kind(tmp_path: Path) -> None:
     file = tmp_path / "c.parquet"
     file.write_bytes(as_parquet(TEXTS))
     with pytest.raises(InputError, match="'n' holds int64: a column of text"):
-        read_captions(file, column="n")
-    assert read_captions(file, id_column="n")[3].id == "3"
+        to_captions(file, column="n")
+    assert to_captions(file, id_column="n")[3].id == "3"
     pq.write_table(pa.table({"caption": ["a", None, "c"], "id": [1, 2, None]}), file)
-    assert read_captions(file) == [Caption("1", "a"), Caption("3", "c")]
+    assert to_captions(file) == [Caption("1", "a"), Caption("3", "c")]
     with pytest.raises(InputError, match="row 3: the id"):
-        read_captions(file, id_column="id")
+        to_captions(file, id_column="id")
 
 
 def test_repeated_texts(tmp_path: Path) -> None:
     file = tmp_path / "c.txt"
     file.write_text("a cat\na dog\na  cat\nA cat\na cat\na cow\n")
-    kept = read_captions(file)
+    kept = to_captions(file)
     assert [c.id for c in kept] == ["1", "2", "3", "4", "5", "6"] and kept.repeated == 0
     skipped = to_captions(file, duplicates="skip")
     assert [c.id for c in skipped] == ["1", "2", "4", "6"] and skipped.repeated == 2
     assert [c.id for c in to_captions(file, 3, duplicates="skip")] == ["1", "2", "4"]
-    with pytest.raises(InputError, match="duplicates is 'drop'"):
-        read_captions(file, duplicates="drop")
 
 
 def test_missing_file_folder_and_limit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.txt: no such file"):
-        read_captions(tmp_path / "none.txt")
+        to_captions(tmp_path / "none.txt")
     with pytest.raises(InputError, match="cannot be read"):
-        read_captions(tmp_path)
+        to_captions(tmp_path)
     file = tmp_path / "c.txt"
     file.write_text("a cat\n")
     with pytest.raises(InputError, match="limit is 0"):
-        read_captions(file, limit=0)
+        to_captions(file, limit=0)
 
 
 def test_a_limit_reads_no_further(tmp_path: Path) -> None:
@@ -255,9 +253,9 @@ def test_a_limit_reads_no_further(tmp_path: Path) -> None:
         ("c.csv", b"caption\n" + b"a cat\n" * 3 + b"a,b\n"),
     ):
         (tmp_path / name).write_bytes(data)
-        assert len(read_captions(tmp_path / name, limit=3)) == 3
+        assert len(to_captions(tmp_path / name, limit=3)) == 3
         with pytest.raises(InputError):
-            read_captions(tmp_path / name)
+            to_captions(tmp_path / name)
 
 
 def test_captions_given_directly() -> None:

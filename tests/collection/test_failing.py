@@ -127,8 +127,8 @@ def test_models_that_break_later_stop_the_run_at_a_large_shard_only(tmp_path: Pa
         make_shard(found, models, OPTIONS)
     assert len(models.generator.drawn) == 0
     made = make_shard(found, fake_models(on(*range(HOPELESS - 2), error=ValueError)), OPTIONS)
-    assert [f.caption_id for f in made.failed] == [str(i + 1) for i in range(HOPELESS - 2)]
-    assert made.pictures == 7
+    assert list(made.failed) == [str(i + 1) for i in range(HOPELESS - 2)]
+    assert made.tally.pictures == 7
 
 
 def test_a_tagger_that_fails_is_a_failed_caption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_a_tagger_that_fails_is_a_failed_caption(tmp_path: Path, monkeypatch: py
     assert bank.meta["failed"] == 1 and bank.meta["pictures"] == 8
     assert read_info(tmp_path / shard_name(0)).failed == [{"caption_id": "2", "error": "KeyError: 'x'"}]
     made = make_shard(to_captions(captions(4)), fake_models(on(0, error=ValueError)), OPTIONS)
-    assert [f.caption_id for f in made.failed] == ["1", "2"]  # in the captions' order, whoever failed first
+    assert list(made.failed) == ["1", "2"]  # in the captions' order, whoever failed first
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_noun_cut_in_two_is_cut_off() -> None:
         Caption("2", "a fire engine", "fire engine"),
     ]
     made = make_shard(found, fake_models(), OPTIONS)
-    assert made.rejected == {"cut off": 1} and [p.caption_id for p in made.pairs] == ["2"]
+    assert made.tally.rejected == {"cut off": 1} and [p.caption_id for p in made.pairs] == ["2"]
 
 
 def test_options_of_the_run_reach_the_work(tmp_path: Path) -> None:
@@ -241,9 +241,9 @@ def test_what_batches_are_told_adds_up(tmp_path: Path) -> None:
     options = OPTIONS
     found = to_captions([*captions(7), "something of a kind", "a cat " + "and so on " * 9 + "a dog"])
     made = make_shard(found, fake_models(on(3, error=ValueError)), options, on_batch=sums.add)
-    assert (sums.captions, sums.pictures, sums.pairs) == (9, made.pictures, len(made.pairs))
-    assert sums.failed == len(made.failed) == 1 and dict(sums.rejected) == made.rejected
-    assert made.rejected["cut off"] == 1 and made.pictures == 7
+    assert (sums.captions, sums.pictures, sums.pairs) == (9, made.tally.pictures, len(made.pairs))
+    assert sums.failed == len(made.failed) == 1 and dict(sums.rejected) == made.tally.rejected
+    assert made.tally.rejected["cut off"] == 1 and made.tally.pictures == 7
 
 
 def test_a_disk_that_fills_up_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,14 +322,14 @@ def test_settings_of_an_older_version_count_as_defaults(tmp_path: Path) -> None:
     for name in ("threshold_rule", "min_contrast", "superpixels"):
         del old["options"][name]
     old["options"]["batch_size"] = 99  # once recorded, though the rows do not depend on it
-    assert first_difference(plan._with_defaults(old), new) == ""
+    assert first_difference(plan.comparable(old), new) == ""
     other = json.loads(json.dumps(new))
     other["options"]["superpixels"]["scale"] = 7.0
     del other["options"]["superpixels"]["sigma"]
-    assert first_difference(plan._with_defaults(other), new).startswith("options.superpixels.scale was 7.0")
+    assert first_difference(plan.comparable(other), new).startswith("options.superpixels.scale was 7.0")
     changed = json.loads(json.dumps(new))
     changed["options"]["threshold_rule"] = "otsu"
-    assert "threshold_rule" in first_difference(plan._with_defaults(old), changed)
+    assert "threshold_rule" in first_difference(plan.comparable(old), changed)
 
 
 def test_a_bank_is_continued_in_the_precision_that_drew_it(tmp_path: Path) -> None:

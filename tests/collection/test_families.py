@@ -342,6 +342,6 @@ def test_lora_works_wrapped_and_merged(pipe: Any, lora: Path, tmp_path: Path) ->
 
 def test_a_lora_without_its_package(sd1: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sd1.save_pretrained(tmp_path)
-    monkeypatch.setattr("freeda.collection.lora.find_spec", lambda name: None)
+    monkeypatch.setattr("freeda.collection.generator.find_spec", lambda name: None)
     with pytest.raises(ModelError, match="needs the package peft"):
         load_generator(ModelSource(str(tmp_path)), "cpu", lora=ModelSource("some/lora"))

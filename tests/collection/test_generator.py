@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from freeda.collection.attention import AttentionCapture
-from freeda.collection.attention_layers import watched_layers
-from freeda.collection.compiling import compile_parts, uncaptured_parts
-from freeda.collection.generator import FAMILIES, SCHEDULERS, Generator
+from freeda.collection.attention import AttentionCapture, watched_layers
+from freeda.collection.generator import FAMILIES, SCHEDULERS, Generator, compile_parts, uncaptured_parts
 from freeda.errors import InputError, ModelError
 from freeda.options import PACE, Attribution, CollectOptions, from_dict, parse_settings, to_dict
 from freeda.options.checks import kinds

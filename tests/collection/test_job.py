@@ -288,7 +288,7 @@ def test_long_captions_and_long_nouns_do_no_harm(
     odd = "a cat and a " + "x" * 200 + " on the grass"  # one word of more tokens than the model reads
     made = make_shard(to_captions([odd, "the " * 40 + "dog"]), tiny_models, tiny_preset.collect)
     assert {p.noun for p in made.pairs} <= {"cat"}
-    assert made.rejected["cut off"] >= 2 and made.pictures == 1
+    assert made.tally.rejected["cut off"] >= 2 and made.tally.pictures == 1
 
 
 def test_coco_captions_by_file(tmp_path: Path, tiny_preset: Preset, tiny_models: CollectModels) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from freeda.collection.keys import NounKeys
 from freeda.collection.nouns import Noun
+from freeda.collection.pairs import NounKeys
 from freeda.options import CollectOptions
 
 CAPTION = "two people ride horses along the sandy beach while a boat sails near horses"

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from freeda.collection.generator import merge_lora
 from freeda.collection.job import generator_of
-from freeda.collection.lora import merge_lora
 from freeda.errors import InputError, ModelError
 from freeda.presets import ModelSource, Preset, find_preset
 from pipelines import small_pipeline

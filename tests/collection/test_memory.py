@@ -16,8 +16,7 @@ from rich.console import Console
 from freeda.collection import progress, shard
 from freeda.collection.captions import to_captions
 from freeda.collection.job import collect
-from freeda.collection.memory import savings
-from freeda.collection.shard import load_models, make_shard
+from freeda.collection.shard import load_models, make_shard, savings
 from freeda.errors import MachineError, ModelError
 from freeda.options import CollectOptions
 from freeda.presets import Preset

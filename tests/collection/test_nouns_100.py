@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from freeda.collection.captions import read_captions
-from freeda.collection.nouns import find_nouns
-from freeda.collection.survey import ranked, survey
+from freeda.collection.captions import to_captions
+from freeda.collection.nouns import find_nouns, ranked, survey
 from noun_scores import Score, exact, lenient, mentions
 
 FIXTURE: dict[str, Any] = json.loads((Path(__file__).parent / "nouns_100.json").read_text("utf-8"))
@@ -72,7 +71,7 @@ def test_precision_and_recall(part: str) -> None:
 
 @needs_coco
 def test_a_real_caption_file() -> None:
-    counted = survey(read_captions(COCO), "pattern")
+    counted = survey(to_captions(COCO), "pattern")
     print(f"{counted.mentions / counted.captions:.2f} a caption; {ranked(counted.nouns)[:50]}")
     assert counted.captions == 25_014 and counted.repeated == 225
     assert 2.6 < counted.mentions / counted.captions < 3.0

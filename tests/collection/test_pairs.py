@@ -15,10 +15,9 @@ from PIL import Image
 from freeda.bank import Pair
 from freeda.collection.captions import Caption
 from freeda.collection.job import collect
-from freeda.collection.keys import NounKeys
 from freeda.collection.masks import WordMask
 from freeda.collection.nouns import Noun
-from freeda.collection.pairs import REASONS, make_pair, small_jpeg, small_png
+from freeda.collection.pairs import REASONS, NounKeys, make_pair, small_jpeg, small_png
 from freeda.options import CollectOptions
 from freeda.presets import Preset
 

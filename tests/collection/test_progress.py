@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from freeda.collection.log import LOG, append_line, cut_broken_line
+from freeda.collection.plan import LOG, append_line, cut_broken_line
 from freeda.collection.progress import CaptionProgress, counts_line
 from freeda.collection.shard import Tally
 from freeda.progress import LINE_EVERY, duration
@@ -29,14 +29,14 @@ def test_pace_is_that_of_this_run() -> None:
     now = [100.0]
     console, _ = shown()
     with CaptionProgress(1000, 400, True, console, lambda: now[0]) as bar:
-        assert bar.pace() == ""
+        assert bar.said() == "0 pairs"
         now[0] = 500.0  # loading the models took its time, which does not count
         bar.count(tally(10, 0))
         now[0] = 520.0
         bar.count(tally(40, 30, pairs=100, too_small=7, cut_off=1))
         # 50 captions in 20 s; 550 are left.
-        assert bar.pace() == "1.5 images/s, 3.7 min left"
-        assert bar.counts() == "100 pairs, 8 nouns rejected (7 too small, 1 cut off)"
+        counts = "100 pairs, 8 nouns rejected (7 too small, 1 cut off)"
+        assert bar.said() == f"1.5 images/s, 3.7 min left, {counts}"
 
 
 def test_lines_where_there_is_no_terminal() -> None:

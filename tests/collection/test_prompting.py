@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from freeda.collection.prompting import prompts_for
+from freeda.collection.captions import prompts_for
 from freeda.errors import InputError
 from freeda.options import CollectOptions
 

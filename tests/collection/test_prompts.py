@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from freeda.collection.captions import Caption, to_captions
+from freeda.collection.captions import Caption, to_captions, word_captions
 from freeda.collection.nouns import Noun, nouns_of
-from freeda.collection.prompts import word_captions
 from freeda.errors import InputError
 from freeda.options import CollectOptions
 from freeda.presets import Preset

@@ -21,7 +21,7 @@ from freeda.bank.layered import LayeredBank
 from freeda.bank.merge import merge
 from freeda.bank.verify import find_damage
 from freeda.collection.job import collect
-from freeda.collection.keys import NounKeys
+from freeda.collection.pairs import NounKeys
 from freeda.errors import BankError, InputError
 from freeda.images import read_image
 from freeda.model import FreeDA
@@ -29,9 +29,8 @@ from freeda.options import SegmentOptions
 from freeda.presets import Preset
 from freeda.references import add as references
 from freeda.references.add import add_images, reference_options
-from freeda.references.extract import Taker, _resized
+from freeda.references.extract import Taker, _resized, choose, why_not
 from freeda.references.layouts import open_folder
-from freeda.references.selection import choose, why_not
 from freeda.segment.prototypes import retrieve
 from freeda.segment.windows import resize_image
 

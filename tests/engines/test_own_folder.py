@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from freeda.engines import actor
-from freeda.engines.actor import OwnFolder, tidy
+from freeda.engines import on_ray
+from freeda.engines.on_ray import OwnFolder, tidy
 from freeda.lock import SYSTEM_LOCKS
 
 if not SYSTEM_LOCKS:
@@ -24,7 +24,7 @@ if not SYSTEM_LOCKS:
 
 SCRIPT = """
 import sys
-from freeda.engines.actor import OwnFolder
+from freeda.engines.on_ray import OwnFolder
 own = OwnFolder()
 (own.path / "deep").mkdir()
 (own.path / "deep" / "half.parquet").write_bytes(b"half")
@@ -90,7 +90,7 @@ def test_what_a_piece_still_writes_can_be_found(node: Path, monkeypatch: pytest.
     late: list[Path] = []
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", rmtree)
-        patch.setattr(actor, "tidy", lambda parent: None)
+        patch.setattr(on_ray, "tidy", lambda parent: None)
         own.remove()
     assert (own.path / "late.parquet").exists()
     tidy(node)

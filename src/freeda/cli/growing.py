@@ -155,7 +155,8 @@ def _plan(wanted: Sequence[str], how: Growing) -> Plan | None:
 
 def perform(plan: Plan, how: Growing, encoders: Encoders) -> Grown:
     """Draw what a plan says, after telling what it takes."""
-    from ..grow import draw_plan, models_with, seconds_a_picture, settle
+    from ..collection.shard import with_generator as models_with
+    from ..grow import draw_plan, seconds_a_picture, settle
     from ..progress import duration
 
     if not plan.pictures:

@@ -29,13 +29,13 @@ def nouns(
 
     Every noun of a caption can become one pair of a bank.
     """
-    from ..collection.captions import read_captions
-    from ..collection.survey import ranked, survey
+    from ..collection.captions import to_captions
+    from ..collection.nouns import ranked, survey
 
     for name, value in (("--top", top), ("--show", show)):
         if value < 0:
             raise InputError(f"{name} is {value}: it cannot be negative")
-    found = read_captions(captions, limit, column=column)
+    found = to_captions(captions, limit, column=column)
     counted = survey(found, tagger)
     for caption in found[:show]:
         say(_marked(caption.text, counted.tagger))

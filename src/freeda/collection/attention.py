@@ -8,7 +8,7 @@ left out, the conditional half of the guidance batch only, summed over time step
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +17,14 @@ from torch.nn import functional as F
 
 from ..errors import ModelError
 from ..options import Attribution
-from .attention_layers import Layer, watched_layers
+
+# What these compute is softmax(QK^T) V over the text alone, with the layer's own projections, each in its own
+# way. Compared by exact type: what derives from one may compute something else.
+_PLAIN = (
+    *("AttnProcessor", "AttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor"),
+    *("AttnProcessorNPU", "XLAFlashAttnProcessor2_0"),
+)
+_FUSED = "FusedAttnProcessor2_0"  # key and value come from one projection
 
 
 class AttentionCapture:
@@ -63,7 +70,7 @@ class AttentionCapture:
             raise ValueError("normalisation 'words' needs the positions of every picture's words")
         self._unet = unet
         self._columns = [list(c) for c in columns]
-        self._words = None if words is None or options.normalisation != "words" else [list(w) for w in words]
+        self._words = [list(w) for w in words or ()] if options.normalisation == "words" else []
         self._chosen = None if calls is None else options.counted(calls)
         self._layers = watched_layers(unet, options.blocks)
         self._hooks: list[Any] = []
@@ -72,13 +79,13 @@ class AttentionCapture:
         self._latent: tuple[int, int] = (0, 0)
         self._sums: dict[int, torch.Tensor] = {}
         self._shapes: dict[int, tuple[int, int]] = {}
-        self._tables: dict[tuple[Any, ...], torch.Tensor] = {}
+        self._tables: dict[tuple[Any, ...], tuple[torch.Tensor, torch.Tensor | None]] = {}
 
     def __enter__(self) -> AttentionCapture:
         try:
             self._hooks.append(self._unet.register_forward_pre_hook(self._see_sample, with_kwargs=True))
             for index, attn in enumerate(self._layers):
-                self._hooks += Layer(attn, index, self.add).watch()
+                self._hooks += self._watch(index, attn)
         except BaseException:
             self._restore()
             raise
@@ -97,7 +104,7 @@ class AttentionCapture:
 
     @torch.no_grad()
     def maps(self) -> list[torch.Tensor]:
-        """Per picture, its columns' maps: (len(columns[i]), h, w) float32 >= 0 at the latent's size.
+        """Return per picture its columns' maps: (len(columns[i]), h, w) float32 >= 0 at the latent's size.
 
         Each is the mean over layers and heads of that head's attention, up-sampled bicubically
         (align_corners=False) to the latent's size and clamped at 0; summed over time steps, not normalised.
@@ -109,7 +116,7 @@ class AttentionCapture:
                 "no cross-attention was captured: the pipeline did not run its UNet, or every map that it "
                 f"has is left out (attribution.left_out {list(self._options.left_out)})"
             )
-        total: torch.Tensor | None = None
+        total: Any = 0
         weight = 0
         for index, acc in self._sums.items():
             n, h, _, c = acc.shape
@@ -121,10 +128,8 @@ class AttentionCapture:
                 level = level / _positive(level.amax((-2, -1), keepdim=True))
             if self._options.heads == "max":
                 level, h = level.amax(1, keepdim=True), 1
-            summed = level.sum(1).reshape(n, c, *self._latent)
-            total = summed if total is None else total + summed
+            total = total + level.sum(1).reshape(n, c, *self._latent)
             weight += h
-        assert total is not None
         return [total[i, : len(c)] / weight for i, c in enumerate(self._columns)]
 
     def _see_sample(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -143,11 +148,42 @@ class AttentionCapture:
         if self._chosen is not None and self._calls > len(self._chosen):
             raise ModelError(f"the UNet was called more often than the {len(self._chosen)} times expected")
 
+    def _watch(self, index: int, attn: Any) -> Iterable[Any]:
+        """Hook a layer and its projections, whatever they are (a LoRA wraps them); the hooks' handles."""
+        fused = type(attn.processor).__name__ == _FUSED
+        seen: dict[str, Any] = {}
+
+        def begin(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            seen.clear()
+            # Without a text the block attends to itself at this place.
+            seen["text"] = args[1] if len(args) > 1 else kwargs.get("encoder_hidden_states")
+            seen["mask"] = args[2] if len(args) > 2 else kwargs.get("attention_mask")
+
+        def see_query(module: Any, args: tuple[Any, ...], out: torch.Tensor) -> None:
+            seen["query"] = out
+
+        def see_key(module: Any, args: tuple[Any, ...], out: torch.Tensor) -> None:
+            seen["key"] = out.chunk(2, -1)[0] if fused else out
+
+        def end(module: Any, args: tuple[Any, ...], out: Any) -> None:
+            call = dict(seen)
+            seen.clear()  # nothing outlives the call
+            if call["text"] is None:
+                return
+            if "query" not in call or "key" not in call:
+                raise ModelError("an attention layer did not project its query and key: it cannot be watched")
+            self._add(index, attn, call["query"], call["key"], call["mask"])
+
+        yield attn.register_forward_pre_hook(begin, with_kwargs=True)
+        yield attn.to_q.register_forward_hook(see_query)
+        yield (attn.to_kv if fused else attn.to_k).register_forward_hook(see_key)
+        yield attn.register_forward_hook(end)
+
     @torch.no_grad()
-    def add(
+    def _add(
         self, index: int, attn: Any, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None
     ) -> None:
-        """Adds one layer's attention of one time step; called as each watched attention ends.
+        """Add one layer's attention of one time step.
 
         `query` (batch, positions, heads x d) and `key` (batch, text, heads x d) as projected, `mask` as it
         was given to the attention.
@@ -185,41 +221,86 @@ class AttentionCapture:
         of the softmax: the library's fast attention yields the wanted columns alone, and the full
         (heads, positions, text) never exists.
         """
-        text, side = key.shape[2], query.shape[-1]
-        if self._words is not None:
-            only = self._table(key, "words", 0, text)
+        pick, only = self._table(key)
+        if only is not None:
             mask = only if mask is None else mask + only
-        width = max(1, max(len(c) for c in self._columns))
-        found = []
-        for start in range(0, width, side):  # fast kernels want values as wide as the queries
-            pick = self._table(key, "columns", start, text)[..., :side].expand(-1, query.shape[1], -1, -1)
-            part = F.scaled_dot_product_attention(query, key, pick, attn_mask=mask, scale=scale)
-            found.append(part[..., : min(side, width - start)])
-        return found[0] if len(found) == 1 else torch.cat(found, -1)
+        found = [
+            F.scaled_dot_product_attention(
+                query, key, part.expand(-1, query.shape[1], -1, -1), attn_mask=mask, scale=scale
+            )
+            for part in pick.split(query.shape[-1], -1)  # fast kernels want values as wide as the queries
+        ]
+        whole = found[0] if len(found) == 1 else torch.cat(found, -1)
+        return whole[..., : max(1, *map(len, self._columns))]
 
-    def _table(self, like: torch.Tensor, kind: str, start: int, text: int) -> torch.Tensor:
-        """What picks columns ("columns", from the start-th on) or hides all but words; made once a shape.
+    def _table(self, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What picks the columns and, if wanted, what hides all but words; made once a shape.
 
-        (n, 1, text, d), 1 where row `t` is the column wanted at that place; (n, 1, 1, text), 0 or -inf.
+        (n, 1, text, width), 1 where row `t` is the column wanted at that place, `width` a multiple of the
+        key's; (n, 1, 1, text), 0 or -inf.
         """
-        side = like.shape[-1]
-        name = (kind, start, text, side, like.device)
+        text, side = key.shape[-2:]
+        name = (text, side, key.device)
         if name not in self._tables:
-            rows = self._columns if kind == "columns" or self._words is None else self._words
-            most = max((p for row in rows for p in row), default=0)
+            n, width = len(self._columns), max(1, *map(len, self._columns))
+            most = max((p for row in (*self._columns, *self._words) for p in row), default=0)
             if most >= text:
                 raise ModelError(f"text position {most} was asked for, but the text has {text}")
-            if kind == "columns":
-                table = torch.zeros(len(rows), 1, text, side)
-                for i, row in enumerate(rows):
-                    for j, position in enumerate(row[start : start + side]):
-                        table[i, 0, position, j] = 1
-            else:
-                table = torch.full((len(rows), 1, 1, text), -math.inf)
-                for i, row in enumerate(rows):
-                    table[i, 0, 0, row or slice(None)] = 0  # a caption without words hides nothing
-            self._tables[name] = table.to(like.device)
+            pick = torch.zeros(n, 1, text, math.ceil(width / side) * side)
+            for i, row in enumerate(self._columns):
+                pick[i, 0, row, list(range(len(row)))] = 1
+            only = torch.full((n, 1, 1, text), -math.inf) if self._words else None
+            for i, row in enumerate(self._words):
+                assert only is not None
+                only[i, 0, 0, row or slice(None)] = 0  # a caption without words hides nothing
+            self._tables[name] = pick.to(key.device), None if only is None else only.to(key.device)
         return self._tables[name]
+
+
+def watched_layers(unet: Any, blocks: str) -> list[Any]:
+    """Return the `attn2` modules of those blocks ("down-up", "down", "up", "all"), in order.
+
+    Raises ModelError where there is none, or where one cannot be watched, and says why.
+    """
+    chosen = [
+        *(unet.down_blocks if blocks != "up" else ()),
+        *(unet.up_blocks if blocks != "down" else ()),
+        *([unet.mid_block] if blocks == "all" and unet.mid_block is not None else ()),
+    ]
+    found = [
+        module
+        for block in chosen
+        for name, module in block.named_modules()
+        if name.rsplit(".", 1)[-1] == "attn2" and hasattr(module, "processor")
+    ]
+    if not found:
+        where = {"down-up": "down and up blocks", "all": "blocks"}.get(blocks, f"{blocks} blocks")
+        raise ModelError(
+            f"{type(unet).__name__} has no cross-attention in its {where}: words cannot be found"
+        )
+    for attn in found:
+        kind = type(attn.processor)
+        own = kind.__module__ == "diffusers.models.attention_processor"
+        if not own or kind.__name__ not in (*_PLAIN, _FUSED):
+            raise ModelError(
+                f"the UNet's attention processor {kind.__name__} may attend to more than the text: words "
+                "cannot be found; unload what set it (an IP adapter, say) or call "
+                "unet.set_default_attn_processor()"
+            )
+        if attn.norm_q is not None or attn.norm_k is not None:
+            raise ModelError(
+                "the UNet normalises its queries or keys after projecting them, which no Stable Diffusion "
+                "does: words cannot be found"
+            )
+    watched = set(found)
+    for module in unet.modules():
+        compiled = getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod")
+        if compiled and not watched.isdisjoint(module.modules()):
+            raise ModelError(
+                f"{type(module).__name__} was compiled as a whole, so that its attention cannot be watched: "
+                "leave it as it is and set the option compile, which compiles all parts but those watched"
+            )
+    return found
 
 
 def _positive(x: torch.Tensor) -> torch.Tensor:

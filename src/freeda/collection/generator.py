@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,15 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..errors import InputError, ModelError, first_line
+from ..errors import InputError, ModelError, device_lost, first_line, out_of_memory
 from ..options import CollectOptions
 from ..precision import choose_device, drawing_dtype
 from ..presets import ModelSource
 from ..proof import check_tokenizer
 from ..weights import load_weights, quiet
-from .attention import AttentionCapture
-from .compiling import compile_parts
-from .lora import merge_lora
+from .attention import AttentionCapture, watched_layers
 from .tokens import token_offsets
 
 # Class named in a checkpoint's model_index.json -> what its from_pretrained is told to leave away.
@@ -35,6 +36,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 _PROBE = "a skateboarder's weathered signpost, 2 zebras"
+_VARIANTS = 64  # shapes of one kind of block that are compiled before torch gives up on it; XL has over 20
 
 # Option -> diffusers' class and what differs from the checkpoint's own scheduler settings.
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,8 +51,8 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A batch of generated pictures with the attribution of the wanted text positions."""
+class DrawnBatch:
+    """Generated pictures with the attribution of the wanted text positions."""
 
     images: npt.NDArray[np.uint8]
     """(n, H, W, 3) RGB."""
@@ -101,19 +103,18 @@ class Generator:
         seeds: Sequence[int],
         columns: Sequence[Sequence[int]],
         options: CollectOptions,
-    ) -> Drawn:
+    ) -> DrawnBatch:
         """Draw one picture a caption, together; `columns[i]` are the text positions wanted for picture i.
 
         Noise comes from a CPU generator per caption, so that a picture is the same on every device and in
         every batch up to rounding. Raises ModelError if the pipeline yields NaN or cannot be watched,
         InputError if it refuses.
         """
-        self._prepare(options)
         height, width = options.picture
-        with (
-            AttentionCapture(self.pipe.unet, columns, **self._watching(captions, options)) as capture,
-            _refusals(),
-        ):
+        self._prepare(options)
+        with _refusals():
+            known = self._watching(captions, options)
+        with AttentionCapture(self.pipe.unet, columns, options.attribution, **known) as capture, _refusals():
             images = self.pipe(
                 list(captions),
                 height=height,
@@ -127,17 +128,14 @@ class Generator:
             raise ModelError(
                 f"the generator drew NaN for caption {captions[0]!r} or its batch: use dtype float32"
             )
-        return Drawn((images * 255).round().astype(np.uint8), capture.maps())
+        return DrawnBatch((images * 255).round().astype(np.uint8), capture.maps())
 
     def _watching(self, captions: Sequence[str], options: CollectOptions) -> dict[str, Any]:
         """What the capture has to know beyond the columns."""
-        how = options.attribution
-        known: dict[str, Any] = {"options": how}
+        how, known = options.attribution, dict[str, Any]()
         if (how.from_step, how.to_step) != (0.0, 1.0):
-            # Some schedulers call the UNet more often than they take steps.
-            with _refusals():
-                self.pipe.scheduler.set_timesteps(options.steps)
-            known["calls"] = len(self.pipe.scheduler.timesteps)
+            self.pipe.scheduler.set_timesteps(options.steps)
+            known["calls"] = len(self.pipe.scheduler.timesteps)  # some schedulers take more than the steps
         if how.normalisation == "words":
             offsets = [token_offsets(self.tokenizer, caption) for caption in captions]
             known["words"] = [[i for i, (start, end) in enumerate(o) if end > start] for o in offsets]
@@ -150,7 +148,15 @@ class Generator:
             _place(self.pipe, self._device, options.offload)
             self._offload = options.offload
         if options.scheduler != self._scheduler:
-            self.pipe.scheduler = self._scheduler_named(options.scheduler)
+            self.pipe.scheduler = self._own_scheduler
+            if options.scheduler != "default":
+                import diffusers
+
+                kind, changes = SCHEDULERS[options.scheduler]
+                with quiet():  # settings that the other scheduler does not know
+                    self.pipe.scheduler = getattr(diffusers, kind).from_config(
+                        self._own_scheduler.config, **changes
+                    )
             self._scheduler = options.scheduler
         vae = self.pipe.vae
         for name, wanted in (("use_slicing", options.vae_slicing), ("use_tiling", options.vae_tiling)):
@@ -161,15 +167,6 @@ class Generator:
         if options.compile and not self._compiled:
             compile_parts(self.pipe)
             self._compiled = True
-
-    def _scheduler_named(self, name: str) -> Any:
-        if name == "default":
-            return self._own_scheduler
-        import diffusers
-
-        kind, changes = SCHEDULERS[name]
-        with quiet():  # settings that the other scheduler does not know
-            return getattr(diffusers, kind).from_config(self._own_scheduler.config, **changes)
 
 
 @contextmanager
@@ -198,16 +195,21 @@ def load_generator(
     """
     with quiet():
         import diffusers
-        from diffusers.utils import logging
+        from diffusers.utils import logging as messages
 
     on = choose_device(device)
     kind = drawing_dtype(dtype, on)
-    logging.disable_progress_bar()
+    messages.disable_progress_bar()
 
     def load(place: str, **keywords: Any) -> Any:
         name = diffusers.DiffusionPipeline.load_config(place)["_class_name"]
         pipe = getattr(diffusers, name).from_pretrained(place, **FAMILIES[name], **keywords)
-        _check_tokenizers(pipe)
+        # Columns are found by the first tokenizer's offsets; XL's second has to cut captions alike.
+        check_tokenizer(pipe.tokenizer, pipe.text_encoder.config)
+        offsets = token_offsets(pipe.tokenizer, _PROBE)
+        second = getattr(pipe, "tokenizer_2", None)
+        if second is not None and token_offsets(second, _PROBE) != offsets:
+            raise ModelError("its two tokenizers cut a caption differently: words cannot be found")
         return pipe
 
     pipe = load_weights(source, "generator", "generator", load)
@@ -216,10 +218,8 @@ def load_generator(
     with quiet():
         pipe = pipe.to(dtype=kind)
         _place(pipe, on, offload)
-    for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
-        part = getattr(pipe, name, None)
-        if part is not None:
-            part.eval().requires_grad_(False)
+    for part in (*_lora_parts(pipe), pipe.vae):
+        part.eval().requires_grad_(False)
     return Generator(pipe, on, offload)
 
 
@@ -233,10 +233,94 @@ def _place(pipe: Any, device: torch.device, offload: str) -> None:
         getattr(pipe, f"enable_{offload}_cpu_offload")(device=device)
 
 
-def _check_tokenizers(pipe: Any) -> None:
-    """Columns are found by the first tokenizer's offsets; XL's second has to cut captions alike."""
-    check_tokenizer(pipe.tokenizer, pipe.text_encoder.config)
-    offsets = token_offsets(pipe.tokenizer, _PROBE)
-    second = getattr(pipe, "tokenizer_2", None)
-    if second is not None and token_offsets(second, _PROBE) != offsets:
-        raise ModelError("its two tokenizers cut a caption differently: words cannot be found")
+def merge_lora(pipe: Any, lora: ModelSource) -> None:
+    """Add a LoRA to the weights of a pipeline in main memory.
+
+    Raises ModelError, one line that names it, for a folder with several, for one of another family, and for
+    one that changes nothing; where `peft` is not installed; and as `load_weights`.
+    """
+    if find_spec("peft") is None:
+        raise ModelError(f"LoRA: {lora.id} needs the package peft: pip install peft")
+    before = _digests(pipe)
+    load_weights(lora, "lora", "LoRA", partial(_load_lora, pipe))
+    with quiet():
+        pipe.fuse_lora()
+        pipe.unload_lora_weights()  # what was merged stays
+    if _digests(pipe) == before:
+        raise ModelError(f"LoRA: {lora.id}: changes no weight of this generator: was it trained at all?")
+
+
+def _load_lora(pipe: Any, place: str, **given: Any) -> None:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    misfit = f"is no LoRA of this generator, a {type(pipe).__name__}"
+    logging.getLogger("diffusers").setLevel(logging.CRITICAL)  # `load_weights` puts it back
+    try:
+        state, _ = pipe.lora_state_dict(place, unet_config=pipe.unet.config, **given)
+        pipe.load_lora_weights(place, **given)
+    except (RuntimeError, ValueError) as error:
+        if out_of_memory(error) or device_lost(error):
+            raise  # nothing about the LoRA
+        sizes = [line.strip() for line in str(error).splitlines() if "size mismatch" in line]
+        raise ModelError(f"{misfit} ({(sizes or [first_line(error)])[0][:200]})") from error
+    wanted = {key[: key.rindex("lora")] for key in state if "lora" in key}
+    found = sum(isinstance(module, BaseTunerLayer) for part in _lora_parts(pipe) for module in part.modules())
+    if found < len(wanted):  # what has no place is passed over in silence
+        raise ModelError(f"{misfit} ({len(wanted) - found} of its {len(wanted)} layers have no place)")
+
+
+def _lora_parts(pipe: Any) -> list[Any]:
+    return [
+        part
+        for name in ("unet", "text_encoder", "text_encoder_2")
+        if (part := getattr(pipe, name, None)) is not None
+    ]
+
+
+def _digests(pipe: Any) -> list[int]:
+    """A checksum of every tensor that a LoRA may change."""
+    return [
+        zlib.crc32(tensor.detach().reshape(-1).view(torch.uint8).numpy())
+        for part in _lora_parts(pipe)
+        for tensor in part.state_dict().values()
+    ]
+
+
+def compile_parts(pipe: Any) -> None:
+    """Compile, in place, every block of the UNet that holds no cross-attention, and the VAE's decoder.
+
+    Compiled code ignores hooks that come later, so the layers watched and what surrounds them stay as they
+    are; convolutions, self-attention and feed-forward, where nearly all the time goes, are compiled. That
+    happens when they first run, and again for another batch size. Raises InputError, one line, where this
+    machine cannot compile.
+    """
+    _prove_compiler(pipe._execution_device)  # where weights are brought, if they are kept elsewhere
+    config = torch._dynamo.config
+    limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # its older name
+    setattr(config, limit, max(_VARIANTS, getattr(config, limit)))
+    for part in uncaptured_parts(pipe.unet, set(watched_layers(pipe.unet, "all"))):
+        part.compile()
+    pipe.vae.decoder.compile()
+
+
+def uncaptured_parts(module: torch.nn.Module, watched: set[Any]) -> Iterator[torch.nn.Module]:
+    """The largest blocks inside a module that hold none of the watched ones and consist of several layers."""
+    for child in module.children():
+        if child in watched:
+            continue
+        lists = isinstance(child, (torch.nn.ModuleList, torch.nn.ModuleDict))  # never called themselves
+        if lists or not watched.isdisjoint(child.modules()):
+            yield from uncaptured_parts(child, watched)
+        elif any(True for _ in child.children()):
+            yield child
+
+
+def _prove_compiler(device: torch.device) -> None:
+    """Compile something small: whether it works depends on compilers, drivers and the Python version."""
+    try:
+        with quiet():
+            torch.compile(lambda x: x * 2 + 1)(torch.ones(8, device=device))
+    except Exception as error:  # torch's back ends raise all kinds
+        raise InputError(
+            f"torch.compile does not work here ({first_line(error)}): leave the option compile off"
+        ) from error

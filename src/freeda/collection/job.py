@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,20 @@ from ..bank.arrays import FILES
 from ..bank.format import MANIFEST, SHARDS
 from ..bank.manifest import finish_bank
 from ..encoders import model_identity
-from ..engines import Engine, find_engine
+from ..engines import Work, find_engine
 from ..errors import InputError
 from ..files import make_folder
 from ..lock import only_writer
-from ..options import CollectOptions
+from ..options import CollectOptions, to_dict
 from ..presets import DEFAULT, Preset, find_preset
-from ..remote import Place, opened
+from ..remote import opened
 from ..weights import fetch_models, identity_id, identity_of
-from .captions import Caption, Captions, to_captions
-from .log import LOG, append_line, cut_broken_line
-from .plan import Chunks, State, look, refuse_names, reopen, settings_of, sweep
+from . import runner
+from .captions import Caption, to_captions, word_captions
+from .plan import LOG, append_line, cut_broken_line, look, refuse_names, reopen, settings_of, sweep
 from .progress import CaptionProgress, note
-from .prompts import word_captions
-from .runner import Job, Runner
-from .shard import CollectModels, Picture, load_models
+from .shard import CollectModels, OnPicture, Tally, load_models
 from .tagging import choose_tagger, prove_tagger
-from .workers import make_in_workers
 
 
 def collect(
@@ -52,7 +49,7 @@ def collect(
     tagger: str = "auto",
     retry_failed: bool = False,
     models: CollectModels | None = None,
-    on_picture: Picture | None = None,
+    on_picture: OnPicture | None = None,
     engine: str = "local",
     gpus_per_worker: float = 1.0,
 ) -> Bank:
@@ -63,7 +60,7 @@ def collect(
     run. A larger `limit` extends a bank. Stopped at any moment, it leaves nothing but whole shards.
 
     Args:
-        captions: a file (see `captions.read_captions`), or the captions themselves; None where `words` are
+        captions: a file (see `captions.to_captions`), or the captions themselves; None where `words` are
             given.
         out: the bank directory, made if need be; or an address in object storage ("s3://bucket/bank"), of
             which a copy is kept here meanwhile (see `remote`).
@@ -74,7 +71,7 @@ def collect(
         options: None takes the preset's.
         progress: show a bar where stderr is a terminal, else now and then a line on stdout.
         words: a file with one word a line, or the words: captions are made of them (see
-            `prompts.word_captions`).
+            `captions.word_captions`).
         column, id_column: of a caption file that has columns.
         workers: processes, each with models of its own; None takes one for every device named, and one works
             in this process.
@@ -83,7 +80,7 @@ def collect(
         tagger: how nouns are found, see `tagging.choose_tagger`.
         retry_failed: make shards again that hold captions on which a model failed.
         models: already loaded ones of that preset; None loads them, and only if something is missing.
-        on_picture: called for each newly drawn caption with picture, maps and masks (see `shard.Picture`).
+        on_picture: called for each newly drawn caption with picture, maps and masks (see `shard.OnPicture`).
         engine: "local", processes of this machine, or "ray" (see docs/cluster.md), where `workers` are
             actors, and None takes as many as the cluster's GPUs or CPUs are good for.
         gpus_per_worker: with "ray" on GPUs: 0.5 lets two workers share one.
@@ -99,7 +96,16 @@ def collect(
         raise InputError("out is missing: name the bank's directory")
     preset = find_preset(model)
     options = preset.collect if options is None else options
-    found = _captions(captions, words, options, limit, column, id_column)
+    if (captions is None) == (words is None):
+        raise InputError("give captions or words, one of the two")
+    if captions is not None:
+        columns = {"column": column, "id_column": id_column}
+        found = to_captions(captions, limit, **columns, duplicates=options.duplicates)
+    elif column is not None or id_column is not None:
+        raise InputError("a list of words has no columns: leave out column and id_column")
+    else:
+        assert words is not None
+        found = word_captions(words, options, limit)
     if progress and found.repeated:
         note(f"left out {found.repeated:,} whose text was there before")
     chunks = [found[i : i + options.shard_size] for i in range(0, len(found), options.shard_size)]
@@ -115,84 +121,54 @@ def collect(
         prove_tagger(tagger)
     settings = settings_of(preset.name, models_of(preset, models), options, seed, kind, tagger, drawing)
     with opened(out, partial(refuse_names, str(out))) as place:
-        job = Job(str(place.folder), options, seed, tagger, settings)
-        state = look(place.folder, chunks, settings, retry_failed)
-        if not state.finished:
-            make_folder(place.folder)
-            with only_writer(place.folder):
-                if (place.folder / MANIFEST).exists():  # it may have been finished meanwhile
-                    state = look(place.folder, chunks, settings, retry_failed)
-                if not state.finished:
-                    make_folder(place.folder / SHARDS)
-                    sweep(place.folder)
-                    cut_broken_line(place.folder)
-                    if models is None and state.missing and engine == "local":
-                        fetch_models(preset)  # once, not by every worker
-                        job = replace(job, settings={**settings, "models": models_of(preset)})
-                    # From here on the bank is half-written until bank.json is there again.
-                    place.reopen(MANIFEST, *FILES.values())
-                    reopen(place.folder)
-                    _make(job, place, preset, pool, chunks, state, progress, models, on_picture)
-                    finish_bank(place.folder, len(chunks), job.settings)
-                    place.store(*FILES.values(), MANIFEST)
-        return Bank.open(place.folder)
+        folder = place.folder
+        missing, finished = look(folder, chunks, settings, retry_failed)
+        if finished:
+            return Bank.open(folder)
+        make_folder(folder)
+        with only_writer(folder):
+            if (folder / MANIFEST).exists():  # it may have been finished meanwhile
+                missing, finished = look(folder, chunks, settings, retry_failed)
+                if finished:
+                    return Bank.open(folder)
+            make_folder(folder / SHARDS)
+            sweep(folder)
+            cut_broken_line(folder)
+            if models is None and missing and engine == "local":
+                fetch_models(preset)  # once, not by every worker
+                settings["models"] = models_of(preset)
+            # From here on the bank is half-written until bank.json is there again.
+            place.reopen(MANIFEST, *FILES.values())
+            reopen(folder)
 
+            def keep(line: dict[str, Any]) -> None:
+                append_line(folder, line)
+                place.store(line["shard"])
 
-def _make(
-    job: Job,
-    place: Place,
-    preset: Preset,
-    engine: Engine,
-    chunks: Chunks,
-    state: State,
-    progress: bool,
-    models: CollectModels | None,
-    on_picture: Picture | None,
-) -> None:
-    """Make what is missing, here or in workers, and write a line of the log for every shard."""
-    missing = [(i, chunks[i]) for i in state.missing]
-    out, total = place.folder, sum(map(len, chunks))
-    if not missing:
-        return
-
-    def keep(line: dict[str, Any]) -> None:
-        append_line(out, line)
-        place.store(line["shard"])
-
-    dtypes = {name: job.settings[name] for name in ("dtype", "drawing_dtype")}
-    if engine.here and models is None:
-        models = load_models(preset, job.options, engine.device, *dtypes.values())
-    with CaptionProgress(total, total - sum(len(chunk) for _, chunk in missing), progress) as bar:
-        try:
-            if engine.here:
-                assert models is not None
-                runner = Runner(job, models, on_picture)
-                for index, chunk in missing:
-                    keep(runner.make(index, chunk, bar.count))
-            else:
-                make_in_workers(job, preset, dtypes, engine, missing, bar.count, keep)
-        finally:
-            sweep(out)  # a worker that was stopped while writing
-            if (out / LOG).exists():
-                place.store(LOG)  # once: it grows with every shard
-
-
-def _captions(
-    captions: str | Path | Iterable[str | Caption] | None,
-    words: str | Path | Iterable[str] | None,
-    options: CollectOptions,
-    limit: int | None,
-    column: str | None,
-    id_column: str | None,
-) -> Captions:
-    if (captions is None) == (words is None):
-        raise InputError("give captions or words, one of the two")
-    if words is None:
-        assert captions is not None
-        return to_captions(captions, limit, column=column, id_column=id_column, duplicates=options.duplicates)
-    if column is not None or id_column is not None:
-        raise InputError("a list of words has no columns: leave out column and id_column")
-    return word_captions(words, options, limit)
+            if pool.here and missing and models is None:
+                models = load_models(preset, options, pool.device, kind, drawing)
+            done = len(found) - sum(len(chunks[i]) for i in missing)
+            try:
+                with CaptionProgress(len(found), done, progress and bool(missing)) as bar:
+                    if models is not None:
+                        make = runner.Runner(folder, options, settings, models, on_picture).make
+                        for i in missing:
+                            keep(make(i, chunks[i], bar.count))
+                    elif missing:
+                        told = {"preset": to_dict(preset), "options": to_dict(options), "settings": settings}
+                        pool.share_out(
+                            Work(runner.__name__, told, folder, "shards made so far", piece="shard {index}"),
+                            [{"index": i, "captions": [asdict(c) for c in chunks[i]]} for i in missing],
+                            keep,
+                            lambda tally: bar.count(Tally(**tally)),
+                        )
+            finally:
+                sweep(folder)  # a worker that was stopped while writing
+                if missing and (folder / LOG).exists():
+                    place.store(LOG)  # once: it grows with every shard
+            finish_bank(folder, len(chunks), settings)
+            place.store(*FILES.values(), MANIFEST)
+        return Bank.open(folder)
 
 
 def models_of(preset: Preset, models: CollectModels | None = None) -> dict[str, Any]:

@@ -58,28 +58,31 @@ def word_mask(
     The attribution (h, w), any non-negative scale, is up-sampled bicubically (align_corners=False) to
     `size` = (H, W) pixels, scaled to [0, 1] by `options.map_range` and cut by `options.threshold_rule`:
     above is inside. Where `options.refine` asks for it, each of the `regions` (H, W), 0 to R-1, is then put
-    inside or outside as a whole. The defaults are DAAM's: min-max, cut at 0.4.
+    inside or outside as a whole: by the greater part of its pixels, or by its mean value.
     """
     up = F.interpolate(attribution.float()[None, None], size, mode="bicubic", align_corners=False)[0, 0]
     low, high = up.min(), up.max()
     # A flat or broken map locates nothing; dividing by its range would blow rounding up to a mask.
     least = 1e-6 * max(1e-12, float(high.abs()))
-    if not _apart(float(low), float(high), least):
-        return _nothing(size)
+    flat = not _apart(low, high, least)
     if options.map_range == "percentiles":
-        tail = options.map_tail
-        low, high = torch.tensor(np.quantile(up.cpu().numpy(), [tail, 1 - tail]), dtype=up.dtype).to(
-            up.device
-        )
+        ends = np.quantile(up.cpu().numpy(), [options.map_tail, 1 - options.map_tail])
+        low, high = torch.tensor(ends, dtype=up.dtype).to(up.device)
     elif options.map_range == "max":
         low = torch.zeros_like(low)
-    if not _apart(float(low), float(high), least):
-        return _nothing(size)
+    if flat or not _apart(low, high, least):
+        return WordMask(np.zeros(size, np.float32), np.zeros(size, np.bool_), 0.0, 0.0)
     scaled = ((up - low) / (high - low)).clamp_(0, 1).cpu().numpy()
     cut = _cut(scaled, options)
     mask = scaled > cut
-    if regions is not None and options.refine != "none":
-        mask = _settled(scaled, mask, cut, regions, options.refine)
+    if regions is not None and options.refine != "none":  # each inside or outside as a whole
+        flat_regions = regions.ravel()
+        pixels = np.bincount(flat_regions)
+        if options.refine == "vote":
+            inside = 2 * np.bincount(flat_regions, weights=mask.ravel()) > pixels
+        else:
+            inside = np.bincount(flat_regions, weights=scaled.ravel()) > cut * pixels
+        mask = inside[regions]
     area = float(mask.mean())
     contrast = float(scaled[mask].mean() - scaled[~mask].mean()) if 0 < area < 1 else 0.0
     return WordMask(scaled, mask, area, contrast)
@@ -94,13 +97,9 @@ def word_map(token_maps: torch.Tensor, columns: Sequence[int], wanted: Sequence[
     return token_maps[[at[c] for c in wanted]].mean(0)
 
 
-def _apart(low: float, high: float, least: float) -> bool:
-    return bool(np.isfinite(high - low)) and high - low > least
-
-
-def _nothing(size: tuple[int, int]) -> WordMask:
-    zeros = np.zeros(size, np.float32)
-    return WordMask(zeros, zeros > 0, 0.0, 0.0)
+def _apart(low: torch.Tensor, high: torch.Tensor, least: float) -> bool:
+    extent = float(high) - float(low)
+    return bool(np.isfinite(extent)) and extent > least
 
 
 def _cut(scaled: npt.NDArray[np.float32], options: CollectOptions) -> float:
@@ -115,21 +114,3 @@ def _cut(scaled: npt.NDArray[np.float32], options: CollectOptions) -> float:
         found = float(np.quantile(scaled, 1 - options.keep_share))
     # Clipping may leave more pixels at the top than are to be kept: they are alike, so all are.
     return min(found, float(np.nextafter(scaled.max(), np.float32(0))))
-
-
-def _settled(
-    scaled: npt.NDArray[np.float32],
-    mask: npt.NDArray[np.bool_],
-    cut: float,
-    regions: RegionMap,
-    how: str,
-) -> npt.NDArray[np.bool_]:
-    """Every region inside or outside as a whole: by the greater part of its pixels, or by its mean value."""
-    flat = regions.ravel()
-    pixels = np.bincount(flat)
-    if how == "vote":
-        inside = 2 * np.bincount(flat, weights=mask.ravel()) > pixels
-    else:
-        inside = np.bincount(flat, weights=scaled.ravel()) > cut * pixels
-    settled: npt.NDArray[np.bool_] = inside[regions]
-    return settled

@@ -31,7 +31,7 @@ _CVAT = re.compile(r"(.+?):((?:\d{1,3},\d{1,3},\d{1,3})?):[^:]*:[^:]*")  # name:
 _HEADER = re.compile(r"(name|class)[\s,]+r[\s,]+g[\s,]+b|r[\s,]+g[\s,]+b[\s,]+(name|class)", re.IGNORECASE)
 
 Colour = tuple[int, ...]
-_Row = tuple[str, Any, Any]
+_Line = tuple[str, Any, Any]
 """Its place in the file, its value (a `Colour` where it has one) and its class."""
 
 
@@ -49,8 +49,8 @@ class Names(dict[int, str]):
         return f"the colour #{value:06x}" if self.coloured else f"value {value}"
 
     def __str__(self) -> str:
-        rows = ((f"#{value:06x}" if self.coloured else value, name) for value, name in self.items())
-        return f"{self.path}: {', '.join(f'{value} = {name}' for value, name in rows)}"
+        form = "#{:06x} = {}" if self.coloured else "{} = {}"
+        return f"{self.path}: {', '.join(form.format(*item) for item in self.items())}"
 
 
 def find_names(folders: Sequence[Path], given: Path | None) -> Names | None:
@@ -69,17 +69,21 @@ def read_names(path: Path) -> Names:
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such names file")
-    rows = _rows(path, whole_text(path))
-    out = Names(path, bool(rows) and isinstance(rows[0][1], tuple))
-    for place, given, name in rows:
-        value = _checked(given, out.coloured, f"{path}: {place}: ")
-        if value in out:
-            raise InputError(f"{path}: {place}: {out.show(value)} has a name already, {out[value]!r}")
-        if not isinstance(name, str):
-            raise InputError(f"{path}: {place}: the name of {out.show(value)} is {name!r}: text is needed")
-        out[value] = class_word(name, f"{path}: {place}: ")
-    if not out:
-        raise InputError(f'{path}: names no class: \'1 cat\' on a line, or JSON {{"1": "cat"}}, is needed')
+    text = whole_text(path)
+    try:
+        rows = _json_rows(text) if _is_json(path, text) else _rows(list(_lines(text)))
+        if not rows:
+            raise InputError('names no class: \'1 cat\' on a line, or JSON {"1": "cat"}, is needed')
+        out = Names(path, isinstance(rows[0][1], tuple))
+        for place, given, name in rows:
+            value = _checked(given, out.coloured, f"{place}: ")
+            if value in out:
+                raise InputError(f"{place}: {out.show(value)} has a name already, {out[value]!r}")
+            if not isinstance(name, str):
+                raise InputError(f"{place}: the name of {out.show(value)} is {name!r}: text is needed")
+            out[value] = class_word(name, f"{place}: ")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return out
 
 
@@ -118,21 +122,22 @@ def class_word(name: str, place: str = "") -> str:
     return tidy.lower()
 
 
-def _rows(path: Path, text: str) -> list[_Row]:
-    if _is_json(path, text):
-        return _json_rows(path, text)
-    lines = list(_lines(text))
+def _rows(lines: list[tuple[str, str]]) -> list[_Line]:
     if lines and _HEADER.fullmatch(lines[0][1]):
         del lines[0]
     if lines and _painted(lines[0][1]):
         return [(place, *(_painted(line) or ((), ""))) for place, line in lines]
-    found = [_NUMBERED.fullmatch(line) for _, line in lines]
-    if not any(found):
+    found, bare = list[_Line](), list[tuple[str, str]]()
+    for place, line in lines:
+        if match := _NUMBERED.fullmatch(line):
+            found.append((place, match[1], match[2]))
+        else:
+            bare.append((place, line))
+    if not found:
         return _in_order(lines)
-    for (place, line), match in zip(lines, found, strict=True):
-        if match is None:
-            raise InputError(f"{path}: {place}: {line[:60]!r} has no number, but other lines have: '1 cat'")
-    return [(place, m[1], m[2]) for (place, _), m in zip(lines, found, strict=True) if m is not None]
+    for place, line in bare:
+        raise InputError(f"{place}: {line[:60]!r} has no number, but other lines have: '1 cat'")
+    return found
 
 
 def _lines(text: str) -> Iterator[tuple[str, str]]:
@@ -143,7 +148,7 @@ def _lines(text: str) -> Iterator[tuple[str, str]]:
             yield f"line {number}", line
 
 
-def _in_order(names: Iterable[tuple[str, Any]]) -> list[_Row]:
+def _in_order(names: Iterable[tuple[str, Any]]) -> list[_Line]:
     """Names alone, the first of value 0; LabelMe's `__ignore__` before it is -1, which masks hold as 255."""
     rows = list(names)
     first = -1 if rows and rows[0][1] == "__ignore__" else 0
@@ -163,35 +168,29 @@ def _is_json(path: Path, text: str) -> bool:
     return path.suffix.lower() == ".json" or text[:1] + text[-1:] in ("{}", "[]")
 
 
-def _json_rows(path: Path, text: str) -> list[_Row]:
+def _json_rows(text: str) -> list[_Line]:
     try:
-        data: Any = json.loads(text, object_pairs_hook=_Pairs)
+        data: Any = json.loads(text, object_pairs_hook=tuple)  # so that a key given twice is seen
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: damaged JSON ({error})") from error
-    categories = dict(data).get("categories") if isinstance(data, _Pairs) else None
-    if isinstance(categories, list) and not isinstance(categories, _Pairs):
-        rows: list[_Row] = []
-        for i, entry in enumerate(categories):
-            found = dict(entry) if isinstance(entry, _Pairs) else {}
-            if "id" not in found or "name" not in found:
-                raise InputError(f"{path}: category {i}: an object with 'id' and 'name' is needed")
-            rows.append((f"category {i}", found["id"], found["name"]))
-        return rows
-    if isinstance(data, _Pairs):
-        return [(f"entry {key[:60]!r}", *_entry(key, value)) for key, value in data]
+        raise InputError(f"damaged JSON ({error})") from error
     if isinstance(data, list):
         return _in_order((f"item {i}", name) for i, name in enumerate(data))
-    raise InputError(
-        f'{path}: not a names file: JSON such as {{"1": "cat"}} or ["background", "cat"] is needed'
-    )
-
-
-def _entry(key: str, value: Any) -> tuple[Any, Any]:
-    """Value (or colour) and name of an entry: {"1": "cat"}, {"#ff0000": "cat"} or {"cat": [255, 0, 0]}."""
-    if (colour := _colour(key)) is not None:
-        return colour, value
-    colour = _colour(value)
-    return (key, value) if colour is None else (colour, key)
+    if not isinstance(data, tuple):
+        raise InputError('not a names file: JSON such as {"1": "cat"} or ["background", "cat"] is needed')
+    rows = list[_Line]()
+    categories = dict(data).get("categories")
+    if isinstance(categories, list):
+        for i, entry in enumerate(categories):
+            found = dict(entry) if isinstance(entry, tuple) else {}
+            if "id" not in found or "name" not in found:
+                raise InputError(f"category {i}: an object with 'id' and 'name' is needed")
+            rows.append((f"category {i}", found["id"], found["name"]))
+        return rows
+    for key, value in data:  # {"1": "cat"}, {"#ff0000": "cat"} or {"cat": [255, 0, 0]}
+        colour, of_value = _colour(key), _colour(value)
+        named = (key, value) if of_value is None else (of_value, key)
+        rows.append((f"entry {key[:60]!r}", *(named if colour is None else (colour, value))))
+    return rows
 
 
 def _checked(value: Any, coloured: bool, place: str) -> int:
@@ -217,7 +216,3 @@ def _colour(given: Any) -> Colour | None:
     if isinstance(given, list) and len(given) == 3 and all(type(v) is int and v >= 0 for v in given):
         return tuple(given)
     return None
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object as (key, value) pairs, so that a key given twice is seen."""

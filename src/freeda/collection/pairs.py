@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from ..bank import Pair
+from ..errors import InputError
+from ..image_text import ClipEncoder, ImageTextEncoder
 from ..options import CollectOptions
 from ..pooling import pool_regions
 from .captions import Caption
-from .keys import NounKeys
 from .masks import WordMask
 from .nouns import Noun
+from .tokens import span_columns, token_offsets, whole
+
+Key = npt.NDArray[np.float32]
+"""(dk,) L2-normalised, in CLIP's joint space."""
+
+_REMEMBERED = 16384
+"""Embedded nouns kept, 4 * dk bytes each: captions keep naming the same few thousand things."""
+_KEPT_SIDE = 256  # pixels; pictures are kept to explain a result, not to be worked on
 
 REASONS = (
     "cut off",  # the noun lies beyond the text encoder's last position; found before drawing
@@ -30,7 +42,71 @@ REASONS = (
 )
 """Why a noun gives no row, in the order in which the reasons are looked for."""
 
-_KEPT_SIDE = 256  # pixels; pictures are kept to explain a result, not to be worked on
+
+class NounKeys:
+    """The keys of nouns, made as `CollectOptions.key` says ("template", "caption" or "token")."""
+
+    def __init__(self, clip: ImageTextEncoder, options: CollectOptions) -> None:
+        if options.key != "template" and not isinstance(clip, ClipEncoder):
+            raise InputError(f"key is {options.key!r}: only a CLIP reads it from a caption, use 'template'")
+        self._clip, self._options = clip, options
+        self.noun = lru_cache(_REMEMBERED)(self._noun)
+        """Lemma -> its key under the prompt templates, which is also what agreement is measured with; None
+        for a lemma that CLIP cannot read (too long for its text length, or one of its special tokens)."""
+        self._read = lru_cache(1)(self._read_caption)  # the nouns of a caption come one after the other
+
+    def under(self, options: CollectOptions) -> NounKeys:
+        """These, or new ones where `options` ask for other keys."""
+        asked = [(o.key, o.key_weight, o.templates) for o in (self._options, options)]
+        return self if asked[0] == asked[1] else NounKeys(self._clip, options)
+
+    def __call__(self, noun: Noun, caption: str) -> Key | None:
+        """The key of a noun of that caption, or None where there is none.
+
+        "template": the embeddings of the filled templates, averaged un-normalised (FreeDA's way of class
+        names), then normalised. "caption": (1 - w) * that + w * the caption's normalised embedding, w =
+        `key_weight`, normalised. "token": the final-layer states of the noun's tokens in the caption, after
+        CLIP's final layer norm, through its text projection, averaged over the tokens of all its
+        occurrences, normalised.
+
+        A caption beyond CLIP's text length is cut there, its end token kept, as CLIP's tokenizer cuts: the
+        caption's embedding is that of its beginning, and a noun cut off or cut in two has no "token" key.
+        """
+        template = self.noun(noun.lemma)
+        if template is None or self._options.key == "template":
+            return template
+        read = self._read(caption)
+        if read is None:
+            return None
+        embedding, states, offsets = read
+        if self._options.key == "caption":
+            w = self._options.key_weight
+            return _normal((1 - w) * torch.from_numpy(template) + w * F.normalize(embedding, dim=0))
+        columns = span_columns(offsets, [s for s in noun.spans if whole(offsets, s)])
+        return _normal(states[columns].mean(0)) if columns else None
+
+    def _noun(self, lemma: str) -> Key | None:
+        # A noun has a batch of its own: its key must not depend, by rounding, on what was asked before.
+        try:
+            embedded = self._clip.encode_text([t.replace("{}", lemma) for t in self._options.templates])
+        except InputError:
+            return None
+        return _normal(embedded.float().mean(0))
+
+    def _read_caption(self, caption: str) -> tuple[torch.Tensor, torch.Tensor, list[tuple[int, int]]] | None:
+        """The caption's embedding (dk,), its tokens' projected states (n, dk) and their characters; CPU."""
+        try:
+            assert isinstance(self._clip, ClipEncoder)
+            embedding, states = self._clip.encode_tokens(caption)
+        except InputError:
+            return None
+        offsets = token_offsets(self._clip.tokenizer, caption, self._clip.max_tokens)
+        return embedding.cpu(), states.cpu(), offsets[: len(states)]
+
+
+def _normal(vector: torch.Tensor) -> Key:
+    normal: Key = F.normalize(vector.float(), dim=0).cpu().numpy()
+    return normal
 
 
 def make_pair(
@@ -63,42 +139,53 @@ def make_pair(
     plain, key = keys.noun(noun.lemma), keys(noun, caption.text)
     if plain is None or key is None:
         return "no key"
-    with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite, and is told below
-        prototype = pooled[0].astype(np.float16)
+    about = {"caption_id": caption.id, "caption": caption.text, "noun": noun.lemma, "spans": noun.spans}
+    measured = {"seed": seed, "area": word.area, "contrast": word.contrast, "image": picture}
+    return finished_pair(pooled[0], key, plain, seen, word.mask, options, **about, **measured)
+
+
+def finished_pair(
+    pooled: npt.NDArray[np.float32],
+    key: Key,
+    plain: Key,
+    seen: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.bool_],
+    options: CollectOptions,
+    **about: Any,
+) -> Pair | str:
+    """The row of a pooled prototype (dv,) and a key, or the reason (of REASONS) why there is none.
+
+    `plain` is the noun's key under the templates, `seen` the picture's CLIP embedding, `about` the row's
+    other fields.
+    """
+    with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite
+        prototype = pooled.astype(np.float16)
     if not np.isfinite(prototype).all() or not np.isfinite(key).all():
         return "not finite"
     agreement = float(seen @ plain)  # always of the plain noun, so that it can be compared across keys
     if options.min_agreement is not None and agreement < options.min_agreement:
         return "low agreement"
-    return Pair(
-        caption_id=caption.id,
-        caption=caption.text,
-        noun=noun.lemma,
-        spans=noun.spans,
-        seed=seed,
-        key=key.astype(np.float16),
-        prototype=prototype,
-        area=word.area,
-        contrast=word.contrast,
-        agreement=agreement,
-        image=picture,
-        mask=small_png(word.mask) if options.keep_images else None,
-    )
+    kept = small_png(mask) if options.keep_images else None
+    return Pair(key=key.astype(np.float16), prototype=prototype, agreement=agreement, mask=kept, **about)
 
 
 def small_jpeg(image: npt.NDArray[np.uint8]) -> bytes:
     """A picture (H, W, 3) as JPEG, its longer side at most 256 pixels."""
-    small = Image.fromarray(image)
-    small.thumbnail((_KEPT_SIDE, _KEPT_SIDE), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    small.save(out, "JPEG", quality=90)
-    return out.getvalue()
+    return _saved(_small(image, Image.Resampling.LANCZOS), "JPEG", quality=90)
 
 
 def small_png(mask: npt.NDArray[np.bool_]) -> bytes:
     """A mask (H, W) as one-bit PNG of the size `small_jpeg` gives its picture."""
-    small = Image.fromarray(mask.astype(np.uint8) * 255)
-    small.thumbnail((_KEPT_SIDE, _KEPT_SIDE), Image.Resampling.NEAREST)
+    return _saved(_small(mask.astype(np.uint8) * 255, Image.Resampling.NEAREST).convert("1"), "PNG")
+
+
+def _small(pixels: npt.NDArray[np.uint8], how: Image.Resampling) -> Image.Image:
+    small = Image.fromarray(pixels)
+    small.thumbnail((_KEPT_SIDE, _KEPT_SIDE), how)
+    return small
+
+
+def _saved(image: Image.Image, form: str, **how: Any) -> bytes:
     out = io.BytesIO()
-    small.convert("1").save(out, "PNG")
+    image.save(out, form, **how)
     return out.getvalue()

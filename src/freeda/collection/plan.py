@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +14,37 @@ from ..bank.approximate import is_index_file
 from ..bank.arrays import FILES, remove_arrays
 from ..bank.format import MANIFEST, SHARDS, read_info, shard_name
 from ..bank.verify import find_damage
-from ..errors import BankError
+from ..errors import BankError, InputError
 from ..identity import first_difference, without_commits
-from ..options import CollectOptions, to_dict
-from ..options.collect import PACE
+from ..options import PACE, CollectOptions, to_dict
 from .captions import Caption
-from .log import LOG
 from .runner import digest
 
-Chunks = Sequence[Sequence[Caption]]
+LOG = "log.jsonl"
+"""In the bank's directory: one JSON line for every shard made, with what it took."""
 
 
-@dataclass(frozen=True)
-class State:
-    """Where a bank directory stands."""
+def look(
+    out: Path, chunks: Sequence[Sequence[Caption]], settings: dict[str, Any], retry_failed: bool = False
+) -> tuple[list[int], bool]:
+    """Return the shards that are to be made, and whether nothing at all is to be done; nothing is changed.
 
-    missing: list[int]
-    """Shards that are not there, damaged, or to be made again."""
-    finished: bool
-    """Whether nothing is to be done."""
-
-
-def look(out: Path, chunks: Chunks, settings: dict[str, Any], retry_failed: bool = False) -> State:
-    """Look at all that a directory holds, reading every shard there whole; nothing is changed.
-
-    Raises BankError where it holds something else, more captions than asked for, or what was made from other
-    captions or with other settings.
+    A shard is made that is not there, is damaged, or, with `retry_failed`, holds captions on which a model
+    failed; all of them are read whole. Raises BankError where the directory holds something else, more
+    captions than asked for, or what was made from other captions or with other settings.
     """
     refuse_foreign(out)
-    damaged: set[str] = set()
-    if (out / MANIFEST).exists() or any((out / SHARDS).glob("*.parquet")):
-        damaged = {file for file, _ in find_damage(out)}
+    there = sorted(p.name for p in (out / SHARDS).glob("*.parquet"))
+    damaged = {file for file, _ in find_damage(out)} if there or (out / MANIFEST).exists() else set()
+    names = [shard_name(i) for i in range(len(chunks))]
     missing = []
-    for i, chunk in enumerate(chunks):
-        name = shard_name(i)
-        there = (out / name).exists() and name not in damaged and _is_made(out, name, chunk, settings)
-        if not there or (retry_failed and read_info(out / name).failed):
+    for i, (name, chunk) in enumerate(zip(names, chunks, strict=True)):
+        good = (out / name).exists() and name not in damaged and _is_made(out, name, chunk, settings)
+        if not good or (retry_failed and read_info(out / name).failed):
             missing.append(i)
-    _check_extent(out, len(chunks))
-    return State(missing, not missing and not damaged and (out / MANIFEST).is_file())
+    for more in sorted({f"{SHARDS}/{name}" for name in there} - {*names}):
+        raise _holds_more(out, more)
+    return missing, not missing and not damaged and (out / MANIFEST).is_file()
 
 
 def settings_of(
@@ -97,6 +89,26 @@ def sweep(out: Path) -> None:
                 temp.unlink()
 
 
+def append_line(folder: Path, entry: dict[str, Any]) -> None:
+    """Add a line to the log, at the end, in one write. Raises InputError where the system refuses."""
+    try:
+        with open(folder / LOG, "ab") as file:
+            file.write((json.dumps(entry, ensure_ascii=True) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"{folder / LOG}: cannot be written ({error.strerror})") from error
+
+
+def cut_broken_line(folder: Path) -> None:
+    """Take away the log's unfinished last line, left by a process killed while writing or a full disk."""
+    try:
+        with open(folder / LOG, "r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"{folder / LOG}: cannot be written ({error.strerror})") from error
+
+
 def refuse_foreign(out: Path) -> None:
     """Raise BankError for a folder that holds something else than (part of) a bank; one not there is fine."""
     if not out.exists():
@@ -115,19 +127,10 @@ def refuse_names(out: Path | str, paths: Iterable[str]) -> None:
         raise BankError(f"{out}: holds '{foreign[0]}', which is no part of a bank: use an empty directory")
 
 
-def _check_extent(out: Path, n_shards: int) -> None:
-    """Refuse to make a bank smaller than it already is."""
-    expected = {Path(shard_name(i)).name for i in range(n_shards)}
-    more = sorted(p.name for p in (out / SHARDS).glob("*.parquet") if p.name not in expected)
-    if more:
-        raise BankError(_more(out, f"{SHARDS}/{more[0]}"))
-
-
 def _is_made(out: Path, name: str, chunk: Sequence[Caption], settings: dict[str, Any]) -> bool:
     """Whether a whole shard is the one wanted. Raises BankError if it was made otherwise."""
     info = read_info(out / name)
-    other = first_difference(_compared(_with_defaults(info.settings)), _compared(settings))
-    if other:
+    if other := first_difference(comparable(info.settings), comparable(settings)):
         raise BankError(
             f"{out}: was begun with other settings ({other}): use the same again, or another directory"
         )
@@ -136,35 +139,33 @@ def _is_made(out: Path, name: str, chunk: Sequence[Caption], settings: dict[str,
     if info.captions < len(chunk) and info.digest == digest(chunk[: info.captions]):
         return False  # the last shard of a run with a smaller limit: made again, longer
     if info.captions > len(chunk):
-        raise BankError(_more(out, name))
+        raise _holds_more(out, name)
     raise BankError(f"{out}: {name} was made from other captions: use another directory")
 
 
-def _compared(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as far as they must agree: a later commit of the same model is recorded, and no obstacle."""
-    models = settings.get("models")
-    return {**settings, "models": without_commits(models)} if isinstance(models, dict) else settings
+def _holds_more(out: Path, shard: str) -> BankError:
+    return BankError(
+        f"{out}: {shard} holds more than the captions asked for: use the same again, or another directory"
+    )
 
 
-def _more(out: Path, shard: str) -> str:
-    return f"{out}: {shard} holds more than the captions asked for: use the same again, or another directory"
+def comparable(settings: dict[str, Any]) -> dict[str, Any]:
+    """A shard's settings as far as they must agree: a later commit of the same model is no obstacle.
 
-
-def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """A shard's settings with what did not exist yet when it was made: options at their defaults, and one
-    dtype for all models."""
-    if not isinstance(settings.get("options"), dict):
-        return settings
-    known = {name: value for name, value in to_dict(CollectOptions()).items() if name not in PACE}
-    drawn = {"drawing_dtype": settings.get("dtype")}
-    return {**drawn, **settings, "options": _filled(settings["options"], known)}
+    What did not exist yet when it was made is filled in: options at their defaults, one dtype for all models.
+    """
+    out = {"drawing_dtype": settings.get("dtype"), **settings}
+    if isinstance(models := settings.get("models"), dict):
+        out["models"] = without_commits(models)
+    if isinstance(options := settings.get("options"), dict):
+        filled = _filled(options, to_dict(CollectOptions()))
+        out["options"] = {name: value for name, value in filled.items() if name not in PACE}
+    return out
 
 
 def _filled(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    out = {name: value for name, value in given.items() if name not in PACE}
+    out = {**defaults, **given}
     for name, value in defaults.items():
-        if name not in out:
-            out[name] = value
-        elif isinstance(value, dict) and isinstance(out[name], dict):
+        if isinstance(value, dict) and isinstance(out[name], dict):
             out[name] = _filled(out[name], value)
     return out

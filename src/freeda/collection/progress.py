@@ -48,26 +48,17 @@ class CaptionProgress(RunProgress):
             self._console.print(Text(f"{self._verb}: {_CROWDED}"), soft_wrap=True)
         self._line_if_due()
 
-    def pace(self) -> str:
-        """Images a second and the time left, as far as they can be told yet."""
+    def said(self) -> str:
+        """Images a second and the time left, as far as they can be told yet; then the counts."""
         passed = self._clock() - self._began if self._began is not None else 0.0
         if passed <= 0 or not self.tally.captions:
-            return ""
-        left = (self._total - self._done - self.tally.captions) * passed / self.tally.captions
-        return f"{self.tally.pictures / passed:.3g} images/s, {duration(left)} left"
-
-    def counts(self) -> str:
-        """Pairs kept, nouns rejected by reason, captions failed."""
-        return counts_line(self.tally)
-
-    def said(self) -> str:
-        """Pace and counts."""
-        return ", ".join(part for part in (self.pace(), self.counts()) if part)
+            return counts_line(self.tally)
+        left = duration((self._total - self._done - self.tally.captions) * passed / self.tally.captions)
+        return f"{self.tally.pictures / passed:.3g} images/s, {left} left, {counts_line(self.tally)}"
 
     def _done_of(self) -> str:
-        if self._began is None:
-            return ""
-        return f"{self._done + self.tally.captions:,} of {self._total:,} captions"
+        done = self._done + self.tally.captions
+        return "" if self._began is None else f"{done:,} of {self._total:,} captions"
 
 
 def note(text: str) -> None:
@@ -77,13 +68,9 @@ def note(text: str) -> None:
 
 def counts_line(tally: Tally) -> str:
     """ "1,234 pairs, 45 nouns rejected (30 too small, 15 cut off), 2 captions failed"."""
-    parts = [f"{tally.pairs:,} pairs"]
-    rejected = tally.rejected.most_common()
-    if rejected:
-        named = [f"{n:,} {reason}" for reason, n in rejected[:_REASONS]]
-        others = sum(n for _, n in rejected[_REASONS:])
-        named += [f"{others:,} other"] if others else []
-        parts.append(f"{tally.rejected.total():,} nouns rejected ({', '.join(named)})")
-    if tally.failed:
-        parts.append(f"{tally.failed:,} captions failed")
-    return ", ".join(parts)
+    told, named = f"{tally.pairs:,} pairs", tally.rejected.most_common(_REASONS)
+    if named:
+        others = tally.rejected.total() - sum(n for _, n in named)
+        reasons = [f"{n:,} {reason}" for reason, n in (*named, *([("other", others)] if others else []))]
+        told += f", {tally.rejected.total():,} nouns rejected ({', '.join(reasons)})"
+    return told + (f", {tally.failed:,} captions failed" if tally.failed else "")

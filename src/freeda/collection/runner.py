@@ -1,4 +1,4 @@
-"""Making one shard after another in this process: the same in a worker and without workers."""
+"""Making one shard after another, in this process or in workers: an order is a shard, a note a batch."""
 
 from __future__ import annotations
 
@@ -6,41 +6,31 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..bank.format import caption_digest, shard_name, write_shard
-from ..options import CollectOptions
+from ..engines import Make, Note, Order
+from ..options import CollectOptions, from_dict
+from ..presets import Preset
 from .captions import Caption
-from .shard import CollectModels, Picture, Tally, broken, make_shard
+from .shard import CollectModels, OnPicture, Tally, broken, load_models, make_shard
 
 
-@dataclass(frozen=True)
-class Job:
-    """What all shards of a run have in common; plain values, so that it can be sent to another process."""
-
-    out: str
-    """The bank's directory."""
-    options: CollectOptions
-    seed: int
-    tagger: str
-    settings: dict[str, Any]
-    """All that the rows depend on; written into every shard."""
-
-
+@dataclass
 class Runner:
-    """Makes the shards of a job with loaded models and writes them into the bank's directory."""
+    """Makes shards with loaded models and writes them into a bank's directory."""
 
-    def __init__(
-        self, job: Job, models: CollectModels, on_picture: Picture | None = None, works: bool = False
-    ) -> None:
-        """`works`: the models have drawn for this bank before, so a shard that fails is no reason to stop."""
-        self._job = job
-        self._models = models
-        self._on_picture = on_picture
-        self._works = works
+    out: Path
+    options: CollectOptions
+    settings: dict[str, Any]
+    """All that the rows depend on (`plan.settings_of`); written into every shard."""
+    models: CollectModels
+    on_picture: OnPicture | None = None
+    works: bool = False
+    """Whether the models have drawn for this bank: a shard that fails is then no reason to stop."""
 
     def make(
         self,
@@ -54,39 +44,39 @@ class Runner:
         Raises `shard.broken` where not one caption of the first shard could be drawn, or none of the first of
         a later one (see `make_shard`); InputError where the shard cannot be written.
         """
-        job, start = self._job, time.perf_counter()
-        name = shard_name(index)
+        name, start = shard_name(index), time.perf_counter()
         made = make_shard(
             captions,
-            self._models,
-            job.options,
-            seed=job.seed,
-            tagger=job.tagger,
-            on_picture=self._on_picture,
+            self.models,
+            self.options,
+            seed=self.settings["seed"],
+            tagger=self.settings["tagger"],
+            on_picture=self.on_picture,
             on_batch=on_batch,
         )
-        if made.error is not None and not made.pictures and not self._works:
+        tally = made.tally
+        if made.error is not None and not tally.pictures and not self.works:
             raise broken(made.error) from made.error
-        self._works = self._works or made.pictures > 0
+        self.works = self.works or tally.pictures > 0
         told_of = {
             "captions": len(captions),
-            "pictures": made.pictures,
-            "rejected": made.rejected,
-            "failed": [asdict(failure) for failure in made.failed],
+            "pictures": tally.pictures,
+            "rejected": dict(tally.rejected),
+            "failed": [{"caption_id": name, "error": error} for name, error in made.failed.items()],
         }
-        about = {"settings": {**job.settings, **(own or {})}, "digest": digest(captions), **told_of}
-        write_shard(Path(job.out) / name, made.pairs, about)
+        about = {"settings": {**self.settings, **(own or {})}, "digest": digest(captions), **told_of}
+        write_shard(self.out / name, made.pairs, about)
         seconds = time.perf_counter() - start
         return {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "shard": name,
             **told_of,
             "pairs": len(made.pairs),
-            "batches_retried": made.retried,
-            "batches_out_of_memory": made.crowded,
+            "batches_retried": tally.retried,
+            "batches_out_of_memory": tally.crowded,
             "seconds": round(seconds, 3),
-            "pictures_per_second": round(made.pictures / seconds, 4) if seconds > 0 else None,
-            "device": str(self._models.encoders.device),
+            "pictures_per_second": round(tally.pictures / seconds, 4) if seconds > 0 else None,
+            "device": str(self.models.encoders.device),
             "process": os.getpid(),
             "host": socket.gethostname(),
         }
@@ -94,9 +84,20 @@ class Runner:
 
 def digest(captions: Sequence[Caption]) -> str:
     """A digest of captions in order: ids, texts and the words wanted of them."""
-    return caption_digest(_named(captions))
-
-
-def _named(captions: Sequence[Caption]) -> list[tuple[str, str]]:
     # A wanted word cannot stand in a caption's text, which holds no line break.
-    return [(c.id, c.text if c.word is None else f"{c.text}\n{c.word}") for c in captions]
+    return caption_digest((c.id, c.text if c.word is None else f"{c.text}\n{c.word}") for c in captions)
+
+
+def begin(first: Order) -> Make:
+    """Load the models, in a worker; what it returns makes a shard."""
+    options, settings = from_dict(CollectOptions, first["options"]), first["settings"]
+    kinds = first["device"], settings["dtype"], settings["drawing_dtype"]
+    models = load_models(from_dict(Preset, first["preset"]), options, *kinds)
+    runner = Runner(Path(first["out"]), options, settings, models)
+
+    def make(order: Order, note: Note) -> Order:
+        captions = [Caption(**caption) for caption in order["captions"]]
+        # Not asdict, which makes a Counter anew from its items, and so counts those.
+        return runner.make(order["index"], captions, lambda tally: note(vars(tally)))
+
+    return make

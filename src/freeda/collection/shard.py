@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,20 +14,18 @@ import torch
 
 from ..bank import Pair
 from ..encoders import Encoders, load_encoders
-from ..errors import FreedaError, ModelError, device_lost, first_line, out_of_memory, printable
+from ..errors import FreedaError, MachineError, ModelError, device_lost, first_line, out_of_memory, printable
 from ..options import CollectOptions
 from ..precision import choose_device, choose_dtype, drawing_dtype
 from ..presets import Preset
 from .captions import Caption
 from .generator import Generator, load_generator, picture_seed
-from .keys import NounKeys
 from .masks import WordMask, word_map, word_masks
-from .memory import told_if_short
 from .nouns import Noun, nouns_of
-from .pairs import make_pair, small_jpeg
+from .pairs import NounKeys, make_pair, small_jpeg
 from .tokens import prove_tokenizer, span_columns, token_offsets, whole
 
-Picture = Callable[[Caption, npt.NDArray[np.uint8], list[tuple[Noun, WordMask]]], None]
+OnPicture = Callable[[Caption, npt.NDArray[np.uint8], list[tuple[Noun, WordMask]]], None]
 """Called for each drawn caption with its picture (H, W, 3) and every noun's map and mask."""
 
 HOPELESS = 16
@@ -42,15 +41,6 @@ class CollectModels:
     keys: NounKeys
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A caption on which a model failed, also when it was tried alone."""
-
-    caption_id: str
-    error: str
-    """In one line."""
-
-
 @dataclass
 class Tally:
     """What became of captions and their nouns: of a batch, a shard, a run."""
@@ -62,17 +52,15 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)
     """Reason (of `pairs.REASONS`) -> nouns that gave no row."""
     failed: int = 0
+    retried: int = 0
+    """Batches that had to be tried again caption by caption."""
     crowded: int = 0
-    """Batches for which memory was too small, drawn one by one instead."""
+    """Those of them for which memory was too small."""
 
     def add(self, other: Tally) -> None:
         """Count another tally in."""
-        self.captions += other.captions
-        self.pictures += other.pictures
-        self.pairs += other.pairs
-        self.rejected += other.rejected
-        self.failed += other.failed
-        self.crowded += other.crowded
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
 
 @dataclass(frozen=True)
@@ -80,18 +68,11 @@ class ShardResult:
     """The rows of a shard, in caption order, and what became of the rest."""
 
     pairs: list[Pair]
-    pictures: int
-    """Captions drawn; those without a noun are not."""
-    rejected: dict[str, int]
-    """Reason (of `pairs.REASONS`) -> nouns that gave no row."""
-    failed: list[Failure]
-    """Captions on which a model failed, in caption order."""
-    error: Exception | None = None
+    tally: Tally
+    failed: dict[str, str]
+    """Ids of captions on which a model failed, also alone, in caption order -> the error in one line."""
+    error: Exception | None
     """The first of their errors."""
-    retried: int = 0
-    """Batches that had to be tried again caption by caption."""
-    crowded: int = 0
-    """Those of them for which memory was too small."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +91,11 @@ class Plan:
 
     tasks: list[Task] = field(default_factory=list)
     cut_off: Counter[str] = field(default_factory=Counter)
-    failed: list[Failure] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Drawn:
+class CaptionResult:
     """A caption's picture (H, W, 3), every noun's map and mask, its row or why it has none."""
 
     image: npt.NDArray[np.uint8]
@@ -163,55 +144,51 @@ def make_shard(
     *,
     seed: int = 0,
     tagger: str = "auto",
-    on_picture: Picture | None = None,
+    on_picture: OnPicture | None = None,
     on_batch: Callable[[Tally], None] | None = None,
 ) -> ShardResult:
     """Draw the captions, locate their nouns, and take a key and a prototype of each (method, offline stage).
 
     The same captions, models, options and seed give the same rows; another `options.batch_size` changes
     them by rounding only. A batch on which a model fails is tried again caption by caption, and what fails
-    then is left out and told. `on_batch` is told what became of every batch.
+    then is left out and counted. `on_batch` gets what became of every batch.
 
     Where the first `HOPELESS` captions all fail, the models are broken, not the captions: `broken` is raised.
     So is ModelError where tagger or tokenizer fail on a plain sentence, and MachineError where memory is too
     small for one picture, or the device is lost: no caption's fault.
     """
-    on_batch = on_batch or (lambda _: None)
     models = replace(models, keys=models.keys.under(options))  # they may have been loaded for other options
     prove_tokenizer(models.generator.tokenizer)
     plan = plan_captions(captions, models.generator.tokenizer, seed, tagger)
-    pairs: list[Pair] = []
-    rejected, failed = Counter(plan.cut_off), list(plan.failed)
-    first: Exception | None = None
-    pictures, retried, crowded = 0, 0, 0
-    unseen = len(captions) - len(plan.tasks)
-    on_batch(Tally(unseen, 0, 0, Counter(plan.cut_off), len(plan.failed)))
+    total, pairs, failed = Tally(), list[Pair](), dict(plan.failed)
+    error: Exception | None = None
+
+    def count(tally: Tally) -> None:
+        total.add(tally)
+        if on_batch is not None:
+            on_batch(tally)
+
+    undrawn = len(captions) - len(plan.tasks)
+    count(Tally(undrawn, rejected=plan.cut_off, failed=len(plan.failed)))
     for start in range(0, len(plan.tasks), options.batch_size):
         batch = plan.tasks[start : start + options.batch_size]
-        told = Tally(captions=len(batch))
-        found, again, short = _attempt(batch, models, options)
-        told.crowded = int(short)
-        retried, crowded = retried + again, crowded + short
-        for task, drawn in zip(batch, found, strict=True):
-            if isinstance(drawn, Exception):
-                failed.append(Failure(task.caption.id, told_of(drawn)))
-                first = first or drawn
-                told.failed += 1
+        results, tally = _attempt(batch, models, options)
+        for task, result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                failed[task.caption.id] = told_of(result)
+                error = error or result
+                tally.failed += 1
                 continue
             if on_picture is not None:
-                on_picture(task.caption, drawn.image, drawn.words)
-            made = [row for row in drawn.rows if not isinstance(row, str)]
-            told.pictures, told.pairs = told.pictures + 1, told.pairs + len(made)
-            told.rejected.update(row for row in drawn.rows if isinstance(row, str))
+                on_picture(task.caption, result.image, result.words)
+            made = [row for row in result.rows if isinstance(row, Pair)]
+            tally.pictures, tally.pairs = tally.pictures + 1, tally.pairs + len(made)
+            tally.rejected.update(row for row in result.rows if isinstance(row, str))
             pairs += made
-        pictures += told.pictures
-        rejected += told.rejected
-        if first is not None and not pictures and start + len(batch) >= HOPELESS:
-            raise broken(first) from first
-        on_batch(told)
-    order = {caption.id: i for i, caption in enumerate(captions)}
-    failed.sort(key=lambda failure: order[failure.caption_id])
-    return ShardResult(pairs, pictures, dict(rejected), failed, first, retried, crowded)
+        if error is not None and not total.pictures + tally.pictures and start + len(batch) >= HOPELESS:
+            raise broken(error) from error
+        count(tally)
+    return ShardResult(pairs, total, {c.id: failed[c.id] for c in captions if c.id in failed}, error)
 
 
 def broken(error: Exception) -> FreedaError:
@@ -239,7 +216,7 @@ def plan_captions(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger
         except Exception as error:  # whatever it is, it concerns this caption
             if out_of_memory(error):
                 raise
-            plan.failed.append(Failure(caption.id, told_of(error)))
+            plan.failed[caption.id] = told_of(error)
             continue
         nouns = []
         for noun in found:
@@ -256,23 +233,26 @@ def plan_captions(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger
 
 def _attempt(
     batch: list[Task], models: CollectModels, options: CollectOptions
-) -> tuple[Sequence[Drawn | Exception], bool, bool]:
-    """Each caption's picture and rows, or its error; whether they had to be tried one by one, and whether
-    for want of memory. Raises MachineError where that, or the device, fails a caption alone."""
+) -> tuple[Sequence[CaptionResult | Exception], Tally]:
+    """Each caption's picture and rows, or its error, and whether they had to be tried one by one.
+
+    Raises MachineError where memory, or the device, fails a caption alone.
+    """
     with told_if_short("drawing a picture", options, models.encoders.device, models.generator.dtype):
         try:
-            return _draw_batch(batch, models, options), False, False
+            return _draw_batch(batch, models, options), Tally(len(batch))
         except Exception as error:  # models raise anything; what it was is told with the caption
             crowded = out_of_memory(error)
             if device_lost(error) or (crowded and len(batch) == 1):
                 raise
             if len(batch) == 1:
-                return [error], False, False
+                return [error], Tally(1)
     # Outside the handler, where nothing holds the failed batch's memory any more.
-    return [found for task in batch for found in _attempt([task], models, options)[0]], True, crowded
+    alone = [result for task in batch for result in _attempt([task], models, options)[0]]
+    return alone, Tally(len(batch), retried=1, crowded=int(crowded))
 
 
-def _draw_batch(batch: list[Task], models: CollectModels, options: CollectOptions) -> list[Drawn]:
+def _draw_batch(batch: list[Task], models: CollectModels, options: CollectOptions) -> list[CaptionResult]:
     drawn = models.generator.draw(
         [t.caption.text for t in batch], [t.seed for t in batch], [t.columns for t in batch], options
     )
@@ -292,14 +272,14 @@ def rows_of(
     seen: npt.NDArray[np.float32],
     keys: NounKeys,
     options: CollectOptions,
-) -> Drawn:
+) -> CaptionResult:
     """The masks and rows that a drawn caption gives.
 
-    `image` (H, W, 3) with the `maps` of `task.columns` (`generator.Drawing`), its dense `features` and its
+    `image` (H, W, 3) with the `maps` of `task.columns` (`generator.DrawnBatch`), its dense `features` and its
     CLIP embedding `seen`.
     """
     words = word_masks(image, [word_map(maps, task.columns, wanted) for _, wanted in task.nouns], options)
-    located = [(noun, word) for (noun, _), word in zip(task.nouns, words, strict=True)]
+    located = list(zip([noun for noun, _ in task.nouns], words, strict=True))
     picture = small_jpeg(image) if options.keep_images else None
     rows: list[Pair | str] = []
     for noun, word in located:
@@ -307,4 +287,41 @@ def rows_of(
         rows.append(made)
         if not isinstance(made, str):
             picture = None  # stored once a caption
-    return Drawn(image, located, rows)
+    return CaptionResult(image, located, rows)
+
+
+@contextmanager
+def told_if_short(
+    doing: str, options: CollectOptions, device: torch.device, dtype: torch.dtype, loading: bool = False
+) -> Iterator[None]:
+    """Raise MachineError where `doing` something ("drawing a picture") fails for want of memory, or of a
+    device that works; any other error passes.
+    """
+    try:
+        yield
+    except Exception as error:
+        if lost := device_lost(error):
+            raise lost from error
+        if not out_of_memory(error):
+            raise
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        raise MachineError(
+            f"memory ran out {doing} on {device} ({first_line(first)[:120]}): "
+            f"{savings(options, device, dtype, loading)}"
+        ) from error
+
+
+def savings(options: CollectOptions, device: torch.device, dtype: torch.dtype, loading: bool) -> str:
+    """What takes less memory than this, as the command line names it; what saves most comes first."""
+    half = "bfloat16" if device.type == "cpu" else "float16"
+    ways = {"none": ["offload=model"], "model": ["offload=sequential"]}.get(options.offload, [])
+    ways = [] if device.type == "cpu" else ways
+    if not loading:
+        ways += [] if options.vae_tiling else ["vae_tiling=true"]
+        ways += [f"size={options.size * 3 // 4 // 8 * 8}"] if options.size >= 128 else []
+    named = [f"--dtype {half}"] if dtype == torch.float32 else []
+    if ways:
+        named.append(f"{', '.join(ways)} (each by --set; by --draw with segment and evaluate)")
+    return f"less is needed with {', or with '.join(named)}" if named else "it takes a device with more"

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import resources
+from types import SimpleNamespace
 from typing import Any
 
 from ..errors import InputError, ModelError, extra, first_line
-from .word_lists import (
-    ADJECTIVES,
-    AFTER_DETERMINER,
-    ALWAYS_NOUNS,
-    COLOURS,
-    FINAL_NOUNS,
-    FIXED,
-    ING_NOUNS,
-    MOSTLY_NOUNS,
-    S_VERBS,
-)
+
+_FILE = tomllib.loads(resources.files(__package__).joinpath("word_lists.toml").read_text(encoding="utf-8"))
+LISTS = SimpleNamespace(**{name: frozenset(words.split()) for name, words in _FILE["sets"].items()})
+"""What mends the tagger, and which nouns can be drawn: the sets of `word_lists.toml`."""
+FIXED = frozenset(" ".join(group.split()) for group in _FILE["groups"]["FIXED"].split(","))
+IRREGULAR: dict[str, str] = dict(pair.split(":") for pair in _FILE["pairs"]["IRREGULAR"].split())
 
 # Letters with inner hyphens ("t-shirt"), the possessive ('s), numbers, or one punctuation mark.
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*|['’]s\b|\d+(?:[.,:]\d+)*|[^\w\s]|_")
@@ -48,9 +46,7 @@ def choose_tagger(name: str = "auto") -> str:
     """
     if name not in ("auto", "spacy", "pattern"):
         raise InputError(f"tagger {name!r} is unknown: use 'auto', 'spacy' or 'pattern'")
-    if name == "pattern":
-        return name
-    if _spacy() is not None:
+    if name != "pattern" and _spacy() is not None:
         return "spacy"
     if name == "spacy":
         then = "python -m spacy download en_core_web_sm"
@@ -79,13 +75,16 @@ def tag_words(text: str, tagger: str = "auto") -> list[Word]:
     """
     tagger = choose_tagger(tagger)
     prove_tagger(tagger)
-    found = [(m.group(), m.start(), m.end()) for m in _WORD.finditer(text)]
-    words = [w.lower().replace("’", "'") for w, _, _ in found]
+    found = list(_WORD.finditer(text))
+    words = [match[0].lower().replace("’", "'") for match in found]
     if not words:
         return []
-    tags = _tags([w for w, _, _ in found] if tagger == "spacy" else words, tagger)
-    tags = _join_fixed(words, tags if tagger == "spacy" else _mend(words, tags))
-    return [Word(w, t, s, e) for w, t, (_, s, e) in zip(words, tags, found, strict=True)]
+    if tagger == "spacy":
+        tags = _tags([match[0] for match in found], tagger)
+    else:
+        tags = _mend(words, _tags(words, tagger))
+    tags = _join_fixed(words, tags)
+    return [Word(word, tag, *match.span()) for word, tag, match in zip(words, tags, found, strict=True)]
 
 
 @lru_cache(maxsize=1)
@@ -140,20 +139,18 @@ def _broken(tagger: str, error: Exception) -> ModelError:
 def _mend(words: list[str], tags: list[str]) -> list[str]:
     """The pattern tagger's tags with its systematic mistakes on captions put right."""
     # What a word is by itself comes first, so that its neighbours are judged by the right tags.
-    out = [_mend_alone(word, tag) for word, tag in zip(words, tags, strict=True)]
-    for i, word in enumerate(words):
-        before = out[i - 1] if i else ""
-        after = out[i + 1] if i + 1 < len(words) else ""
-        out[i] = _mend_among(word, out[i], before, after)
-    return out
+    out = ["", *(_mend_alone(word, tag) for word, tag in zip(words, tags, strict=True)), ""]
+    for i, word in enumerate(words, 1):
+        out[i] = _mend_among(word, out[i], out[i - 1], out[i + 1])
+    return out[1:-1]
 
 
 def _mend_alone(word: str, tag: str) -> str:
     if not word[0].isalpha():
         return "CD" if word[0].isdigit() else "POS" if word == "'s" else "."
-    if word in COLOURS or word in ADJECTIVES:
+    if word in LISTS.COLOURS or word in LISTS.ADJECTIVES:
         return "JJ"
-    if word in ALWAYS_NOUNS or word in ING_NOUNS or tag.startswith("NNP"):
+    if word in LISTS.ALWAYS_NOUNS or word in LISTS.ING_NOUNS or tag.startswith("NNP"):
         return _noun(word)
     return "VBG" if word.endswith("ing") and tag.startswith("NN") else tag
 
@@ -161,11 +158,15 @@ def _mend_alone(word: str, tag: str) -> str:
 def _mend_among(word: str, tag: str, before: str, after: str) -> str:
     noun_before, noun_after = before.startswith("NN"), after.startswith("NN")
     object_after = after in ("DT", "PRP$")
-    if word in S_VERBS and noun_before and (object_after or (word not in MOSTLY_NOUNS and not noun_after)):
+    if (
+        word in LISTS.S_VERBS
+        and noun_before
+        and (object_after or (word not in LISTS.MOSTLY_NOUNS and not noun_after))
+    ):
         return "VBZ"
-    if word in FINAL_NOUNS:
+    if word in LISTS.FINAL_NOUNS:
         return "NN" if not after.startswith(("NN", "JJ")) and before != "CC" else "JJ"
-    if word in AFTER_DETERMINER and not tag.startswith("NN"):
+    if word in LISTS.AFTER_DETERMINER and not tag.startswith("NN"):
         near = before in ("DT", "JJ", "CD", "PRP$", "VBG", "VBN", "POS", "IN")
         return _noun(word) if near and not object_after else tag
     if "-" in word and tag.startswith("NN"):

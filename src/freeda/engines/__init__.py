@@ -41,7 +41,7 @@ class Work:
     """What all workers of a run are told."""
 
     module: str
-    """The kind of work: "freeda.collection.workers"."""
+    """The kind of work: "freeda.collection.runner"."""
     first: Order
     """What the run is about. A worker's own has "device", "threads" and "out" besides."""
     out: Path
@@ -64,22 +64,13 @@ class Engine(ABC):
     about: dict[str, Any]
     """What a report says of it, as JSON values."""
 
-    @property
-    @abstractmethod
-    def unasked(self) -> str:
-        """The device whose usual dtype all workers draw in."""
-
     @abstractmethod
     def dtype(self, name: str | torch.dtype) -> torch.dtype:
         """Return what the workers compute in, see `precision.choose_dtype`."""
 
+    @abstractmethod
     def drawing_dtype(self, name: str | torch.dtype | None) -> torch.dtype:
         """Return what they draw in, see `precision.drawing_dtype`: one for all of them."""
-        import torch
-
-        from ..precision import drawing_dtype
-
-        return drawing_dtype(None, torch.device(self.unasked)) if name is None else self.dtype(name)
 
     @abstractmethod
     def share_out(self, work: Work, pieces: Sequence[Order], on_made: Note, on_note: Note) -> None:
@@ -97,8 +88,11 @@ def find_engine(
 ) -> Engine:
     """Return the engine of that name (`ENGINES`) with so many workers; nothing is started yet.
 
-    Raises InputError for an unknown one, for a device that is not there, and where Ray is not installed.
+    Raises InputError for an unknown one, for a device that is not there, for numbers that cannot be, and
+    where Ray is not installed.
     """
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is {workers}: it must be at least 1")
     if name == "ray":
         from .on_ray import OnRay
 
@@ -108,12 +102,6 @@ def find_engine(
     from .processes import Processes
 
     return Processes(device, workers)
-
-
-def check_workers(workers: int | None) -> None:
-    """Raise InputError for a number of workers that cannot be."""
-    if workers is not None and workers < 1:
-        raise InputError(f"workers is {workers}: it must be at least 1")
 
 
 def waiting() -> dict[str, str]:
@@ -129,7 +117,7 @@ def environment(threads: int) -> dict[str, str]:
 def answering(work: Callable[..., Answer]) -> Callable[..., Answer]:
     """Make a worker's function answer where it would raise: {"error": {"kind", "text"}, "host"}.
 
-    So that an error arrives as itself, and not wrapped. The kind is that of an error of freeda's, else None.
+    The kind is that of an error of freeda's, else None.
     """
 
     @wraps(work)

@@ -21,7 +21,8 @@ DEATHS = 3
 class Worker(Protocol):
     """A process that makes one piece after the other, here or elsewhere.
 
-    Its answers are those of `engines.answering`; one that cannot come any more is an exception of `lost`.
+    Its answers are those of `engines.answering`: {"made"}, and where it shares no disk {"files": {path:
+    bytes}, "notes"}; one that cannot come any more is an exception of `lost`.
     """
 
     number: int
@@ -31,23 +32,12 @@ class Worker(Protocol):
     lost: Any
     """Exceptions."""
 
-    def ready(self) -> Future[Answer]:
-        """Have it load what the work needs."""
-
-    def make(self, piece: int, order: Order) -> Future[Answer]:
-        """Have it make a piece: {"made"}, and where it shares no disk {"files": {path: bytes}, "notes"}."""
-
-    def notes(self) -> list[Any]:
-        """The notes of its piece that have come so far."""
-
-    def death(self, error: Exception) -> str:
-        """Say how it died."""
-
-    def leave(self) -> None:
-        """Tell it that nothing more is to be done, whatever it is at."""
-
-    def end(self) -> None:
-        """See that it is gone."""
+    def ready(self) -> Future[Answer]: ...  # load what the work needs
+    def make(self, piece: int, order: Order) -> Future[Answer]: ...
+    def notes(self) -> list[Any]: ...  # those of its piece that have come so far
+    def death(self, error: Exception) -> str: ...  # how it died
+    def leave(self) -> None: ...  # nothing more is to be done, whatever it is at
+    def end(self) -> None: ...  # see that it is gone
 
 
 def make_all(

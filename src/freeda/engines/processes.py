@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from . import Answer, Engine, Note, Order, Work, answering, check_workers, environment
+from . import Answer, Engine, Note, Order, Work, answering, environment
 from .actor_pool import make_all
 
 if TYPE_CHECKING:
@@ -41,21 +41,23 @@ class Processes(Engine):
         self.here = len(self.devices) == 1
         self.about: dict[str, Any] = {"devices": self.devices}
 
-    @property
-    def unasked(self) -> str:
-        """See `Engine`: in half precision only where no worker is on a CPU."""
-        return "cpu" if "cpu" in self.devices else self.device
-
     def dtype(self, name: str | torch.dtype) -> torch.dtype:
-        """See `Engine`."""
         import torch
 
         from ..precision import choose_dtype
 
         return choose_dtype(name, torch.device(self.device))
 
+    def drawing_dtype(self, name: str | torch.dtype | None) -> torch.dtype:
+        """See `Engine`: in half precision only where no worker is on a CPU."""
+        import torch
+
+        from ..precision import drawing_dtype
+
+        unasked = torch.device("cpu" if "cpu" in self.devices else self.device)
+        return drawing_dtype(None, unasked) if name is None else self.dtype(name)
+
     def share_out(self, work: Work, pieces: Sequence[Order], on_made: Note, on_note: Note) -> None:
-        """See `Engine`."""
         import torch
 
         threads = max(1, torch.get_num_threads() // len(self.devices))
@@ -77,7 +79,6 @@ def deal_devices(device: str | torch.device, workers: int | None) -> list[str]:
 
     from ..precision import choose_device
 
-    check_workers(workers)
     names = [name.strip() for name in str(device).split(",") if name.strip()]
     if names == ["auto"] and workers is not None and workers > 1 and torch.cuda.is_available():
         names = [f"cuda:{i}" for i in range(min(workers, torch.cuda.device_count()))]

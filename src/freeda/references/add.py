@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,8 @@ from ..lock import only_writer
 from ..options import CollectOptions, to_dict
 from ..precision import choose_device
 from ..presets import DEFAULT, Preset, find_preset
-from .extract import Taker
+from .extract import ID_PREFIX, Choice, Taker, choose
 from .layouts import open_folder
-from .selection import ID_PREFIX, Choice, Chosen, choose
 
 OPTIONS = ("templates", "min_area", "max_area", "min_agreement", "keep_images", "batch_size", "shard_size")
 """Fields of CollectOptions that act on references from pictures; a key is always the "template" one."""
@@ -103,20 +102,26 @@ def add_images(
     preset, out = find_preset(model), Path(out)
     options = reference_options(preset.collect) if options is None else options
     found = open_folder(folder, names, images, masks, ignore)
-    if on_names is not None and found.said is not None:
-        on_names(str(found.said))
+    if on_names is not None and found.names is not None:
+        on_names(str(found.names))
     on_start, on_done = on_start or (lambda _, __: None), on_done or (lambda: None)
     bank = _open_bank(out)
     identity = encoders.identity if encoders is not None else model_identity(preset)
+    there, held = set[str](), Counter[str]()  # ids of the bank's references from pictures; how many a class
     if bank is not None:
         bank.check_models(identity)
-    there, held = _held(bank)
-    on_start("reading masks", len(found.pictures))
+        for entry in bank.meta["shards"]:
+            ids, nouns = (read_column(bank.path / entry["file"], name) for name in ("caption_id", "noun"))
+            for i, noun in zip(ids.to_pylist(), nouns.to_pylist(), strict=True):
+                if i.startswith(ID_PREFIX):
+                    there.add(i)
+                    held[noun] += 1
+    on_start("reading masks", len(found.pairs.pictures))
     choice = choose(found, options, shots=shots, seed=seed, there=there, held=held, on_picture=on_done)
+    left = len(found.pairs.without_mask), len(found.pairs.without_image)
+    if not choice.chosen and bank is not None and held:
+        return Added(bank, {}, 0, choice.there, dict(choice.rejected), *left)
     if not choice.chosen:
-        if bank is not None and held:
-            said = choice.there, dict(choice.rejected), found.without_mask, found.without_image
-            return Added(bank, {}, 0, *said)
         raise InputError(f"{folder}: gives no reference{_counts(choice.rejected)}")
     if encoders is None:
         encoders = load_encoders(preset, choose_device(device), dtype)
@@ -141,15 +146,8 @@ def add_images(
     rejected += choice.rejected
     if not taken and bank is None:
         raise InputError(f"{folder}: gives no reference{_counts(rejected)}")
-    return Added(
-        Bank.open(out),
-        dict(taken),
-        len(choice.chosen) if taken else 0,
-        choice.there,
-        dict(rejected),
-        found.without_mask,
-        found.without_image,
-    )
+    pictures = len(choice.chosen) if taken else 0
+    return Added(Bank.open(out), dict(taken), pictures, choice.there, dict(rejected), *left)
 
 
 def _add(
@@ -168,51 +166,34 @@ def _add(
     for word in dict.fromkeys(word for chosen in choice.chosen for word in chosen.words):
         taker.key(word)  # a name that cannot be read should be told before anything is written
     for index, chunk in enumerate(chunks, first):
-        name, digest = shard_name(index), _digest(chunk)
-        if _is_made(out / name, settings, digest):
-            for _ in chunk:
-                on_done()
-        else:
-            told, pairs = Counter[str](), []
-            for chosen in chunk:
-                pairs += taker.rows(chosen, told)
-                on_done()
+        file = out / shard_name(index)
+        # Of pictures, their masks and the classes taken of them.
+        digest = caption_digest(
+            (c.picture.name, "\n".join([c.picture.digest_of_all(), *c.words])) for c in chunk
+        )
+        info = read_info(file) if shard_damage(file) is None else None
+        made = info is not None and info.settings == settings and info.digest == digest
+        told, pairs = Counter[str](), []
+        for chosen in chunk:
+            pairs += [] if made else taker.rows(chosen, told)
+            on_done()
+        if not made:
             about = {"settings": settings, "digest": digest, "captions": len(chunk), "pictures": len(chunk)}
-            write_shard(out / name, pairs, {**about, "rejected": dict(told), "failed": []})
-        rejected.update(read_info(out / name).rejected)
-        taken.update(read_column(out / name, "noun").to_pylist())
+            write_shard(file, pairs, {**about, "rejected": dict(told), "failed": []})
+        rejected.update(read_info(file).rejected)
+        taken.update(read_column(file, "noun").to_pylist())
     n_shards = first + (len(chunks) if taken else 0)
-    wanted = {shard_name(i) for i in range(n_shards)}
-    for file in (out / SHARDS).glob("*.parquet"):  # such as a stopped run with more pictures left
-        if f"{SHARDS}/{file.name}" not in wanted:
-            file.unlink()
-    if taken:
-        finish_bank(out, n_shards, _about(bank, settings, len(choice.chosen), taken.total()))
+    wanted = {out / shard_name(i) for i in range(n_shards)}
+    for file in {*(out / SHARDS).glob("*.parquet")} - wanted:  # such as a stopped run with more left
+        file.unlink()
+    if taken:  # bank.json says how many references from pictures the bank holds, those of before too
+        about = dict(settings) if bank is None else made_with(bank.meta)
+        before = about.get("references")
+        held = before if isinstance(before, dict) else {}
+        new = {"pictures": len(choice.chosen), "pairs": taken.total()}
+        about["references"] = {name: int(held.get(name, 0)) + n for name, n in new.items()}
+        finish_bank(out, n_shards, about)
     return taken, rejected
-
-
-def _about(bank: Bank | None, settings: dict[str, Any], pictures: int, pairs: int) -> dict[str, Any]:
-    """bank.json, what is counted aside: that of the bank, and how many references from pictures it holds."""
-    about = dict(settings) if bank is None else made_with(bank.meta)
-    before = about.get("references")
-    held = before if isinstance(before, dict) else {}
-    about["references"] = {
-        "pictures": int(held.get("pictures", 0)) + pictures,
-        "pairs": int(held.get("pairs", 0)) + pairs,
-    }
-    return about
-
-
-def _is_made(file: Path, settings: dict[str, Any], digest: str) -> bool:
-    if shard_damage(file) is not None:
-        return False
-    info = read_info(file)
-    return info.settings == settings and info.digest == digest
-
-
-def _digest(chunk: Sequence[Chosen]) -> str:
-    """A digest of pictures, their masks and the classes taken of them."""
-    return caption_digest((c.picture.name, "\n".join([c.picture.digest_of_all(), *c.words])) for c in chunk)
 
 
 def _open_bank(out: Path) -> Bank | None:
@@ -229,20 +210,6 @@ def _open_bank(out: Path) -> Bank | None:
                 f"{out}: half-written bank: run its `freeda collect` again first, or use another directory"
             )
     return None
-
-
-def _held(bank: Bank | None) -> tuple[set[str], Counter[str]]:
-    """The references from pictures that a bank holds: their ids, and how many a class."""
-    there, held = set[str](), Counter[str]()
-    for entry in bank.meta["shards"] if bank is not None else ():
-        assert bank is not None
-        file = bank.path / entry["file"]
-        ids = read_column(file, "caption_id").to_pylist()
-        if any(i.startswith(ID_PREFIX) for i in ids):
-            nouns = read_column(file, "noun").to_pylist()
-            there.update(i for i in ids if i.startswith(ID_PREFIX))
-            held.update(n for i, n in zip(ids, nouns, strict=True) if i.startswith(ID_PREFIX))
-    return there, held
 
 
 def _counts(rejected: Counter[str]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Picture:
+class AnnotatedPicture:
     """A picture and the files that say what is where in it."""
 
     name: str
@@ -32,6 +33,7 @@ class Picture:
     masks: tuple[tuple[Path, str | None], ...]
     """Each file with the class it is the mask of; None: a label map."""
 
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the picture's file, in hex: the same picture, wherever it lies."""
         return _digest([self.image])
@@ -42,23 +44,29 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class AnnotatedFolder:
-    """The pictures of a folder that have masks, and the classes that its label maps name."""
+class Pairs:
+    """The pictures of a folder with their masks, and what is left over."""
 
-    pictures: list[Picture]
-    """Sorted by name."""
-    names: Mapping[int, str]
-    """Value in a label map -> class."""
+    pictures: list[AnnotatedPicture]
+    """Those that have a mask, sorted by name."""
+    without_mask: list[Path]
+    without_image: list[Path]
+    images: Path
+    """The folder in which pictures were looked for; the folder itself where none has a usual name."""
+    masks: Path
+
+
+@dataclass(frozen=True)
+class AnnotatedFolder:
+    """The pictures of a folder with their masks, and the classes that its label maps name."""
+
+    pairs: Pairs
+    names: Names | None
+    """What the names file says."""
     ignored: frozenset[int]
     """Values in a label map that stand for no class."""
-    without_mask: int
-    """Pictures left out because no mask belongs to them."""
-    without_image: int
-    """Masks left out because they belong to no picture."""
-    said: Names | None = None
-    """All that the names file says."""
 
-    def masks(self, picture: Picture) -> dict[str, Mask]:
+    def masks(self, picture: AnnotatedPicture) -> dict[str, Mask]:
         """Class -> its mask, in the order of the files and of the values in them; (H, W) of the picture.
 
         A class whose mask file is empty is there with an empty mask. Raises InputError, one line, naming the
@@ -67,29 +75,29 @@ class AnnotatedFolder:
         size = upright_size(picture.image)
         out: dict[str, Mask] = {}
         for path, word in picture.masks:
-            coloured = word is None and self.said is not None and self.said.coloured
+            coloured = word is None and self.names is not None and self.names.coloured
             values = read_coloured(path) if coloured else read_values(path)
             if values.shape != size:
-                raise InputError(_other_size(path, values.shape, picture.image, size))
-            found = {word: _inside(path, word, values)} if word else self._split(path, values)
-            for name, mask in found.items():
+                said = f"{path}: is {values.shape[1]} x {values.shape[0]} pixels, but its picture "
+                said += f"{picture.image.name} is {size[1]} x {size[0]}"
+                if values.shape == size[::-1]:
+                    said += " once upright by its EXIF orientation: a mask is needed for the upright picture"
+                raise InputError(said)
+            for name, mask in self._split(path, values) if word is None else [_inside(path, word, values)]:
                 out[name] = out[name] | mask if name in out else mask
         return out
 
-    def _split(self, path: Path, values: npt.NDArray[np.int64]) -> dict[str, Mask]:
-        out: dict[str, Mask] = {}
+    def _split(self, path: Path, values: npt.NDArray[np.int64]) -> Iterator[tuple[str, Mask]]:
         for value in np.unique(values).tolist():
             if value in self.ignored:
                 continue
-            if value not in self.names:
-                shown = f"value {value}" if self.said is None else self.said.show(value)
+            if self.names is None or value not in self.names:
+                shown = f"value {value}" if self.names is None else self.names.show(value)
                 raise InputError(
                     f"{path}: holds {shown}, which has no name: add it to the names file, or ignore it "
                     f"(--ignore {value})"
                 )
-            name, mask = self.names[value], values == value
-            out[name] = out[name] | mask if name in out else mask
-        return out
+            yield self.names[value], values == value
 
 
 def read_coloured(path: Path) -> npt.NDArray[np.int64]:
@@ -116,7 +124,7 @@ def read_values(path: Path) -> npt.NDArray[np.int64]:
     )
 
 
-def _inside(path: Path, word: str, values: npt.NDArray[np.int64]) -> Mask:
+def _inside(path: Path, word: str, values: npt.NDArray[np.int64]) -> tuple[str, Mask]:
     inside = values != 0
     found = np.unique(values[inside])
     if len(found) > 1:
@@ -124,7 +132,7 @@ def _inside(path: Path, word: str, values: npt.NDArray[np.int64]) -> Mask:
         raise InputError(
             f"{path}: holds the values {listed} besides 0: the mask of one class ({word!r}) has one"
         )
-    return inside
+    return word, inside
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -136,13 +144,6 @@ def upright_size(path: Path) -> tuple[int, int]:
     except Exception:  # whatever it is, reading the picture tells it better
         pixels = read_image(path)
         return pixels.shape[0], pixels.shape[1]
-
-
-def _other_size(path: Path, mask: tuple[int, ...], image: Path, size: tuple[int, int]) -> str:
-    said = f"{path}: is {mask[1]} x {mask[0]} pixels, but its picture {image.name} is {size[1]} x {size[0]}"
-    if mask == size[::-1]:
-        said += " once upright by its EXIF orientation: a mask is needed for the upright picture"
-    return said
 
 
 def _digest(paths: Sequence[Path]) -> str:

@@ -1,27 +1,112 @@
-"""A reference of a class in a picture: its pixels pooled as regions of photographs are online."""
+"""Which references an annotated folder gives, chosen by its masks, and how each is taken.
+
+A class's pixels are pooled as regions of photographs are online.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ..bank import Pair
-from ..collection.keys import Key, NounKeys
-from ..collection.pairs import small_jpeg, small_png
+from ..collection.pairs import Key, NounKeys, finished_pair, small_jpeg
 from ..encoders import Encoders
 from ..errors import InputError
 from ..images import read_image
 from ..options import CollectOptions, SegmentOptions
 from ..pooling import pool_regions
 from ..segment.windows import crops, resize_image, sliding_boxes, working_size
-from .annotated import AnnotatedFolder, Mask
-from .selection import Chosen, reference_id
+from .annotated import AnnotatedFolder, AnnotatedPicture, Mask
 
-Vector = npt.NDArray[np.float32]
+EMPTY = "empty mask"
+"""The reason for a class whose mask file has nothing inside; the others are those of `pairs.REASONS`."""
+
+ID_PREFIX = "image:"
+"""What the `caption_id` of a reference from a picture begins with."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A picture and the classes that a reference is to be taken of."""
+
+    picture: AnnotatedPicture
+    words: tuple[str, ...]
+
+
+@dataclass
+class Choice:
+    """What an annotated folder gives."""
+
+    chosen: list[Chosen] = field(default_factory=list)
+    """In the order of the pictures' names."""
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Reason -> masks that give no reference."""
+    there: int = 0
+    """References that the bank holds already."""
+
+
+def reference_id(picture: AnnotatedPicture, word: str) -> str:
+    """`caption_id` of the row of a class in a picture; the same picture has the same one in any folder."""
+    return f"{ID_PREFIX}{picture.name}@{picture.digest[:12]}#{word}"
+
+
+def choose(
+    folder: AnnotatedFolder,
+    options: CollectOptions,
+    *,
+    shots: int | None = None,
+    seed: int = 0,
+    there: Container[str] = (),
+    held: Mapping[str, int] | None = None,
+    on_picture: Callable[[], None] | None = None,
+) -> Choice:
+    """Read every mask once and choose the references: a class of a picture is one, all its parts together.
+
+    Masks outside `options.min_area` to `options.max_area` give none, nor does what is `there` already (by
+    `reference_id`). With `shots`, no more than so many are taken of a class, those that the bank holds
+    (`held`) counted in; which ones, `seed` decides. `on_picture` is called after each picture.
+
+    Raises InputError for shots < 1, and as `AnnotatedFolder.masks` does.
+    """
+    if shots is not None and shots < 1:
+        raise InputError(f"shots is {shots}: at least 1 reference a class must be taken")
+    out, taken = Choice(), Counter(held or {})
+    pictures = folder.pairs.pictures
+    order = np.arange(len(pictures))
+    if shots is not None:
+        order = np.random.default_rng(seed).permutation(order)
+    found: dict[int, Chosen] = {}
+    for i in order.tolist():
+        picture, words = pictures[i], []
+        for word, mask in folder.masks(picture).items():
+            reason = why_not(mask, options)
+            if reason is not None:
+                out.rejected[reason] += 1
+            elif reference_id(picture, word) in there:
+                out.there += 1
+            elif shots is None or taken[word] < shots:
+                taken[word] += 1
+                words.append(word)
+        if words:
+            found[i] = Chosen(picture, tuple(words))
+        if on_picture is not None:
+            on_picture()
+    out.chosen = [found[i] for i in sorted(found)]
+    return out
+
+
+def why_not(mask: Mask, options: CollectOptions) -> str | None:
+    """Why a mask gives no reference, or None."""
+    area = float(mask.mean())
+    if area == 0:
+        return EMPTY
+    if area < options.min_area:
+        return "too small"
+    return "too large" if area > options.max_area else None
 
 
 class Taker:
@@ -67,56 +152,33 @@ class Taker:
                 pool_regions(features, regions[b.y1 : b.y2, b.x1 : b.x2], 1)
                 for features, b in zip(dense, boxes, strict=True)
             ]
-            made = self._row(chosen, word, mask, _mean(pooled), seen, picture)
+            # The mean over the windows, each by the weight of the mask in it.
+            rows, weights = (np.concatenate(p).astype(np.float64) for p in zip(*pooled, strict=True))
+            if weights.sum() == 0:
+                rejected["off grid"] += 1
+                continue
+            key = self.key(word)
+            made = finished_pair(
+                ((weights @ rows) / weights.sum()).astype(np.float32),
+                key,
+                key,
+                seen,
+                mask,
+                self._options,
+                caption_id=reference_id(chosen.picture, word),
+                caption=chosen.picture.name,
+                noun=word,
+                spans=(),
+                seed=0,
+                area=float(mask.mean()),
+                contrast=0.0 if mask.all() else 1.0,
+                image=picture,
+            )
             if isinstance(made, str):
                 rejected[made] += 1
             else:
                 out.append(made)
         return out
-
-    def _row(
-        self,
-        chosen: Chosen,
-        word: str,
-        mask: Mask,
-        pooled: Vector | None,
-        seen: Vector,
-        picture: bytes | None,
-    ) -> Pair | str:
-        """The row of one class, or the reason (of `pairs.REASONS`) why there is none."""
-        if pooled is None:
-            return "off grid"
-        key = self.key(word)
-        with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite, and is told below
-            prototype = pooled.astype(np.float16)
-        if not np.isfinite(prototype).all():
-            return "not finite"
-        agreement = float(seen @ key)
-        if self._options.min_agreement is not None and agreement < self._options.min_agreement:
-            return "low agreement"
-        return Pair(
-            caption_id=reference_id(chosen.picture, chosen.digest, word),
-            caption=chosen.picture.name,
-            noun=word,
-            spans=(),
-            seed=0,
-            key=key.astype(np.float16),
-            prototype=prototype,
-            area=float(mask.mean()),
-            contrast=0.0 if mask.all() else 1.0,
-            agreement=agreement,
-            image=picture,
-            mask=small_png(mask) if self._options.keep_images else None,
-        )
-
-
-def _mean(parts: Sequence[tuple[Vector, Vector]]) -> Vector | None:
-    """(D,) mean over the windows, each by the weight of the mask in it; None where no patch was touched."""
-    rows, weights = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
-    if weights.sum() == 0:
-        return None
-    mean: Vector = ((weights @ rows) / weights.sum()).astype(np.float32)
-    return mean
 
 
 def _resized(mask: Mask, size: tuple[int, int]) -> Mask:

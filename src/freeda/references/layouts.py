@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..collection.names import NAMES_FILES, NO_CLASS, Names, class_word, find_names
 from ..errors import InputError, no_such_file
 from ..sources import SUFFIXES, files_below, find_images
-from .annotated import AnnotatedFolder, Picture
+from .annotated import AnnotatedFolder, AnnotatedPicture, Pairs
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures")
 MASK_FOLDERS = (
@@ -47,46 +46,30 @@ def open_folder(
 
     Raises InputError, one line, where something is missing or no picture has a mask.
     """
-    found, folder = pair_folder(folder, images, masks), Path(folder)
-    if not found.pictures:
+    pairs, folder = pair_folder(folder, images, masks), Path(folder)
+    if not pairs.pictures:
         raise InputError(
-            f"{folder}: no picture in {found.images} has a mask in {found.masks}: for P.jpg, P.png (with a "
+            f"{folder}: no picture in {pairs.images} has a mask in {pairs.masks}: for P.jpg, P.png (with a "
             "names file), CLASS/P.png or P/CLASS.png is needed; --images and --masks name other folders"
         )
-    said = find_names([folder], None if names is None else Path(names))
-    if said is None and any(word is None for p in found.pictures for _, word in p.masks):
+    known = find_names([folder], None if names is None else Path(names))
+    if known is None and any(word is None for p in pairs.pictures for _, word in p.masks):
         raise InputError(
             f"{folder}: its label maps need a names file that says which class each value is: "
             f'{NAMES_FILES[0]} such as {{"1": "cat"}}, or --names FILE'
         )
-    known: Mapping[int, str] = {} if said is None else said
-    nothing = unnamed(said) | {v for v, n in known.items() if n in NO_CLASS}
+    ignore = list(ignore)
     for value in ignore:
         if type(value) is not int or value < 0:
             raise InputError(f"ignore holds {value!r}: values of a mask are whole numbers")
-        nothing.add(value)
-    classes = {value: name for value, name in known.items() if value not in nothing}
-    counts = len(found.without_mask), len(found.without_image)
-    return AnnotatedFolder(found.pictures, classes, frozenset(nothing), *counts, said)
+    nothing = (value for value, name in (known or {}).items() if name in NO_CLASS)
+    return AnnotatedFolder(pairs, known, frozenset([*unnamed(known), *nothing, *ignore]))
 
 
 def unnamed(names: Names | None) -> set[int]:
     """Values that stand for nothing since they have no name: 0 and 255, or black."""
     usual = (0,) if names is not None and names.coloured else IGNORED
     return {value for value in usual if names is None or value not in names}
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The pictures of a folder with their masks, and what is left over."""
-
-    pictures: list[Picture]
-    """Those that have a mask, sorted by name."""
-    without_mask: list[Path]
-    without_image: list[Path]
-    images: Path
-    """The folder in which pictures were looked for; the folder itself where none has a usual name."""
-    masks: Path
 
 
 def pair_folder(
@@ -115,7 +98,7 @@ def pair_folder(
         if key in by_key:
             raise InputError(f"{path}: {by_key[key].name} has the same name: no mask could tell them apart")
         by_key[key] = path
-    found: dict[str, list[tuple[Path, str | None]]] = {key: [] for key in by_key}
+    found: dict[str, list[tuple[Path, str | None]]] = {key: [] for key in sorted(by_key)}
     orphans = []
     for path in mask_paths:
         owner, word = _belongs(_key(path, mask_place), found)
@@ -124,11 +107,11 @@ def pair_folder(
         else:
             found[owner].append((path, None if word is None else class_word(word, f"{path}: ")))
     pictures = [
-        Picture(by_key[key].relative_to(image_place).as_posix(), by_key[key], tuple(files))
-        for key, files in sorted(found.items())
+        AnnotatedPicture(by_key[key].relative_to(image_place).as_posix(), by_key[key], tuple(files))
+        for key, files in found.items()
         if files
     ]
-    left = [by_key[key] for key, files in found.items() if not files]
+    left = [path for key, path in by_key.items() if not found[key]]
     return Pairs(pictures, left, orphans, image_place, mask_place)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ...collection.names import NAMES_FILES, NO_CLASS, Names, find_names
 from ...errors import InputError
-from ...references.annotated import read_coloured, read_values
-from ...references.layouts import Pairs, pair_folder, unnamed
+from ...references.annotated import Pairs, read_coloured, read_values
+from ...references.layouts import pair_folder, unnamed
 from ...sources import SUFFIXES
 from .files import Found, Sample, complain, no_folder, read_split
 from .remap import IGNORE, MOST_LABELS, Remap
