@@ -14,7 +14,7 @@ from scipy import ndimage
 from ..errors import InputError
 from . import text
 from .caveats import NONE, Caveats
-from .palette import ink, palette
+from .palette import ink, palette, rgb
 from .tiles import RGB, check_sizes, draw_borders, enlarge, label_counts, tint
 
 _SMALL = 640  # pictures with a shorter long side are enlarged for display, else no number would be legible
@@ -92,7 +92,7 @@ def _entries(labels: NDArray[Any], names: Sequence[str], caveats: Caveats) -> li
     found = [
         _Entry(
             i,
-            text.drawable(names[i]) or f"class {i + 1}",
+            text.label(names[i], i),
             float(counts[i]) / labels.size,
             text.drawable(caveats.of_class(names[i])),
         )
@@ -111,6 +111,14 @@ def number_areas(labels: NDArray[Any], n: int) -> NDArray[np.int32]:
     return np.asarray(label(known, connectivity=1, background=-1), dtype=np.int32)
 
 
+def widest_place(area: NDArray[np.bool_]) -> tuple[int, int, float]:
+    """(x, y, distance) of the pixel of `area` (H, W) that is farthest from all others, in pixels."""
+    # Padded, because the picture's own edge bounds an area as well as a neighbour does.
+    inner = ndimage.distance_transform_edt(np.pad(area, 1))[1:-1, 1:-1]
+    y, x = divmod(int(inner.argmax()), inner.shape[1])
+    return x, y, float(inner[y, x])
+
+
 def badge_places(labels: NDArray[Any], size: float, n: int = 65536) -> list[tuple[int, int, int]]:
     """(x, y, label) of the widest place of every area of `labels` that has room for a badge.
 
@@ -127,10 +135,8 @@ def badge_places(labels: NDArray[Any], size: float, n: int = 65536) -> list[tupl
         # The cheap tests first: what has fewer pixels is nowhere as wide as asked below.
         if pixels[number] < 2 * size**2 or min(s.stop - s.start for s in box) < 1.6 * size:
             continue
-        # Padded, because the picture's own edge bounds an area as well as a neighbour does.
-        inner = ndimage.distance_transform_edt(np.pad(numbers[box] == number, 1))[1:-1, 1:-1]
-        y, x = divmod(int(inner.argmax()), inner.shape[1])
-        if inner[y, x] >= 0.9 * size:
+        x, y, room = widest_place(numbers[box] == number)
+        if room >= 0.9 * size:
             x, y = x + box[1].start, y + box[0].start
             places.append((x * step + step // 2, y * step + step // 2, int(labels[y, x])))
     counts = np.bincount(labels[numbers > 0])
@@ -153,7 +159,7 @@ def _draw_numbers(picture: RGB, labels: NDArray[Any], n: int, colours: RGB, size
         draw.rounded_rectangle(
             (cx - half_w, cy - half_h, cx + half_w, cy + half_h),
             half_h,
-            fill=_rgb(colours[label]),
+            fill=rgb(colours[label]),
             outline=(255, 255, 255),
             width=max(2, round(0.09 * size * _DRAW_AT)),
         )
@@ -201,7 +207,7 @@ def _add_legend(picture: RGB, entries: list[_Entry], colours: RGB, size: int, ca
             draw.rounded_rectangle(
                 (x, y - swatch / 2, x + swatch_w, y + swatch / 2),
                 round(0.3 * size),
-                fill=_rgb(colour),
+                fill=rgb(colour),
             )
             text.write(
                 draw, (x + swatch_w / 2, y), str(entry.label + 1), round(0.75 * size), ink(colour), "mm"
@@ -227,7 +233,3 @@ def _lines(entry: _Entry, size: int) -> list[tuple[str, int]]:
     small = round(0.85 * size)
     under = [(text.shorten(entry.caveat, small, 24 * size), small)] if entry.caveat else []
     return [(text.shorten(entry.name, size, 16 * size), size), *under]
-
-
-def _rgb(colour: NDArray[np.uint8]) -> text.Colour:
-    return int(colour[0]), int(colour[1]), int(colour[2])

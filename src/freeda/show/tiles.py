@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import InputError
+from .palette import mix
 
 RGB = NDArray[np.uint8]
 _IN_CACHE = 1 << 17  # numbers mixed at a time: more would leave the processor's cache
@@ -118,23 +119,25 @@ def heat_map(image: RGB, heat: NDArray[Any], strength: float = 0.75) -> RGB:
     picture, which shows through in grey.
     """
     check_sizes(image, heat)
-    values = np.clip(np.nan_to_num(heat.astype(np.float64)), 0, 1) * (len(_HEAT) - 1)
-    low = np.minimum(values.astype(np.int64), len(_HEAT) - 2)
-    rest = (values - low)[..., None]
-    colours = _HEAT[low] * (1 - rest) + _HEAT[low + 1] * rest
-    grey = (image @ np.array([0.299, 0.587, 0.114]))[..., None]
-    return np.rint(grey * (1 - strength) + colours * strength).astype(np.uint8)
+    colours = mix(_HEAT, np.clip(np.nan_to_num(heat.astype(np.float64)), 0, 1))
+    return np.rint(_grey(image) * (1 - strength) + colours * strength).astype(np.uint8)
 
 
 def mask_picture(image: RGB, mask: NDArray[Any], colour: tuple[int, int, int] = (255, 214, 64)) -> RGB:
-    """The masked part of `image` as it is, the rest pale and grey, the seam in `colour`; `mask` bool (H,
-    W).
-    """
+    """The part of `image` in `mask`, bool (H, W), as it is, the rest pale and grey, the seam in `colour`."""
     check_sizes(image, mask)
-    grey = (image @ np.array([0.299, 0.587, 0.114]))[..., None]
-    pale = np.broadcast_to(grey * 0.25 + 255 * 0.70, image.shape)
-    out = np.where(mask.astype(bool)[..., None], image, np.rint(pale)).astype(np.uint8)
-    return draw_borders(out, mask.astype(bool), 1 if min(mask.shape) < 300 else 2, colour, 1.0)
+    mask = mask.astype(bool)
+    out = np.where(mask[..., None], image, np.rint(pale(image, 0.25, 0.70))).astype(np.uint8)
+    return draw_borders(out, mask, 1 if min(mask.shape) < 300 else 2, colour, 1.0)
+
+
+def pale(image: RGB, grey: float, white: float) -> NDArray[np.float64]:
+    """(H, W, 1): so much of the grey of `image` with so much of white."""
+    return _grey(image) * grey + 255 * white
+
+
+def _grey(image: RGB) -> NDArray[np.float64]:
+    return (image @ np.array([0.299, 0.587, 0.114]))[..., None]
 
 
 def check_sizes(image: RGB, plane: NDArray[Any]) -> None:
