@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from common import arguments, begin, random_encoders, random_vocabulary, report
 
+from freeda.evaluation.counts import Counts
 from freeda.evaluation.dataset import check_dataset, contents, open_dataset
 from freeda.evaluation.job import evaluate
-from freeda.evaluation.metric import Counts
 from freeda.evaluation.subject import freeda_labeller, protocol_options
 from freeda.model import FreeDA
 from freeda.presets import PRESETS

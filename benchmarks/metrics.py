@@ -13,7 +13,8 @@ import numpy.typing as npt
 from common import arguments, begin, report, side_by_side
 from scipy import ndimage
 
-from freeda.evaluation.metric import LIMITS, Boundary, Confusion, Counts, Sizes, band_width
+from freeda.evaluation.counts import LIMITS, Boundary, Counts, Sizes, band_width
+from freeda.evaluation.metric import Confusion
 
 Map = npt.NDArray[np.int64]
 ALL = np.ones((3, 3), int)

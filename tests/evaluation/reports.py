@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from freeda.evaluation.metric import Counts
+from freeda.evaluation.counts import Counts
 from freeda.evaluation.result import Evaluation, ImageRow
 from label_maps import Map, random_maps
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from freeda.errors import InputError
-from freeda.evaluation.metric import Boundary, Confusion, Counts, Sizes
+from freeda.evaluation.counts import Boundary, Counts, Sizes
+from freeda.evaluation.metric import Confusion
 from label_maps import Map, random_maps
 
 PAIRS = [random_maps(seed, (30 + seed, 41), 4, np.uint8) for seed in range(5)]
@@ -30,12 +31,12 @@ def test_is_all_metrics_at_once() -> None:
     for pred, truth in PAIRS:
         for metric in (confusion, boundary, sizes):
             metric.update(pred, truth)
-    assert counts.miou() == confusion.miou() and counts.boundary.miou() == boundary.miou()
+    assert counts.miou() == confusion.miou() and counts.boundary_iou() == boundary.miou()
     assert counts.pixel_accuracy() == confusion.pixel_accuracy()
     assert counts.frequency_weighted_iou() == confusion.frequency_weighted_iou()
     np.testing.assert_array_equal(counts.per_class_iou(), confusion.per_class_iou())
     np.testing.assert_array_equal(counts.boundary.per_class_iou(), boundary.per_class_iou())
-    assert [s.recall for s in counts.sizes.scores()] == pytest.approx(
+    assert [s.recall for s in counts.by_size()] == pytest.approx(
         [s.recall for s in sizes.scores()], nan_ok=True
     )
 

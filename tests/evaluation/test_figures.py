@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from evaluation.reports import NAMES, Small, evaluated, small_data
-from freeda.evaluation.metric import Boundary, Sizes
+from freeda.evaluation.counts import Boundary, Sizes
 from freeda.evaluation.report import figures
 from freeda.evaluation.report.examples import draw_examples
 from freeda.evaluation.result import ImageRow
@@ -24,7 +24,7 @@ def test_figures_are_those_of_the_counts(small: Small) -> None:
     result = evaluated(small)
     told, counts = figures(result), result.counts
     assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert told["miou"] == counts.miou() and told["boundary_iou"] == counts.boundary.miou()
+    assert told["miou"] == counts.miou() and told["boundary_iou"] == counts.boundary_iou()
     assert told["pixel_accuracy"] == counts.pixel_accuracy()
     assert told["frequency_weighted_iou"] == counts.frequency_weighted_iou()
     assert [told[k] for k in ("labels", "labels_scored", "labels_in_truth")] == [5, 4, 4]

@@ -49,7 +49,7 @@ def same(a: Evaluation, b: Evaluation) -> None:
 def test_the_truth_scores_one(tmp_path: Path) -> None:
     data = Noise()
     result = run(data, tmp_path, Oracle(data))
-    assert result.miou == result.counts.pixel_accuracy() == result.counts.boundary.miou() == 1.0
+    assert result.miou == result.counts.pixel_accuracy() == result.counts.boundary_iou() == 1.0
     assert result.counts.frequency_weighted_iou() == 1.0
     assert {row.miou for row in result.images} == {row.pixel_accuracy for row in result.images} == {1.0}
     assert [row.index for row in result.images] == list(range(20)) and result.images[7].name == "noise-7"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from freeda.evaluation.counts import Counts
 from freeda.evaluation.job import ImageProgress
-from freeda.evaluation.metric import Counts
 
 
 class Time:

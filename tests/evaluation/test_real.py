@@ -80,7 +80,7 @@ def test_truth_constant_and_shuffled(tmp_path: Path, data: FileDataSet, truths: 
     n = len(data.classes)
     assert len(data) == len(truths) == 27 and n == 133
     right = run(data, tmp_path / "right", "truth", [np.where(t < 0, 0, t) for t in truths])
-    assert right.miou == right.counts.pixel_accuracy() == right.counts.boundary.miou() == 1.0
+    assert right.miou == right.counts.pixel_accuracy() == right.counts.boundary_iou() == 1.0
     assert {row.miou for row in right.images} == {1.0}
 
     pixels = np.concatenate([t.ravel() for t in truths])

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from evaluation.reports import NAMES, Small, evaluated, pairs, relabeller, small_data
 from freeda.errors import InputError
-from freeda.evaluation.metric import Counts
+from freeda.evaluation.counts import Counts
 from freeda.evaluation.report import figures, print_report, write_report
 from freeda.evaluation.report.charts import draw_bars, draw_matrix
 from freeda.evaluation.report.tables import escape
@@ -155,9 +155,9 @@ def test_the_screen(n: int, shown: int, small: Small) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     print_report(result, console)
     text = console.export_text()
-    assert f"{result.counts.miou():.3f}" in text and f"{result.counts.boundary.miou():.3f}" in text
+    assert f"{result.counts.miou():.3f}" in text and f"{result.counts.boundary_iou():.3f}" in text
     assert len(re.findall(r"\[red\]class \d+|background", text)) == shown
-    for size in result.counts.sizes.scores():
+    for size in result.counts.by_size():
         wanted = "–" if math.isnan(size.miou) else f"{size.miou:.3f}"
         assert re.search(rf"{size.size} .*{wanted} .*{size.components:,} .*{size.pixels:,}", text)
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from freeda.evaluation import metric
-from freeda.evaluation.metric import LIMITS, SIZES, Sizes
+from freeda.evaluation import counts
+from freeda.evaluation.counts import LIMITS, SIZES, Sizes
 from label_maps import DTYPES, SHAPES, Map, random_maps
 
 Component = tuple[int, set[tuple[int, int]]]
@@ -35,7 +35,7 @@ def flood(labels: Map) -> list[Component]:
 
 
 def bucket(area: int) -> int:
-    return 0 if area < metric.LIMITS[0] else 1 if area < metric.LIMITS[1] else 2
+    return 0 if area < counts.LIMITS[0] else 1 if area < counts.LIMITS[1] else 2
 
 
 def plain_counts(pred: Map, truth: Map, n: int, ignore: int) -> Map:
@@ -61,7 +61,7 @@ def plain_counts(pred: Map, truth: Map, n: int, ignore: int) -> Map:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_matches_the_definition(shape: tuple[int, int], dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metric, "LIMITS", (4, 12))  # so that small maps hold all sizes
+    monkeypatch.setattr(counts, "LIMITS", (4, 12))  # so that small maps hold all sizes
     filled = Counter[str]()
     for seed, (n, ignore, patchy) in enumerate(
         [(1, 255, True), (3, 77, True), (4, 255, False), (2, 9, True)]

@@ -21,8 +21,8 @@ from ..options import SegmentOptions
 from ..presets import DEFAULT, Preset
 from ..progress import RunProgress, duration
 from ..segment.prototypes import ReferenceBank
+from .counts import Counts
 from .dataset import DataSet, Origin, check_dataset, contents, find_origin
-from .metric import Counts
 from .part import Labeller, Part, Piece, RunFolder, digest_of, label_names, score_part
 from .report import write_report
 from .result import Evaluation, ImageRow

@@ -21,7 +21,7 @@ from ..images import RGB
 from ..profile import peak_memory
 from ..segment.background import BACKGROUND
 from ..segment.vocabulary import Vocabulary
-from .metric import Counts
+from .counts import Counts
 from .result import ImageRow
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..show.caveats import NONE, Caveats
-from .metric import Counts
+from .counts import Counts
 
 MISTAKES = 15
 """So many of the largest confusions are listed."""
@@ -87,8 +87,8 @@ def figures(result: Evaluation) -> dict[str, Any]:
         "pixel_accuracy": counts.pixel_accuracy(),
         "mean_accuracy": counts.mean_accuracy(),
         "frequency_weighted_iou": counts.frequency_weighted_iou(),
-        "boundary_iou": counts.boundary.miou(),
-        "by_size": [asdict(score) for score in counts.sizes.scores()],
+        "boundary_iou": counts.boundary_iou(),
+        "by_size": [asdict(score) for score in counts.by_size()],
         "classes": _classes(result),
         "mistakes": _mistakes(result),
         "per_image": [asdict(row) for row in result.images],
