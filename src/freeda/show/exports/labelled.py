@@ -15,8 +15,8 @@ from ...errors import InputError
 from ...files import to_json
 from ...source_file import SourceFile
 from ..caveats import NONE, Caveats
+from ..export import label_counts
 from ..overlay import number_areas
-from ..tiles import label_counts
 from .outline import Area, areas
 
 
