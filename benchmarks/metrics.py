@@ -13,10 +13,8 @@ import numpy.typing as npt
 from common import arguments, begin, report, side_by_side
 from scipy import ndimage
 
-from freeda.evaluation.boundary import Boundary, band_width
-from freeda.evaluation.counts import Counts
+from freeda.evaluation.counts import LIMITS, Boundary, Counts, Sizes, band_width
 from freeda.evaluation.metric import Confusion
-from freeda.evaluation.sizes import LIMITS, Sizes
 
 Map = npt.NDArray[np.int64]
 ALL = np.ones((3, 3), int)

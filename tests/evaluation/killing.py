@@ -12,9 +12,8 @@ from typing import Any
 
 from evaluation.sets import Noise, Oracle
 from forks import arguments, kill_often
-from freeda.evaluation.folder import digest_of
 from freeda.evaluation.job import PART, evaluate
-from freeda.evaluation.part import Piece, read_part
+from freeda.evaluation.part import Piece, digest_of, read_part
 
 IMAGES = 60
 

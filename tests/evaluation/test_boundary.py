@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from freeda.errors import InputError
-from freeda.evaluation.boundary import SHARE, Boundary, band_width, bands
+from freeda.evaluation.counts import SHARE, Boundary, band_width, bands
 from label_maps import DTYPES, SHAPES, Map, random_maps
 
 

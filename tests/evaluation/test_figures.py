@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from evaluation.reports import NAMES, Small, evaluated, small_data
-from freeda.evaluation.boundary import Boundary
+from freeda.evaluation.counts import Boundary, Sizes
 from freeda.evaluation.report import figures
 from freeda.evaluation.report.examples import draw_examples
 from freeda.evaluation.result import ImageRow
-from freeda.evaluation.sizes import Sizes
 
 
 @pytest.fixture

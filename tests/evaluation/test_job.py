@@ -19,12 +19,10 @@ from evaluation import benchmark_files as files
 from evaluation.sets import IGNORE, Noise, Oracle, plain_iou
 from forks import run_script
 from freeda.errors import InputError, MachineError
-from freeda.evaluation import worker
-from freeda.evaluation.dataset import contents
-from freeda.evaluation.folder import RunFolder, digest_of
+from freeda.evaluation import subject
+from freeda.evaluation.dataset import contents, find_origin
 from freeda.evaluation.job import PART, evaluate
-from freeda.evaluation.origin import find_origin
-from freeda.evaluation.part import Part, Piece, read_part, score_part, write_part
+from freeda.evaluation.part import Part, Piece, RunFolder, digest_of, read_part, score_part, write_part
 from freeda.evaluation.result import Evaluation, ImageRow
 from freeda.lock import only_writer
 from freeda.miniature.dataset import Scenes
@@ -59,7 +57,7 @@ def test_the_truth_scores_one(tmp_path: Path) -> None:
     assert result.seconds == pytest.approx(sum(row.seconds for row in result.images))
     assert result.settings["labeller"] == "oracle" and result.settings["images"] == 20
     counted = sum(int((data.read_truth(i) != IGNORE).sum()) for i in range(20))
-    assert int(result.counts.confusion.matrix.sum()) == counted
+    assert int(result.counts.matrix.sum()) == counted
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -344,22 +342,24 @@ def test_a_worker_with_other_images_is_refused(tmp_path: Path) -> None:
     first = {"out": str(tmp_path), "digest": "d", "preset": to_dict(PRESETS["miniature"])}
     origin = {"opener": "freeda.miniature.dataset:Scenes", "arguments": {"seed": 1, "n": 3}}
     with pytest.raises(InputError, match="data set 'miniature' holds other images here"):
-        worker.begin({**first, "origin": origin, "names": Scenes(0, 3).digest()})
+        subject.begin({**first, "origin": origin, "names": Scenes(0, 3).digest()})
 
 
 def test_a_worker_with_other_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names alike, contents not: told before the first image of the part is labelled."""
     for name in ("load_encoders", "FreeDA"):
-        monkeypatch.setattr(worker, name, lambda *given: None)
-    monkeypatch.setattr(worker.Vocabulary, "load", lambda path: None)
-    monkeypatch.setattr(worker, "Method", lambda *given: lambda image: np.zeros(image.shape[:2], int))
+        monkeypatch.setattr(subject, name, lambda *given: None)
+    monkeypatch.setattr(subject.Vocabulary, "load", lambda path: None)
+    monkeypatch.setattr(
+        subject, "freeda_labeller", lambda *given: lambda image: np.zeros(image.shape[:2], int)
+    )
     origin = find_origin("folder", files.folder(tmp_path / "mine", [1, 2]))
     first = {
         **{"out": str(tmp_path), "digest": "d", "preset": to_dict(PRESETS["miniature"]), "device": "cpu"},
         **{"dtype": "float32", "origin": asdict(origin), "names": origin.open().digest()},
     }
     order: dict[str, Any] = {"number": 0, "images": [0, 1]}
-    make = worker.begin(first)
+    make = subject.begin(first)
     with pytest.raises(InputError, match=r"data set .folder. holds other images here: .*mine"):
         make({**order, "files": ["other"] * 2}, lambda note: None)
     assert not list(tmp_path.glob("parts/*"))

@@ -11,7 +11,7 @@ import pytest
 from evaluation import benchmark_files as files
 from freeda.errors import InputError
 from freeda.evaluation.dataset import IGNORE, FileDataSet, open_dataset
-from freeda.evaluation.layouts.remap import Remap
+from freeda.evaluation.layouts.files import Remap
 
 # COCO's category ids 1 to 182 that were never annotated (Caesar et al. 2018, the labels page of COCO-Stuff).
 REMOVED = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}

@@ -72,7 +72,7 @@ def test_lists_share_what_is_the_same() -> None:
 @pytest.mark.skipif(not (COCO / "names.json").is_file(), reason=f"no {COCO}/names.json (set FREEDA_DATA)")
 def test_coco_names_against_a_file_of_coco() -> None:
     """The panoptic names of COCO's own ids, merged classes aside, through the ids that COCO-Stuff uses."""
-    from freeda.evaluation.layouts.coco import STUFF_VALUES
+    from freeda.evaluation.layouts.benchmarks import STUFF_VALUES
 
     seen = 0
     classes = DATASETS["stuff171"].classes

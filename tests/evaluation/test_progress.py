@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from freeda.evaluation.counts import Counts
-from freeda.evaluation.progress import ImageProgress
+from freeda.evaluation.job import ImageProgress
 
 
 class Time:

@@ -13,11 +13,11 @@ import torch
 
 from evaluation.sets import Noise
 from freeda.errors import InputError
+from freeda.evaluation.dataset import Origin, find_origin
 from freeda.evaluation.job import evaluate
-from freeda.evaluation.origin import Origin, find_origin
-from freeda.evaluation.protocol import (
-    Method,
+from freeda.evaluation.subject import (
     check_options,
+    freeda_labeller,
     label_names,
     protocol_changes,
     protocol_options,
@@ -92,7 +92,7 @@ def test_others_and_background_are_one_in_the_truth(tiny_model: Any) -> None:
     rule = {"background": "constant", "background_threshold": unsure}
     own = tiny_model.segment(image, words, **rule)
     assert own.names[3:] == ("rest", "background") and {3, 4} < set(np.unique(own.labels).tolist())
-    labels = Method(tiny_model, words, tiny_model.options.with_changes(**rest, **rule), 4)(image)
+    labels = freeda_labeller(tiny_model, words, tiny_model.options.with_changes(**rest, **rule), 4)(image)
     np.testing.assert_array_equal(labels, np.where(own.labels == 4, 3, own.labels))
 
 
@@ -106,7 +106,7 @@ def test_a_measurement_is_freeda_s_own_labels(tmp_path: Path, tiny_model: Any) -
         for p, t in zip(labels.ravel().tolist(), data.read_truth(i).ravel().tolist(), strict=True):
             if t != 255:
                 matrix[t, p] += 1
-    np.testing.assert_array_equal(result.counts.confusion.matrix, matrix)
+    np.testing.assert_array_equal(result.counts.matrix, matrix)
     assert result.labels[-1] == "background" and result.settings["protocol_changes"] == {}
     assert result.settings["options"] == to_dict(tiny_model.options.with_changes(**Backed.changes))
     kept = (tmp_path / "vocabulary.npz").read_bytes()

@@ -16,8 +16,8 @@ from PIL import Image
 
 from freeda.evaluation.dataset import FileDataSet, open_dataset
 from freeda.evaluation.job import evaluate
-from freeda.evaluation.protocol import Method, protocol_options
 from freeda.evaluation.result import Evaluation
+from freeda.evaluation.subject import freeda_labeller, protocol_options
 from freeda.presets import PRESETS
 
 DATA = Path(os.environ.get("FREEDA_DATA", Path(__file__).parents[3] / "shared" / "data")) / "coco-sample"
@@ -95,7 +95,7 @@ def test_truth_constant_and_shuffled(tmp_path: Path, data: FileDataSet, truths: 
     mixed = [rng.permutation(np.where(t < 0, 0, t).ravel()).reshape(t.shape) for t in truths]
     shuffled = run(data, tmp_path / "mixed", "shuffled", mixed)
     expected = plain_matrix(mixed, truths, n)
-    np.testing.assert_array_equal(shuffled.counts.confusion.matrix, expected)
+    np.testing.assert_array_equal(shuffled.counts.matrix, expected)
     assert shuffled.miou == pytest.approx(plain_miou(expected))
     for row, pred, truth in zip(shuffled.images, mixed, truths, strict=True):
         assert row.miou == pytest.approx(plain_miou(plain_matrix([pred], [truth], n)))
@@ -122,7 +122,7 @@ def test_vit_b_shapes(tmp_path: Path, data: FileDataSet, truths: list[Labels]) -
     common, preset = shapes(), PRESETS["vit-b"]
     model = FreeDA(preset, common.random_encoders("vit-b"))
     words = common.random_vocabulary(len(data.classes), "vit-b")
-    method = Method(model, words, protocol_options(preset, data), len(data.classes))
+    method = freeda_labeller(model, words, protocol_options(preset, data), len(data.classes))
     seen: list[Labels] = []
 
     def watched(image: NDArray[np.uint8]) -> Labels:
@@ -131,6 +131,6 @@ def test_vit_b_shapes(tmp_path: Path, data: FileDataSet, truths: list[Labels]) -
 
     result = evaluate(data, out=tmp_path, labeller=watched, limit=2, device="cpu")
     expected = plain_matrix(seen[:2], truths[:2], len(data.classes))  # the report labels again
-    np.testing.assert_array_equal(result.counts.confusion.matrix, expected)
+    np.testing.assert_array_equal(result.counts.matrix, expected)
     assert result.miou == pytest.approx(plain_miou(expected)) and result.peak_memory > 5e8
     assert (tmp_path / "report.md").exists()

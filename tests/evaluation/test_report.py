@@ -20,11 +20,9 @@ from evaluation.reports import NAMES, Small, evaluated, pairs, relabeller, small
 from freeda.errors import InputError
 from freeda.evaluation.counts import Counts
 from freeda.evaluation.report import figures, print_report, write_report
-from freeda.evaluation.report.bars import draw_bars
-from freeda.evaluation.report.figures import best_first, ends, ranked
-from freeda.evaluation.report.markdown import escape
-from freeda.evaluation.report.matrix import draw_matrix
-from freeda.evaluation.result import Evaluation
+from freeda.evaluation.report.charts import draw_bars, draw_matrix
+from freeda.evaluation.report.tables import escape
+from freeda.evaluation.result import Evaluation, best_first, ends
 from freeda.show.caveats import Caveats
 
 
@@ -51,11 +49,11 @@ def test_files(small: Small, tmp_path: Path) -> None:
     with open(paths["matrix"], newline="") as file:
         head, *rows = csv.reader(file)
     assert tuple(head[1:]) == NAMES == tuple(row[0] for row in rows)
-    np.testing.assert_array_equal(np.array([r[1:] for r in rows], int), result.counts.confusion.matrix)
+    np.testing.assert_array_equal(np.array([r[1:] for r in rows], int), result.counts.matrix)
     for kind in ("confusion", "classes", "worst", "best"):
         with Image.open(paths[kind]) as picture:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 10
-    order = [row.index for row in ranked(result)]
+    order = [row.index for row in result.ranked()]
     assert asked == [*order[:3], *order[3:][::-1]], "the worst, worst first; the best, best first; none twice"
 
 
@@ -161,7 +159,7 @@ def test_the_screen(n: int, shown: int, small: Small) -> None:
     assert len(re.findall(r"\[red\]class \d+|background", text)) == shown
     for size in result.counts.by_size():
         wanted = "–" if math.isnan(size.miou) else f"{size.miou:.3f}"
-        assert re.search(rf"{size.name} .*{wanted} .*{size.components:,} .*{size.pixels:,}", text)
+        assert re.search(rf"{size.size} .*{wanted} .*{size.components:,} .*{size.pixels:,}", text)
 
 
 def test_labels_of_another_size(small: Small, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from freeda.evaluation import sizes
-from freeda.evaluation.sizes import LIMITS, NAMES, Sizes
+from freeda.evaluation import counts
+from freeda.evaluation.counts import LIMITS, SIZES, Sizes
 from label_maps import DTYPES, SHAPES, Map, random_maps
 
 Component = tuple[int, set[tuple[int, int]]]
@@ -35,7 +35,7 @@ def flood(labels: Map) -> list[Component]:
 
 
 def bucket(area: int) -> int:
-    return 0 if area < sizes.LIMITS[0] else 1 if area < sizes.LIMITS[1] else 2
+    return 0 if area < counts.LIMITS[0] else 1 if area < counts.LIMITS[1] else 2
 
 
 def plain_counts(pred: Map, truth: Map, n: int, ignore: int) -> Map:
@@ -61,7 +61,7 @@ def plain_counts(pred: Map, truth: Map, n: int, ignore: int) -> Map:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_matches_the_definition(shape: tuple[int, int], dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizes, "LIMITS", (4, 12))  # so that small maps hold all sizes
+    monkeypatch.setattr(counts, "LIMITS", (4, 12))  # so that small maps hold all sizes
     filled = Counter[str]()
     for seed, (n, ignore, patchy) in enumerate(
         [(1, 255, True), (3, 77, True), (4, 255, False), (2, 9, True)]
@@ -72,8 +72,8 @@ def test_matches_the_definition(shape: tuple[int, int], dtype: Any, monkeypatch:
             found.update(pred, truth)
             wanted += plain_counts(pred, truth, n, ignore)
         np.testing.assert_array_equal(found.counts, wanted)
-        filled.update(name for name, of in zip(NAMES, wanted[1], strict=True) if of.any())
-    assert shape != SHAPES[-1] or set(filled) == set(NAMES)
+        filled.update(name for name, of in zip(SIZES, wanted[1], strict=True) if of.any())
+    assert shape != SHAPES[-1] or set(filled) == set(SIZES)
 
 
 def test_sizes_add_up_to_the_whole() -> None:
@@ -105,7 +105,7 @@ def test_the_limits() -> None:
         truth[0, :less] = 255
         one = Sizes(1)
         one.update(np.zeros_like(truth), truth)
-        scores = {s.name: s for s in one.scores()}
+        scores = {s.size: s for s in one.scores()}
         assert [n for n, s in scores.items() if s.components] == [name]
         assert scores[name].pixels == side * side - less and scores[name].miou == 1.0
 
@@ -117,9 +117,9 @@ def test_a_blob_over_a_small_thing_is_the_small_things_error() -> None:
     pred[40:160, 40:160] = 1  # large, and matched with the small one
     one = Sizes(2)
     one.update(pred, truth)
-    small, _, large = one.scores()
-    assert small.per_class_iou[1] == 100 / 120**2 and small.recall == 1.0
-    assert large.per_class_iou[0] == (200**2 - 120**2) / (200**2 - 100) and large.components == 1
+    (small, _, large), iou = one.scores(), one.per_class_iou()
+    assert iou[0, 1] == 100 / 120**2 and small.recall == 1.0
+    assert iou[2, 0] == (200**2 - 120**2) / (200**2 - 100) and large.components == 1
 
 
 def test_a_speck_in_nowhere_counts_by_its_own_size() -> None:
@@ -129,9 +129,9 @@ def test_a_speck_in_nowhere_counts_by_its_own_size() -> None:
     pred[10:14, 10:14] = 1
     one = Sizes(2)
     one.update(pred, truth)
-    small, _, large = one.scores()
-    assert small.per_class_iou[1] == 0.0 and math.isnan(small.per_class_iou[0])
-    assert large.per_class_iou[1] == 1.0 and math.isnan(small.recall)
+    iou = one.per_class_iou()
+    assert iou[0, 1] == 0.0 and math.isnan(iou[0, 0])
+    assert iou[2, 1] == 1.0 and math.isnan(one.scores()[0].recall)
 
 
 def test_what_is_predicted_under_ignored_truth_moves_nothing() -> None:

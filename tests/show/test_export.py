@@ -22,7 +22,7 @@ from freeda.show import (
     write_page,
 )
 from freeda.show.export import record_of
-from freeda.show.overview import write_overview
+from freeda.show.html import write_overview
 from freeda.written import Written
 
 RNG = np.random.default_rng(0)

@@ -13,8 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import BankError, InputError
-from ..show.sheet import Row, Section, Tile, write_page
-from ..show.tiles import check_sizes, mask_picture
+from ..show.tiles import Row, Section, Tile, check_sizes, mask_picture, write_page
 from .bank import Bank
 from .layered import answering
 

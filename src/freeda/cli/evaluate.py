@@ -84,10 +84,9 @@ def evaluate(
 
     Exit code: 0 measured; 2 it stopped for the reason told; 130 Ctrl-C.
     """
-    from ..evaluation.dataset import FileDataSet
+    from ..evaluation.dataset import FileDataSet, find_origin
     from ..evaluation.job import evaluate as run
-    from ..evaluation.origin import find_origin
-    from ..evaluation.protocol import protocol_options
+    from ..evaluation.subject import protocol_options
 
     chosen = find_preset(model)
     origin = find_origin(dataset, data, split, classes, limit)

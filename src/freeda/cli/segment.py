@@ -190,7 +190,7 @@ def _segment_all(
     Raises the error of a photograph where there is only that one, and InputError where all failed.
     """
     from ..segment.result_folder import read_record
-    from ..show.overview import write_overview
+    from ..show.html import write_overview
 
     failed, counts, rows, strange, jsons = [], Counter[str](), [], Counter[str](), []
     with Bars(len(paths)) as bars:

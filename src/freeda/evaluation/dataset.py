@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..images import read_image, world_of
+from .layouts.files import IGNORE as IGNORE
 from .layouts.files import Found, Sample, complain
-from .layouts.remap import IGNORE as IGNORE
 from .table import BACKGROUND, DATASETS, canonical
 
+MINIATURE = "miniature"
 _ENOUGH = 20
 """After so many bad files a check ends: the rest will be alike."""
 
@@ -84,7 +86,7 @@ class FileDataSet:
         return self.found.samples[i]
 
     def sample_name(self, i: int) -> str:
-        """The image's path within its folder, without its ending, such as "2007_000033"."""
+        """As `Sample.name`."""
         return self.sample(i).name
 
     def read_image(self, i: int) -> NDArray[np.uint8]:
@@ -103,6 +105,47 @@ class FileDataSet:
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a data set comes from, in plain values: another process opens the same one."""
+
+    opener: str
+    """The function that opens it, "package.module:function"."""
+    arguments: Mapping[str, Any]
+    """What it is called with, JSON values."""
+
+    def open(self) -> DataSet:
+        """The data set. Errors as the function's own."""
+        module, _, name = self.opener.partition(":")
+        dataset: DataSet = getattr(import_module(module), name)(**self.arguments)
+        return dataset
+
+
+def find_origin(
+    name: str,
+    data: str | Path | None = None,
+    split: str | None = None,
+    classes: str | Path | None = None,
+    limit: int | None = None,
+) -> Origin:
+    """The data set of a name; `data` is the folder of its files, which all but "miniature" need.
+
+    Raises InputError for an unknown name, where `data` is missing, and for what the miniature has not.
+    """
+    name = canonical(name)
+    if name == MINIATURE:
+        for what, given in (("data", data), ("classes", classes)):
+            if given is not None:
+                raise InputError(f"{what} is {str(given)!r}: the miniature's scenes are drawn, leave it out")
+        # Told by name: that room lies above this one, which knows nothing of it.
+        return Origin("freeda.miniature.dataset:open_scenes", {"split": split, "limit": limit})
+    if data is None:
+        raise InputError(f"data set {name!r} needs the folder of its files: --data DIR (data=DIR)")
+    listed = None if classes is None else str(classes)
+    arguments = {"name": name, "data": str(data), "split": split, "classes": listed}
+    return Origin("freeda.evaluation.dataset:open_dataset", arguments)
+
+
 def open_dataset(
     name: str, data: str | Path, split: str | None = None, classes: str | Path | None = None
 ) -> FileDataSet:
@@ -118,26 +161,26 @@ def open_dataset(
     Raises InputError that says which files or folders were expected and which of them are missing, which
     image or mask lacks its partner or is there twice, and for a list of classes of another length.
     """
-    known_name, root = canonical(name), Path(data)
-    if known_name == "miniature":
+    name, root = canonical(name), Path(data)
+    if name == MINIATURE:
         raise InputError("the miniature draws its own scenes: it is no data set of files")
     if split is not None and (not split.strip() or Path(split).name != split):
         raise InputError(f"split is {split!r}: the name of a folder or a list is needed, such as 'val'")
     given = None if classes is None else Path(classes)
-    if known_name == "folder":
+    if name == "folder":
         from .layouts.folder import find_folder  # its names are checked by what loads torch
 
         found, names, background = find_folder(root, split, given)
         changes = dict(BACKGROUND) if background else {}
-        return FileDataSet(known_name, names, background, changes, found, split)
-    known = DATASETS[known_name]
+        return FileDataSet(name, names, background, changes, found, split)
+    known = DATASETS[name]
     split = known.split if split is None else split
     found = known.find(root, split, known.background)
     names = known.classes if given is None else _other_words(given, len(known.classes))
     if given is not None:
         told = (f"{new} for {usual}" for new, usual in zip(names, known.classes, strict=True) if new != usual)
         found = replace(found, legend=f"{given}: {', '.join(told) or 'the usual names'}")
-    return FileDataSet(known_name, names, known.background, known.changes, found, split)
+    return FileDataSet(name, names, known.background, known.changes, found, split)
 
 
 def check_dataset(
@@ -198,16 +241,15 @@ def contents(dataset: DataSet, indices: Sequence[int]) -> list[str]:
     """
     if not isinstance(dataset, FileDataSet):
         return [""] * len(indices)
-    return [_content(dataset.sample(i)) for i in indices]
-
-
-def _content(sample: Sample) -> str:
-    told = hashlib.sha256()
-    for path in (sample.image, sample.mask):
-        with suppress(OSError), open(path, "rb") as file:
-            told.update(hashlib.file_digest(file, "sha256").digest())
-        told.update(b"/")  # what one file lacks is not made up by the next
-    return told.hexdigest()
+    out = []
+    for sample in map(dataset.sample, indices):
+        told = hashlib.sha256()
+        for path in (sample.image, sample.mask):
+            with suppress(OSError), open(path, "rb") as file:
+                told.update(hashlib.file_digest(file, "sha256").digest())
+            told.update(b"/")  # what one file lacks is not made up by the next
+        out.append(told.hexdigest())
+    return out
 
 
 def _check_sample(dataset: FileDataSet, i: int) -> bool:

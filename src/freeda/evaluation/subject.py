@@ -1,84 +1,110 @@
-"""What is measured: FreeDA, loaded when it is first needed, or any other labeller."""
+"""What is measured: FreeDA by a data set's protocol, here or in a worker, or any other labeller."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..bank import Bank
-from ..encoders import model_identity
-from ..engines import Engine, Work
+from ..encoders import load_encoders, model_identity
+from ..engines import Engine, Make, Note, Order, Work
 from ..errors import InputError
+from ..images import RGB
 from ..model import FreeDA, load
-from ..options import SegmentOptions, to_dict
+from ..options import SegmentOptions, from_dict, to_dict
 from ..presets import Preset, find_preset
 from ..segment.prototypes import ReferenceBank
+from ..segment.vocabulary import Vocabulary
 from ..show.caveats import NONE, Caveats
-from .folder import WORDS
-from .protocol import Labeller, Method, check_options, label_names, protocol_changes, protocol_options
+from .dataset import DataSet, Origin, contents
+from .part import WORDS, Labeller, Piece, RunFolder, label_names, score_part
 
 if TYPE_CHECKING:
-    from .dataset import DataSet
-    from .folder import RunFolder
-    from .origin import Origin
+    from collections.abc import Iterator
 
 
-class Subject(Protocol):
-    """What a job needs to know of it."""
+def protocol_options(preset: Preset, dataset: DataSet) -> SegmentOptions:
+    """The preset's options with what the data set's protocol sets."""
+    return preset.segment.with_changes(**dataset.changes)
 
-    name: str
+
+def protocol_changes(preset: Preset, dataset: DataSet, options: SegmentOptions) -> dict[str, list[Any]]:
+    """Option -> [by the protocol, as used] where the two differ; JSON values, nested options with a dot."""
+    usual, used = dict(_flat(to_dict(protocol_options(preset, dataset)))), dict(_flat(to_dict(options)))
+    return {name: [value, used[name]] for name, value in usual.items() if value != used[name]}
+
+
+def _flat(options: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
+
+
+def check_options(dataset: DataSet, options: SegmentOptions) -> None:
+    """Raise InputError for labels that the data set's truth does not have."""
+    extra = (
+        f"background={options.background!r}" if options.background != "none" else f"others={options.others!r}"
+    )
+    if not dataset.background and (options.background != "none" or options.others is not None):
+        raise InputError(
+            f"data set {dataset.name!r} has no background, so {extra} could only be wrong: leave it out"
+        )
+
+
+def freeda_labeller(
+    model: FreeDA, vocabulary: Vocabulary, options: SegmentOptions, n_labels: int
+) -> Labeller:
+    """FreeDA as a labeller: `vocabulary` is of the data set's classes, `n_labels` counts its background."""
+    own = FreeDA(replace(model.preset, segment=options), model.encoders, clock=model.clock)
+
+    def label(image: RGB) -> NDArray[np.int32]:
+        # "others" and the background come last, and are one in the truth.
+        return np.minimum(own.segment(image, vocabulary).labels, n_labels - 1)
+
+    return label
+
+
+class Subject:
+    """What a job needs to know of what it measures: here of a labeller of the user's own."""
+
     settings: dict[str, Any]
     """What its labels depend on, as JSON values."""
     about: dict[str, Any]
     """What else a report should say."""
+
+    def __init__(self, labeller: Labeller) -> None:
+        self._own = labeller
+        self.name = str(getattr(labeller, "name", None) or getattr(labeller, "__name__", "labeller"))
+        self.settings, self.about = {"labeller": self.name}, {}
+
+    def work(self, origin: Origin | None, folder: RunFolder) -> Work:
+        """What workers are told of it and of the data set.
+
+        Raises InputError where one of the two is only an object of this process.
+        """
+        raise InputError("labeller belongs to this process: leave it out, or use one worker")
 
     def prepare(self, folder: RunFolder) -> None:
         """Make ready what all processes share; nothing has been labelled yet."""
 
     def caveats(self, folder: RunFolder) -> Caveats:
         """Why its labels may not mean what they say, once it is prepared."""
-
-    @property
-    def labeller(self) -> Labeller:
-        """It, in this process."""
-
-    def check_workers(self, origin: Origin | None) -> None:
-        """Raise InputError where it, or the data set of that origin, is only an object of this process."""
-
-    def work(self, origin: Origin | None) -> Work:
-        """What workers are told of the subject and the data set."""
-
-
-class Callables:
-    """A labeller of the user's own."""
-
-    def __init__(self, labeller: Labeller) -> None:
-        self.labeller = labeller
-        self.name = str(getattr(labeller, "name", None) or getattr(labeller, "__name__", "labeller"))
-        self.settings: dict[str, Any] = {"labeller": self.name}
-        self.about: dict[str, Any] = {}
-
-    def prepare(self, folder: RunFolder) -> None:
-        """Nothing is shared."""
-
-    def caveats(self, folder: RunFolder) -> Caveats:
-        """None are known."""
         return NONE
 
-    def check_workers(self, origin: Origin | None) -> NoReturn:
-        """Raises InputError: it cannot be sent anywhere."""
-        raise InputError("labeller belongs to this process: leave it out, or use one worker")
-
-    def work(self, origin: Origin | None) -> Work:
-        """Raises as `check_workers`."""
-        self.check_workers(origin)
+    def labeller(self, folder: RunFolder) -> Labeller:
+        """It, in this process, once it is prepared. Raises ModelError, BankError or InputError."""
+        return self._own
 
 
-class Preparation:
+class FreedaSubject(Subject):
     """FreeDA with the options of a measurement."""
 
     def __init__(
@@ -98,7 +124,6 @@ class Preparation:
         self.name = usual.name
         self._preset = replace(usual, segment=options)
         self._dataset, self._device = dataset, engine.device
-        self._folder: RunFolder | None = None
         place = usual.bank if bank is None else bank
         if bank is None and isinstance(model, FreeDA):
             place = model.bank
@@ -108,30 +133,46 @@ class Preparation:
                 "`freeda collect`, or have it grown (--grow)"
             )
         self._bank: Any = place if hasattr(place, "search") else Bank.open(place)
+        banks: Any = getattr(self._bank, "banks", (self._bank,))
         if self._given is None:
             identity, kind = model_identity(usual), engine.dtype(dtype)
         else:
             identity, kind = self._given.encoders.identity, self._given.encoders.dtype
         self._dtype = str(kind).removeprefix("torch.")
-        self.settings: dict[str, Any] = {
+        self.settings = {
             "preset": usual.name,
             "models": identity,
-            "bank": _identity(self._bank),
+            "bank": [
+                {"pairs": len(one), "identity": getattr(one, "identity", type(one).__name__)} for one in banks
+            ],
             "options": to_dict(options),
             "dtype": self._dtype,
         }
-        self.about: dict[str, Any] = {"protocol_changes": protocol_changes(usual, dataset, options)}
+        self.about = {"protocol_changes": protocol_changes(usual, dataset, options)}
 
     @cached_property
     def _model(self) -> FreeDA:
         if self._given is None:
             return load(self._preset, self._bank, self._device, self._dtype)
-        given = self._given
-        return FreeDA(self._preset, given.encoders, self._bank, given.clock)
+        return FreeDA(self._preset, self._given.encoders, self._bank, self._given.clock)
+
+    def work(self, origin: Origin | None, folder: RunFolder) -> Work:
+        """The preset with all options, the vocabulary's file, and how the data set is opened."""
+        if self._given is not None:
+            raise InputError("model belongs to this process: name its preset, or use one worker")
+        if origin is None:
+            raise InputError("dataset belongs to this process: name it, or use one worker")
+        first = {
+            "dtype": self._dtype,
+            "preset": to_dict(self._preset),
+            "origin": asdict(origin),
+            "digest": folder.digest,
+            "names": self._dataset.digest(),
+        }
+        return Work(__name__, first, folder.path, "images counted so far", (WORDS,), "part {number}")
 
     def prepare(self, folder: RunFolder) -> None:
         """Make the vocabulary, unless an earlier run has: all processes read the same one."""
-        self._folder = folder
         if folder.vocabulary() is None:
             self._model.vocabulary(list(self._dataset.classes)).save(folder.words)
 
@@ -141,38 +182,30 @@ class Preparation:
         outside = world if world and getattr(self._dataset, "world", "") != world else ""
         return Caveats(outside, (words.answered if words is not None else None) or {})
 
-    @cached_property
-    def labeller(self) -> Labeller:
-        """Raises ModelError, BankError or InputError where the models do not load."""
-        words = self._folder.vocabulary() if self._folder is not None else None
-        if words is None:
-            words = self._model.vocabulary(list(self._dataset.classes))
-        return Method(self._model, words, self._preset.segment, len(label_names(self._dataset)))
-
-    def check_workers(self, origin: Origin | None) -> None:
-        """Raises InputError where the model or the data set is only an object of this process."""
-        if self._given is not None:
-            raise InputError("model belongs to this process: name its preset, or use one worker")
-        if origin is None:
-            raise InputError("dataset belongs to this process: name it, or use one worker")
-
-    def work(self, origin: Origin | None) -> Work:
-        """The preset with all options, the vocabulary's file, and how the data set is opened."""
-        assert self._folder is not None and origin is not None
-        first = {
-            "dtype": self._dtype,
-            "preset": to_dict(self._preset),
-            "origin": asdict(origin),
-            "digest": self._folder.digest,
-            "names": self._dataset.digest(),
-        }
-        kept, folder = "images counted so far", self._folder.path
-        return Work("freeda.evaluation.worker", first, folder, kept, (WORDS,), "part {number}")
+    def labeller(self, folder: RunFolder) -> Labeller:
+        """With the vocabulary that the folder keeps."""
+        words, n_labels = Vocabulary.load(folder.words), len(label_names(self._dataset))
+        return freeda_labeller(self._model, words, self._preset.segment, n_labels)
 
 
-def _identity(bank: Any) -> list[dict[str, Any]]:
-    """Which banks a vocabulary comes from: a bank's content, or all of a layered one's."""
-    return [
-        {"pairs": len(one), "identity": getattr(one, "identity", type(one).__name__)}
-        for one in getattr(bank, "banks", (bank,))
-    ]
+def begin(first: Order) -> Make:
+    """A worker (see `engines`): open the data set, load models and vocabulary; the result makes a part."""
+    folder = RunFolder(Path(first["out"]), first["digest"])
+    preset, origin = from_dict(Preset, first["preset"]), Origin(**first["origin"])
+    dataset = origin.open()
+    # Another machine may hold other files under the same path.
+    other = InputError(f"data set {dataset.name!r} holds other images here: {origin.arguments.get('data')}")
+    if dataset.digest() != first["names"]:
+        raise other
+    model = FreeDA(preset, load_encoders(preset, first["device"], first["dtype"]))
+    words, n_labels = Vocabulary.load(folder.words), len(label_names(dataset))
+    labeller = freeda_labeller(model, words, preset.segment, n_labels)
+
+    def make(order: Order, note: Note) -> int:
+        piece = Piece(**order)
+        if contents(dataset, piece.images) != piece.files:
+            raise other
+        folder.write(piece, score_part(labeller, dataset, piece.images, note))
+        return piece.number
+
+    return make

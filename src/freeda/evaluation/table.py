@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..options import Superpixels
-from .layouts.coco import find_objects, find_stuff
+from .layouts import benchmarks
 from .layouts.files import Found
-from .layouts.others import find_ade, find_cityscapes
-from .layouts.pascal import find_context, find_voc
 
 NAMES = Path(__file__).parent / "names"
 """Folder of the class lists: one plain benchmark name a line, in the order of the labels."""
@@ -30,16 +28,16 @@ class Known:
     title: str
     lists: tuple[str, ...]
     """Its files in `NAMES`, one after the other."""
-    background: bool
-    """Whether the last label is "background"."""
     superpixels: Superpixels
     """How windows are cut. [paper; where a background is counted, as without it: ours]"""
-    split: str
-    """The split that is evaluated if none is named."""
     images: int
     """How many images its usual split has, as published."""
     find: Callable[[Path, str, bool], Found]
     """(folder, split, background) -> its files. InputError that says what is missing."""
+    split: str = "val"
+    """The split that is evaluated if none is named."""
+    background: bool = False
+    """Whether the last label is "background"."""
     aliases: tuple[str, ...] = ()
 
     @property
@@ -54,92 +52,63 @@ class Known:
         return {"superpixels": self.superpixels, **(BACKGROUND if self.background else {})}
 
 
-_VOC = Superpixels(scale=100.0, sigma=0.7, min_size=20)
-_CONTEXT = Superpixels(scale=100.0, sigma=1.0, min_size=20)
-_STUFF = Superpixels(scale=100.0, sigma=1.0, min_size=100)
-_CITYSCAPES = Superpixels(scale=20.0, sigma=0.5, min_size=50)
-_ADE = Superpixels(scale=100.0, sigma=1.0, min_size=20)
-
+_VOC = Known(
+    title="Pascal VOC 2012",
+    lists=("voc",),
+    superpixels=Superpixels(scale=100.0, sigma=0.7, min_size=20),
+    images=1449,
+    find=benchmarks.find_voc,
+)
+_CONTEXT = Known(
+    title="Pascal Context",
+    lists=("context",),
+    superpixels=Superpixels(scale=100.0, sigma=1.0, min_size=20),
+    images=5105,
+    find=benchmarks.find_context,
+)
+_STUFF = Known(
+    title="COCO-Stuff 164k",
+    lists=("coco-things", "coco-stuff"),
+    superpixels=Superpixels(scale=100.0, sigma=1.0, min_size=100),
+    images=5000,
+    find=benchmarks.find_stuff,
+    split="val2017",
+    aliases=("stuff", "coco-stuff", "cocostuff", "stuff164k"),
+)
+_OBJECT = replace(
+    _STUFF,
+    title="COCO-Object",
+    lists=("coco-things",),
+    find=benchmarks.find_objects,
+    background=True,
+    aliases=("coco-object", "cocoobject", "object81"),
+)
+_CITYSCAPES = Known(
+    title="Cityscapes",
+    lists=("cityscapes",),
+    superpixels=Superpixels(scale=20.0, sigma=0.5, min_size=50),
+    images=500,
+    find=benchmarks.find_cityscapes,
+    aliases=("cityscapes", "city"),
+)
+_ADE = Known(
+    title="ADE20K",
+    lists=("ade",),
+    superpixels=Superpixels(scale=100.0, sigma=1.0, min_size=20),
+    images=2000,
+    find=benchmarks.find_ade,
+    split="validation",
+    aliases=("ade", "ade20k"),
+)
 DATASETS: dict[str, Known] = {
-    "voc20": Known(
-        title="Pascal VOC 2012 without background",
-        lists=("voc",),
-        background=False,
-        superpixels=_VOC,
-        split="val",
-        images=1449,
-        find=find_voc,
-        aliases=("voc",),
-    ),
-    "voc21": Known(
-        title="Pascal VOC 2012",
-        lists=("voc",),
-        background=True,
-        superpixels=_VOC,
-        split="val",
-        images=1449,
-        find=find_voc,
-    ),
-    "context59": Known(
-        title="Pascal Context without background",
-        lists=("context",),
-        background=False,
-        superpixels=_CONTEXT,
-        split="val",
-        images=5105,
-        find=find_context,
-        aliases=("context", "pc59"),
-    ),
-    "context60": Known(
-        title="Pascal Context",
-        lists=("context",),
-        background=True,
-        superpixels=_CONTEXT,
-        split="val",
-        images=5105,
-        find=find_context,
-        aliases=("pc60",),
-    ),
-    "stuff171": Known(
-        title="COCO-Stuff 164k",
-        lists=("coco-things", "coco-stuff"),
-        background=False,
-        superpixels=_STUFF,
-        split="val2017",
-        images=5000,
-        find=find_stuff,
-        aliases=("stuff", "coco-stuff", "cocostuff", "stuff164k"),
-    ),
-    "object": Known(
-        title="COCO-Object",
-        lists=("coco-things",),
-        background=True,
-        superpixels=_STUFF,
-        split="val2017",
-        images=5000,
-        find=find_objects,
-        aliases=("coco-object", "cocoobject", "object81"),
-    ),
-    "cityscapes19": Known(
-        title="Cityscapes",
-        lists=("cityscapes",),
-        background=False,
-        superpixels=_CITYSCAPES,
-        split="val",
-        images=500,
-        find=find_cityscapes,
-        aliases=("cityscapes", "city"),
-    ),
-    "ade150": Known(
-        title="ADE20K",
-        lists=("ade",),
-        background=False,
-        superpixels=_ADE,
-        split="validation",
-        images=2000,
-        find=find_ade,
-        aliases=("ade", "ade20k"),
-    ),
+    "voc20": replace(_VOC, title="Pascal VOC 2012 without background", aliases=("voc",)),
+    "voc21": replace(_VOC, background=True),
+    "context59": replace(_CONTEXT, title="Pascal Context without background", aliases=("context", "pc59")),
+    "context60": replace(_CONTEXT, background=True, aliases=("pc60",)),
+    "stuff171": _STUFF,
+    "object": _OBJECT,
+    "cityscapes19": _CITYSCAPES,
+    "ade150": _ADE,
 }
 """Name -> benchmark. `folder` and `miniature` are data sets as well, but no benchmarks."""
 
@@ -152,9 +121,8 @@ def canonical(name: str) -> str:
     Raises InputError that lists all of them.
     """
     wanted = "-".join(name.strip().lower().replace("_", " ").split())
-    for own, known in DATASETS.items():
-        if wanted in (own, *known.aliases):
-            return own
-    if wanted in OTHERS:
-        return wanted
-    raise InputError(f"{name!r} is no data set that is known: {', '.join((*DATASETS, *OTHERS))}")
+    aliases = {alias: own for own, known in DATASETS.items() for alias in known.aliases}
+    found = aliases.get(wanted, wanted)
+    if found not in (*DATASETS, *OTHERS):
+        raise InputError(f"{name!r} is no data set that is known: {', '.join((*DATASETS, *OTHERS))}")
+    return found

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..evaluation.origin import MINIATURE, Origin
+from ..evaluation.dataset import MINIATURE, Origin
 from ..presets import DRAWN
 from .scenes import CLASSES, HELD_OUT, SIZE, Scene, render
 from .trial import SPAN

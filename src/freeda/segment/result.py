@@ -20,8 +20,7 @@ from ..profile import OFF, Clock
 from ..show.caveats import NONE, Caveats
 from ..show.explanation import CLASSES, REFERENCES, Explanation
 from ..show.export import record_of
-from ..show.exports import Labelled, render
-from ..show.exports.supervision import detections
+from ..show.exports import Labelled, detections, render
 from ..show.html import result_html
 from ..show.palette import REST, palette
 from ..show.text import percent

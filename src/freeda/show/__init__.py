@@ -3,8 +3,17 @@
 from .export import area_shares, write_image
 from .overlay import label_map_image, overlay
 from .palette import palette, to_hex
-from .sheet import Row, Section, Tile, lay_page, write_page
-from .tiles import draw_regions, heat_map, mask_picture, tint
+from .tiles import (
+    Row,
+    Section,
+    Tile,
+    draw_regions,
+    heat_map,
+    lay_page,
+    mask_picture,
+    tint,
+    write_page,
+)
 
 __all__ = [
     "Row",

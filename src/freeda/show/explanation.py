@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ..errors import InputError, counted
+from ..files import atomic_write_json
+from ..images import RGB
 from . import text
 from .export import write_image
-from .sheet import Row, Section, Tile, lay_page
-from .tiles import RGB, border_mask, mask_picture
+from .palette import rgb
+from .tiles import PALE, Row, Section, Tile, border_mask, lay_page, mask_picture, pale
 
 CLASSES = 3
 """Classes whose references are listed, unless told otherwise."""
@@ -31,6 +31,7 @@ _TILE = 190
 _BARS = 9
 _SIZE, _SMALL = 15, 13
 _LINE = 32
+_PLAIN = ("row", "noun", "caption", "cosine", "similarity")  # pictures are in the bank, by the row
 _YELLOW, _DARK = (255, 214, 64), (20, 22, 28)
 _TRACK: text.Colour = (236, 238, 243)
 
@@ -139,8 +140,15 @@ class Explanation:
             "region": {"pixels": pixels, "share": pixels / self.region.size},
             "scores": [asdict(score) for score in self.scores],
             "references": [
-                {"name": one.name, "retrieved": one.retrieved, "nearest": [_plain(r) for r in one.nearest]}
-                for one in self.references
+                {
+                    "name": group.name,
+                    "retrieved": group.retrieved,
+                    "nearest": [
+                        {**{name: getattr(one, name) for name in _PLAIN}, "distance": one.distance}
+                        for one in group.nearest
+                    ],
+                }
+                for group in self.references
             ],
             "notes": list(self.notes),
             "warnings": list(self.warnings),
@@ -154,11 +162,7 @@ class Explanation:
         """Write the card (.png, .jpg) or `to_dict` (.json), whole or not at all. Raises InputError."""
         path = Path(path)
         if path.suffix.lower() == ".json":
-            from ..files import atomic_path, to_json
-
-            with atomic_path(path) as temp:
-                temp.write_text(to_json(self.to_dict()), encoding="utf-8")
-            return path
+            return atomic_write_json(path, self.to_dict())
         if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             raise InputError(f"{path}: an explanation is written as .png, .jpg or .json, not '{path.suffix}'")
         return write_image(path, self.draw())
@@ -211,7 +215,7 @@ class Explanation:
 
 def _drawable(told: Explanation) -> Explanation:
     """With names that the fonts at hand have: any other goes by its number, as in the overlay's legend."""
-    names = {one.name: text.drawable(one.name) or f"class {one.label + 1}" for one in told.scores}
+    names = {one.name: text.label(one.name, one.label) for one in told.scores}
     return replace(
         told,
         label=names[told.label],
@@ -220,12 +224,6 @@ def _drawable(told: Explanation) -> Explanation:
         only_global=names[told.only_global],
         references=tuple(replace(group, name=names[group.name]) for group in told.references),
     )
-
-
-def _plain(reference: Reference) -> Mapping[str, Any]:
-    """A reference without its picture, which is in the bank by its row."""
-    values = {f.name: getattr(reference, f.name) for f in fields(reference)}
-    return {**{n: v for n, v in values.items() if n not in ("image", "mask")}, "distance": reference.distance}
 
 
 def _fitted(text: str, columns: int) -> str:
@@ -244,12 +242,12 @@ def draw_card(told: Explanation) -> RGB:
     On the left the photograph, pale but for the superpixels that were pooled: the region in yellow, a ring
     around the pixel. On the right a line a word, best first, at most nine: its score, the cosine of the
     region and its prototypes, the cosine of the windows and its text, all bars on one scale that ends at 1.
-    Below, the nearest references of the
-    best words, pale outside the noun's mask where pictures were kept, in words otherwise.
+    Below, the nearest references of the best words, pale outside the noun's mask where pictures were kept,
+    in words otherwise.
     """
     photo, panel = Image.fromarray(_outlined(told)), _panel(told)
     height = max(photo.height, panel.height) + _GAP
-    top = Image.new("RGB", (photo.width + _GAP + panel.width, height), (250, 250, 252))
+    top = Image.new("RGB", (photo.width + _GAP + panel.width, height), PALE)
     top.paste(photo, (0, 0))
     top.paste(panel, (photo.width + _GAP, 0))
     title = f"{text.drawable(told.label) or 'this word'}, at {told.x},{told.y}"
@@ -282,8 +280,8 @@ def _outlined(told: Explanation) -> RGB:
         np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
         for mask in (told.region, told.reach)
     )
-    pale = (picture @ np.array([0.299, 0.587, 0.114]))[..., None] * 0.35 + 255 * 0.45
-    picture = np.where(reach[..., None], picture, np.rint(0.3 * picture + 0.7 * pale)).astype(np.uint8)
+    faint = np.rint(0.3 * picture + 0.7 * pale(picture, 0.35, 0.45))
+    picture = np.where(reach[..., None], picture, faint).astype(np.uint8)
     picture[border_mask(reach, 1)] = (255, 255, 255)
     picture[border_mask(region, 5)] = _DARK
     picture[border_mask(region, 3)] = _YELLOW
@@ -296,57 +294,49 @@ def _outlined(told: Explanation) -> RGB:
 
 
 def _panel(told: Explanation) -> Image.Image:
-    lines = list(told.scores[:_BARS])
+    lines = told.scores[:_BARS]
     said = [line for one in told.sentences() for line in text.wrap(one, _SMALL, _PANEL, lines=3)]
     more = len(told.scores) - len(lines)
     height = 30 + _LINE * (len(lines) + bool(more)) + 14 + 19 * len(said)
-    panel = Image.new("RGB", (_PANEL, height), (250, 250, 252))
+    panel = Image.new("RGB", (_PANEL, height), PALE)
     draw = ImageDraw.Draw(panel)
-    name, bar = 170, (_PANEL - 170) // 3
-    low = min(0.0, *(v for one in lines for v in (one.score, one.cosine, one.global_score) if v is not None))
-    columns: tuple[tuple[str, list[float | None]], ...] = (
-        ("score", [one.score for one in lines]),
-        ("region, cosine", [one.cosine for one in lines]),
-        ("window, cosine", [one.global_score for one in lines]),
-    )
-    for i, one in enumerate(lines):
-        y = 30 + _LINE * i + _LINE / 2
-        colour = _rgb(told.colours[one.label])
+    name, wide = 170, (_PANEL - 170) // 3
+    columns: dict[str, list[float | None]] = {
+        "score": [one.score for one in lines],
+        "region, cosine": [one.cosine for one in lines],
+        "window, cosine": [one.global_score for one in lines],
+    }
+    low = min(0.0, *(value for column in columns.values() for value in column if value is not None))
+    middles = [30 + _LINE * (i + 0.5) for i in range(len(lines) + 1)]
+    for i, head in enumerate(columns):
+        text.write(draw, (name + i * wide, 12), head, _SMALL, text.FAINT)
+    for y, one, values in zip(middles, lines, zip(*columns.values(), strict=True), strict=False):
+        colour = rgb(told.colours[one.label])
         draw.rounded_rectangle((0, y - 8, 16, y + 8), 4, fill=colour)
-        shown = text.shorten(text.drawable(one.name) or f"class {one.label + 1}", _SIZE, name - 32)
-        text.write(draw, (24, y), shown, _SIZE)
-    for i, (head, values) in enumerate(columns):
-        left = name + i * bar
-        text.write(draw, (left, 12), head, _SMALL, text.FAINT)
-        _bars(draw, left, bar - 12, low, values, [_rgb(told.colours[one.label]) for one in lines])
+        text.write(draw, (24, y), text.shorten(text.label(one.name, one.label), _SIZE, name - 32), _SIZE)
+        for i, value in enumerate(values):
+            if value is not None:
+                _draw_bar(draw, (name + i * wide, y), wide - 12, low, value, colour)
     if more:
-        y = 30 + _LINE * len(lines) + _LINE / 2
-        text.write(draw, (24, y), f"and {more} more", _SIZE, text.FAINT)
+        text.write(draw, (24, middles[-1]), f"and {more} more", _SIZE, text.FAINT)
     for i, line in enumerate(said):
         text.write(draw, (0, height - 19 * (len(said) - i) + 9), line, _SMALL, text.FAINT)
     return panel
 
 
-def _bars(
+def _draw_bar(
     draw: ImageDraw.ImageDraw,
-    left: int,
+    at: tuple[float, float],
     wide: int,
     low: float,
-    values: Sequence[float | None],
-    colours: Sequence[text.Colour],
+    value: float,
+    colour: text.Colour,
 ) -> None:
-    """Bars from 0 on a track of `wide` pixels from `low` to 1, numbers above them; 0 is marked."""
-    for i, (value, colour) in enumerate(zip(values, colours, strict=True)):
-        y = 30 + _LINE * i + _LINE / 2
-        if value is None:
-            continue
-        zero, end = (left + wide * (min(v, 1.0) - low) / (1.0 - low) for v in (0.0, value))
-        text.write(draw, (left, y - 6), f"{value:.3f}", _SMALL)
-        draw.rectangle((left, y + 4, left + wide, y + 9), fill=_TRACK)
-        draw.rectangle((min(zero, end), y + 4, max(zero, end), y + 9), fill=colour)
-        if low < 0:
-            draw.line((zero, y + 2, zero, y + 11), fill=text.FAINT)
-
-
-def _rgb(colour: NDArray[np.uint8]) -> text.Colour:
-    return int(colour[0]), int(colour[1]), int(colour[2])
+    """A bar from 0 on a track of `wide` pixels from `low` to 1, its number above it; 0 is marked."""
+    left, y = at
+    zero, end = (left + wide * (min(v, 1.0) - low) / (1.0 - low) for v in (0.0, value))
+    text.write(draw, (left, y - 6), f"{value:.3f}", _SMALL)
+    draw.rectangle((left, y + 4, left + wide, y + 9), fill=_TRACK)
+    draw.rectangle((min(zero, end), y + 4, max(zero, end), y + 9), fill=colour)
+    if low < 0:
+        draw.line((zero, y + 2, zero, y + 11), fill=text.FAINT)

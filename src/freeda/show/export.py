@@ -14,25 +14,18 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..errors import InputError
 from ..files import atomic_write_bytes
-from ..images import WORLD
+from ..images import RGB, WORLD
 from .caveats import NONE, Caveats
 from .palette import to_hex
-from .tiles import RGB, label_counts
 
 _JPEG_MOST = 65_500
 """Pixels a side that JPEG's usual library writes."""
 
 
-def area_shares(labels: NDArray[Any], n: int) -> NDArray[np.float64]:
-    """Share of the pixels that each label 0 to n - 1 covers: float64 (n,) in [0, 1]."""
-    return label_counts(labels, n) / max(labels.size, 1)
-
-
 def write_image(path: str | Path, image: RGB | Image.Image) -> Path:
     """Write a picture (uint8 (H, W, 3) or a PIL image), whole or not at all.
 
-    The suffix names the format: .png or .jpg (quality 92, full colour resolution). A PNG keeps the record of
-    `images.of_world`. Raises InputError.
+    The suffix names the format: `png` or `jpeg`. Raises InputError.
     """
     path = Path(path)
     kind = path.suffix.lower()
@@ -44,8 +37,10 @@ def write_image(path: str | Path, image: RGB | Image.Image) -> Path:
 
 def png(picture: Image.Image) -> bytes:
     """A picture as PNG, with its record of `images.of_world`."""
-    file = io.BytesIO()
-    picture.save(file, format="PNG", pnginfo=_record(picture))
+    file, info = io.BytesIO(), PngInfo()
+    if isinstance(told := picture.info.get(WORLD), str):
+        info.add_text(WORLD, told)
+    picture.save(file, format="PNG", pnginfo=info)
     return file.getvalue()
 
 
@@ -57,13 +52,14 @@ def jpeg(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _record(image: Image.Image) -> PngInfo | None:
-    told = image.info.get(WORLD)
-    if not isinstance(told, str):
-        return None
-    info = PngInfo()
-    info.add_text(WORLD, told)
-    return info
+def label_counts(labels: NDArray[Any], n: int) -> NDArray[np.int64]:
+    """(n,): how many pixels each label 0 to n - 1 has; others do not count."""
+    return np.bincount(labels[(labels >= 0) & (labels < n)], minlength=n)
+
+
+def area_shares(labels: NDArray[Any], n: int) -> NDArray[np.float64]:
+    """Share of the pixels that each label 0 to n - 1 covers: float64 (n,) in [0, 1]."""
+    return label_counts(labels, n) / max(labels.size, 1)
 
 
 def record_of(
@@ -78,36 +74,22 @@ def record_of(
     `scores`, if given, is float (n, H, W): its mean over a class's own pixels is told. Raises InputError for
     scores of another shape.
     """
-    return {
-        "width": int(labels.shape[1]),
-        "height": int(labels.shape[0]),
-        "warnings": caveats.lines(),
-        "classes": _classes(labels, names, scores, colours, caveats),
-    }
-
-
-def _classes(
-    labels: NDArray[Any],
-    names: Sequence[str],
-    scores: NDArray[Any] | None,
-    colours: RGB,
-    caveats: Caveats,
-) -> list[dict[str, Any]]:
-    shares = area_shares(labels, len(names))
     if scores is not None and scores.shape != (len(names), *labels.shape):
         raise InputError(f"scores have shape {scores.shape}, expected {(len(names), *labels.shape)}")
-    out = []
+    classes: list[dict[str, Any]] = []
+    counts, shares = (of(labels, len(names)).tolist() for of in (label_counts, area_shares))
     for i, name in enumerate(names):
-        entry: dict[str, Any] = {
+        entry = {
             "label": i,
             "name": name,
             "colour": to_hex(colours[i]),
-            "pixels": round(float(shares[i]) * labels.size),
-            "share": float(shares[i]),
+            "pixels": counts[i],
+            "share": shares[i],
         }
         if name in caveats.answered:
             entry["answered_by"] = list(caveats.answered[name])
         if scores is not None:
-            entry["score"] = float(scores[i][labels == i].mean()) if shares[i] > 0 else None
-        out.append(entry)
-    return out
+            entry["score"] = float(scores[i][labels == i].mean()) if counts[i] else None
+        classes.append(entry)
+    height, width = labels.shape
+    return {"width": int(width), "height": int(height), "warnings": caveats.lines(), "classes": classes}

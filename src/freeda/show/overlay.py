@@ -12,10 +12,12 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from ..errors import InputError
+from ..images import RGB
 from . import text
 from .caveats import NONE, Caveats
-from .palette import ink, palette
-from .tiles import RGB, check_sizes, draw_borders, enlarge, label_counts, tint
+from .export import area_shares
+from .palette import ink, palette, rgb
+from .tiles import check_sizes, draw_borders, enlarge, tint
 
 _SMALL = 640  # pictures with a shorter long side are enlarged for display, else no number would be legible
 _DRAW_AT = 2  # numbers are drawn so many times too large, then reduced: smooth edges
@@ -53,11 +55,12 @@ def overlay(
     unit = min(max(height, width), 4 * min(height, width)) / 1000  # lines and letters grow with the picture
     picture = tint(image, labels, colours, alpha)
     picture = draw_borders(picture, labels, max(1, round(2.2 * unit)))
-    entries = _entries(labels, names, caveats)
     size = max(11, round(20 * unit))
     if numbers:
         picture = _draw_numbers(picture, labels, len(names), colours, size)
-    return _add_legend(picture, entries, colours, size, caveats.of_picture()) if legend else picture
+    if not legend:
+        return picture
+    return _add_legend(picture, _entries(labels, names, caveats, size), colours, size, caveats.of_picture())
 
 
 def label_map_image(labels: NDArray[Any], colours: RGB) -> Image.Image:
@@ -80,25 +83,27 @@ def label_map_image(labels: NDArray[Any], colours: RGB) -> Image.Image:
 
 @dataclass(frozen=True)
 class _Entry:
+    """A line of the legend."""
+
     label: int
-    name: str
     share: float
+    name: str
     caveat: str
 
 
-def _entries(labels: NDArray[Any], names: Sequence[str], caveats: Caveats) -> list[_Entry]:
-    """The labels found, largest first."""
-    counts = label_counts(labels, len(names))
-    found = [
+def _entries(labels: NDArray[Any], names: Sequence[str], caveats: Caveats, size: int) -> list[_Entry]:
+    """The labels found, largest first, their texts no wider than a legend may be."""
+    shares = area_shares(labels, len(names))
+    return [
         _Entry(
             i,
-            text.drawable(names[i]) or f"class {i + 1}",
-            float(counts[i]) / labels.size,
-            text.drawable(caveats.of_class(names[i])),
+            float(shares[i]),
+            text.shorten(text.label(names[i], i), size, 16 * size),
+            text.shorten(text.drawable(caveats.of_class(names[i])), round(0.85 * size), 24 * size),
         )
-        for i in np.flatnonzero(counts).tolist()
+        for i in np.argsort(-shares, kind="stable").tolist()
+        if shares[i] > 0
     ]
-    return sorted(found, key=lambda e: (-e.share, e.label))
 
 
 def number_areas(labels: NDArray[Any], n: int) -> NDArray[np.int32]:
@@ -109,6 +114,14 @@ def number_areas(labels: NDArray[Any], n: int) -> NDArray[np.int32]:
 
     known = np.where((labels >= 0) & (labels < n), labels.astype(np.int64), -1).astype(np.int32)
     return np.asarray(label(known, connectivity=1, background=-1), dtype=np.int32)
+
+
+def widest_place(area: NDArray[np.bool_]) -> tuple[int, int, float]:
+    """(x, y, distance) of the pixel of `area` (H, W) that is farthest from all others, in pixels."""
+    # Padded, because the picture's own edge bounds an area as well as a neighbour does.
+    inner = ndimage.distance_transform_edt(np.pad(area, 1))[1:-1, 1:-1]
+    y, x = divmod(int(inner.argmax()), inner.shape[1])
+    return x, y, float(inner[y, x])
 
 
 def badge_places(labels: NDArray[Any], size: float, n: int = 65536) -> list[tuple[int, int, int]]:
@@ -127,10 +140,8 @@ def badge_places(labels: NDArray[Any], size: float, n: int = 65536) -> list[tupl
         # The cheap tests first: what has fewer pixels is nowhere as wide as asked below.
         if pixels[number] < 2 * size**2 or min(s.stop - s.start for s in box) < 1.6 * size:
             continue
-        # Padded, because the picture's own edge bounds an area as well as a neighbour does.
-        inner = ndimage.distance_transform_edt(np.pad(numbers[box] == number, 1))[1:-1, 1:-1]
-        y, x = divmod(int(inner.argmax()), inner.shape[1])
-        if inner[y, x] >= 0.9 * size:
+        x, y, room = widest_place(numbers[box] == number)
+        if room >= 0.9 * size:
             x, y = x + box[1].start, y + box[0].start
             places.append((x * step + step // 2, y * step + step // 2, int(labels[y, x])))
     counts = np.bincount(labels[numbers > 0])
@@ -153,7 +164,7 @@ def _draw_numbers(picture: RGB, labels: NDArray[Any], n: int, colours: RGB, size
         draw.rounded_rectangle(
             (cx - half_w, cy - half_h, cx + half_w, cy + half_h),
             half_h,
-            fill=_rgb(colours[label]),
+            fill=rgb(colours[label]),
             outline=(255, 255, 255),
             width=max(2, round(0.09 * size * _DRAW_AT)),
         )
@@ -169,65 +180,39 @@ def _add_legend(picture: RGB, entries: list[_Entry], colours: RGB, size: int, ca
     """`picture` on a white sheet with the legend on its right, in as many columns as its height asks for; a
     caveat about the picture stands above it.
     """
-    height = picture.shape[0]
-    pad, note = round(0.9 * size), round(0.85 * size)
+    height, left = picture.shape[:2]
+    pad, small, digit, gap = (round(share * size) for share in (0.9, 0.85, 0.75, 0.6))
     row = round((2.7 if any(e.caveat for e in entries) else 1.9) * size)
-    above = text.wrap(caveat, note, 16 * size, lines=4)
+    above = text.wrap(caveat, small, 16 * size, lines=4)
     top = pad + round(1.3 * size * len(above)) + (pad if above else 0)
     per_column = max(8, (height - top - pad) // row)
     shown = entries[: 3 * per_column]
     rest = len(entries) - len(shown)
     columns = [shown[i : i + per_column] for i in range(0, len(shown), per_column)]
     swatch = round(1.25 * size)
-    swatch_w = max(
-        [swatch, *(text.width(str(e.label + 1), round(0.75 * size)) + round(0.6 * size) for e in shown)]
-    )
-    share_w = text.width("100.0 %", size)
-    name_w = [max(text.width(*told) for e in c for told in _lines(e, size)) for c in columns]
-    column_w = [swatch_w + round(0.6 * size) + n + size + share_w for n in name_w]
+    swatch_w = max([swatch, *(text.width(str(e.label + 1), digit) + gap for e in shown)])
+    name_w = [max(max(text.width(e.name, size), text.width(e.caveat, small)) for e in c) for c in columns]
+    column_w = [swatch_w + gap + names + size + text.width("100.0 %", size) for names in name_w]
     panel = 2 * pad + sum(column_w) + max(len(columns) - 1, 0) * 2 * size if columns else 0
-    panel = max([panel, *(2 * pad + text.width(line, note) for line in above)])
+    panel = max([panel, *(2 * pad + text.width(line, small) for line in above)])
     tall = max([len(c) for c in columns], default=0) * row + top + pad + (row if rest else 0)
-    sheet = Image.new("RGB", (picture.shape[1] + panel, max(height, tall)), text.PAPER)
+    sheet = Image.new("RGB", (left + panel, max(height, tall)), text.PAPER)
     sheet.paste(Image.fromarray(picture), (0, 0))
     draw = ImageDraw.Draw(sheet)
-    x = picture.shape[1] + pad
+    x = left + pad
     for i, line in enumerate(above):
-        text.write(draw, (x, pad + 1.3 * size * (i + 0.5)), line, note, text.WARNING)
-    for column, names, wide in zip(columns, name_w, column_w, strict=True):
-        for i, entry in enumerate(column):
-            y = top + i * row + row / 2
-            colour = colours[entry.label]
-            draw.rounded_rectangle(
-                (x, y - swatch / 2, x + swatch_w, y + swatch / 2),
-                round(0.3 * size),
-                fill=_rgb(colour),
-            )
-            text.write(
-                draw, (x + swatch_w / 2, y), str(entry.label + 1), round(0.75 * size), ink(colour), "mm"
-            )
-            left = x + swatch_w + round(0.6 * size)
-            name, *under = _lines(entry, size)
-            text.write(draw, (left, y - (0.6 * size if under else 0)), *name)
-            for told in under:
-                text.write(draw, (left, y + 0.65 * size), *told, text.WARNING)
-            text.write(
-                draw, (left + names + size + share_w, y), text.percent(entry.share), size, text.FAINT, "rm"
-            )
-        x += wide + 2 * size
+        text.write(draw, (x, pad + 1.3 * size * (i + 0.5)), line, small, text.WARNING)
     if rest:
-        text.write(
-            draw, (picture.shape[1] + pad, sheet.height - pad - row / 2), f"and {rest} more", size, text.FAINT
-        )
+        text.write(draw, (x, sheet.height - pad - row / 2), f"and {rest} more", size, text.FAINT)
+    for column, wide in zip(columns, column_w, strict=True):
+        for i, entry in enumerate(column):
+            y, colour = top + i * row + row / 2, colours[entry.label]
+            box = (x, y - swatch / 2, x + swatch_w, y + swatch / 2)
+            draw.rounded_rectangle(box, round(0.3 * size), fill=rgb(colour))
+            text.write(draw, (x + swatch_w / 2, y), str(entry.label + 1), digit, ink(colour), "mm")
+            name = x + swatch_w + gap
+            text.write(draw, (name, y - (0.6 * size if entry.caveat else 0)), entry.name, size)
+            text.write(draw, (name, y + 0.65 * size), entry.caveat, small, text.WARNING)
+            text.write(draw, (x + wide, y), text.percent(entry.share), size, text.FAINT, "rm")
+        x += wide + 2 * size
     return np.array(sheet)
-
-
-def _lines(entry: _Entry, size: int) -> list[tuple[str, int]]:
-    """The name of an entry, and its caveat, no wider than a legend may be; each with its letters' size."""
-    small = round(0.85 * size)
-    under = [(text.shorten(entry.caveat, small, 24 * size), small)] if entry.caveat else []
-    return [(text.shorten(entry.name, size, 16 * size), size), *under]
-
-
-def _rgb(colour: NDArray[np.uint8]) -> text.Colour:
-    return int(colour[0]), int(colour[1]), int(colour[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +18,25 @@ REST: dict[str, NDArray[np.uint8]] = {
 # The first eight: pleasant colours moved apart until they also differ for people who lack one kind of cone
 # (tests/app/test_colours.py). The others were chosen by eye: neighbours in the list differ in hue and in
 # lightness, none is close to black, white or grey.
-_FIRST = [
-    "#eb662f",
-    "#3e7aac",
-    "#dbb35a",
-    "#259e60",
-    "#8267d7",
-    "#fa7f9f",
-    "#58b5e2",
-    "#b22f8a",
-    "#98c13d",
-    "#a5683a",
-    "#1c7c7d",
-    "#c92a5e",
-    "#6f8f2f",
-    "#b98af0",
-    "#ffd97a",
-    "#7ee0b0",
-]
+_FIRST = bytes.fromhex(
+    "eb662f 3e7aac dbb35a 259e60 8267d7 fa7f9f 58b5e2 b22f8a"
+    "98c13d a5683a 1c7c7d c92a5e 6f8f2f b98af0 ffd97a 7ee0b0"
+)
+
+_TO_LMS = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_TO_LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
 
 
 def palette(n: int) -> NDArray[np.uint8]:
@@ -52,7 +54,20 @@ def palette(n: int) -> NDArray[np.uint8]:
 
 def to_hex(colour: NDArray[np.uint8]) -> str:
     """A uint8 (3,) colour as `#rrggbb`."""
-    return "#" + "".join(f"{int(c):02x}" for c in colour)
+    return f"#{bytes(colour.tolist()).hex()}"
+
+
+def rgb(colour: NDArray[Any]) -> tuple[int, int, int]:
+    """A (3,) colour in [0, 255] as Pillow takes it."""
+    return int(colour[0]), int(colour[1]), int(colour[2])
+
+
+def mix(stops: NDArray[Any], values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(..., 3) colours of `values` (...) in [0, 1] on a scale that runs evenly through `stops` (n, 3)."""
+    at = values * (len(stops) - 1)
+    low = np.minimum(at.astype(np.int64), len(stops) - 2)
+    rest = (at - low)[..., None]
+    return stops[low] * (1 - rest) + stops[low + 1] * rest
 
 
 def ink(colour: NDArray[np.uint8]) -> tuple[int, int, int]:
@@ -69,7 +84,7 @@ def _colours(n: int) -> NDArray[np.uint8]:
     chroma = np.hypot(lab[:, 1], lab[:, 2])
     good = (lab[:, 0] > 0.42) & (lab[:, 0] < 0.9) & (chroma > 0.07) & (chroma < 0.23)
     lattice, lab = lattice[good], lab[good]
-    chosen = [np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)], np.uint8) for c in _FIRST]
+    chosen = list(np.frombuffer(_FIRST, np.uint8).reshape(-1, 3))
     nearest = np.full(len(lab), np.inf)
     for colour in chosen:
         nearest = np.minimum(nearest, ((lab - _oklab(colour)) ** 2).sum(-1))
@@ -90,18 +105,4 @@ def _linear(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def _oklab(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     """OKLab of uint8 (..., 3) sRGB; matrices from Björn Ottosson, "A perceptual color space" (2020)."""
-    to_lms = np.array(
-        [
-            [0.4122214708, 0.5363325363, 0.0514459929],
-            [0.2119034982, 0.6806995451, 0.1073969566],
-            [0.0883024619, 0.2817188376, 0.6299787005],
-        ]
-    )
-    to_lab = np.array(
-        [
-            [0.2104542553, 0.7936177850, -0.0040720468],
-            [1.9779984951, -2.4285922050, 0.4505937099],
-            [0.0259040371, 0.7827717662, -0.8086757660],
-        ]
-    )
-    return np.cbrt(_linear(rgb) @ to_lms.T) @ to_lab.T
+    return np.cbrt(_linear(rgb) @ _TO_LMS.T) @ _TO_LAB.T

@@ -41,6 +41,11 @@ def drawable(text: str) -> str:
     return _drawn(text)[0]
 
 
+def label(name: str, number: int) -> str:
+    """The name of the label `number`, counted from 0, as it can be drawn here, or else "class 1"."""
+    return drawable(name) or f"class {number + 1}"
+
+
 @lru_cache(maxsize=4096)
 def _drawn(text: str) -> tuple[str, str]:
     """The drawable text and the face that draws it."""

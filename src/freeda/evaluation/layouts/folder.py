@@ -10,8 +10,7 @@ from ...errors import InputError
 from ...references.annotated import Pairs, read_coloured, read_values
 from ...references.layouts import pair_folder, unnamed
 from ...sources import SUFFIXES
-from .files import Found, Sample, complain, no_folder, read_split
-from .remap import IGNORE, MOST_LABELS, Remap
+from .files import IGNORE, MOST_LABELS, Found, Remap, Sample, complain, no_folder, read_list
 
 BACKGROUND = "background"
 
@@ -72,7 +71,7 @@ def _pairs(data: Path, split: str | None) -> tuple[Pairs, Callable[[Path], bool]
             f"{data}: has no split {split!r}: a folder {split}, {whole.images / split} with "
             f"{whole.masks / split}, or a list {split}.txt is expected"
         )
-    path, names = read_split([data / f"{split}.txt"])
+    path, names = read_list([data / f"{split}.txt"])
     wanted = {_bare(name): name for name in names}
     there = {_key(p, whole) for p in (*(picture.image for picture in whole.pictures), *whole.without_mask)}
     complain(

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
 from ...errors import InputError
 from ...segment.background import BACKGROUND
 from ...show import Row, Section, Tile, lay_page, palette, text, tint
-from ...show.palette import REST, ink
+from ...show.overlay import widest_place
+from ...show.palette import REST, ink, rgb
 from ..metric import IGNORE
+from ..result import ImageRow
 
 if TYPE_CHECKING:
     from ..dataset import DataSet
-    from ..result import ImageRow
 
 RGB = NDArray[np.uint8]
 
@@ -60,40 +60,31 @@ def _tiles(
 ) -> list[Tile]:
     scale = _SIDE / max(truth.shape)
     size = (max(1, round(truth.shape[1] * scale)), max(1, round(truth.shape[0] * scale)))
-    photo = np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
-    true, said = (_resize(plane.astype(np.int32), size) for plane in (truth, labels))
+    small = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+    photo, grey = np.array(small), np.array(small.convert("L").convert("RGB"))
+    true, said = (
+        np.array(Image.fromarray(plane.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
+        for plane in (truth, labels)
+    )
     hidden = true == IGNORE
-    grey = np.array(Image.fromarray(photo).convert("L").convert("RGB"))  # or its own colours would mislead
-    wrong = np.where(hidden, -1, (true != said).astype(np.int32))
-    return [
-        Tile(photo),
-        Tile(_named(photo, np.where(hidden, -1, true), names, colours)),
-        Tile(_named(photo, np.where(hidden, -1, said), names, colours)),
-        Tile(_darken(tint(grey, wrong, _WRONG, 0.6), hidden)),
-    ]
-
-
-def _resize(plane: NDArray[np.int32], size: tuple[int, int]) -> NDArray[np.int32]:
-    return np.array(Image.fromarray(plane).resize(size, Image.Resampling.NEAREST))
-
-
-def _darken(image: RGB, where: NDArray[np.bool_]) -> RGB:
-    return np.where(where[..., None], image // 4, image)
+    # Over grey, or the photograph's own colours would mislead.
+    wrong = tint(grey, (true != said).astype(np.int32), _WRONG, 0.6)
+    named = (_named(photo, np.where(hidden, -1, plane), names, colours) for plane in (true, said))
+    return [Tile(picture) for picture in (photo, *named, np.where(hidden[..., None], grey // 4, wrong))]
 
 
 def _named(photo: RGB, labels: NDArray[np.int32], names: Sequence[str], colours: RGB) -> RGB:
     """The photograph tinted by labels (-1: dark), the name of every sizeable one in its widest place."""
-    picture = Image.fromarray(_darken(tint(photo, labels, colours, 0.6), labels < 0))
+    tinted = tint(photo, labels, colours, 0.6)
+    picture = Image.fromarray(np.where((labels < 0)[..., None], tinted // 4, tinted))
     draw = ImageDraw.Draw(picture)
     counts = np.bincount(labels[labels >= 0], minlength=len(names))
     taken: list[tuple[float, float, float, float]] = []
     for label in np.argsort(-counts, kind="stable")[:12].tolist():
         if counts[label] < 0.004 * labels.size:
             break
-        # Padded, because the picture's own edge bounds an area as well as a neighbour does.
-        depth = ndimage.distance_transform_edt(np.pad(labels == label, 1))[1:-1, 1:-1]
-        y, x = divmod(int(depth.argmax()), depth.shape[1])
-        name = text.shorten(text.drawable(names[label]) or f"class {label + 1}", _LETTER, 130)
+        x, y, _ = widest_place(labels == label)
+        name = text.shorten(text.label(names[label], label), _LETTER, 130)
         half_w, half_h = text.width(name, _LETTER) / 2 + 5, _LETTER * 0.75
         cx = min(max(x + 0.5, half_w), picture.width - half_w)
         cy = min(max(y + 0.5, half_h), picture.height - half_h)
@@ -101,7 +92,6 @@ def _named(photo: RGB, labels: NDArray[np.int32], names: Sequence[str], colours:
         if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
             continue  # a larger area's name is there
         taken.append(box)
-        r, g, b = (int(c) for c in colours[label])
-        draw.rounded_rectangle(box, 4, fill=(r, g, b), outline=(255, 255, 255))
+        draw.rounded_rectangle(box, 4, fill=rgb(colours[label]), outline=text.PAPER)
         text.write(draw, (cx, cy), name, _LETTER, ink(colours[label]), "mm")
     return np.array(picture)

@@ -12,10 +12,10 @@ from ...files import atomic_paths
 from ...options.exports import EXPORTS, export_kinds, export_names
 from ..export import jpeg, png
 from ..overlay import label_map_image, overlay
-from . import coco, geojson, polygons, svg
-from .labelled import Labelled, check
+from . import coco, vector
+from .labelled import Labelled, check, detections
 
-__all__ = ["Labelled", "render", "write_exports"]
+__all__ = ["Labelled", "detections", "render", "write_exports"]
 
 
 def render(picture: Labelled, kind: str) -> dict[str, bytes]:
@@ -23,7 +23,7 @@ def render(picture: Labelled, kind: str) -> dict[str, bytes]:
 
     `kind` is one of `freeda.options.exports.EXPORTS` except "npz", which only a `Segmentation` can write.
     Raises InputError for another kind, an overlay without photograph, arrays that do not fit together, and
-    as `geojson.features` says.
+    as `vector.geojson` says.
     """
     export_kinds(kind)
     if kind not in _WRITERS:
@@ -62,11 +62,11 @@ def _overlay(picture: Labelled) -> list[bytes]:
 _WRITERS: dict[str, Callable[[Labelled], list[bytes]]] = {
     "labels": _labels,
     "overlay": _overlay,
-    "svg": svg.drawing,
+    "svg": vector.svg,
     "coco": coco.classes,
     "coco-instances": coco.instances,
     "coco-panoptic": coco.panoptic,
-    "labelme": polygons.labelme,
-    "yolo": polygons.yolo,
-    "geojson": geojson.features,
+    "labelme": vector.labelme,
+    "yolo": vector.yolo,
+    "geojson": vector.geojson,
 }

@@ -95,12 +95,11 @@ def run_lengths(ids: NDArray[np.int32]) -> dict[int, tuple[NDArray[np.int64], in
     stops = np.append(starts[1:], flat.size)
     owner = flat[starts]
     by_owner = np.argsort(owner, kind="stable")
-    by_owner = by_owner[np.searchsorted(owner[by_owner], 1) :]
     numbers, first = np.unique(owner[by_owner], return_index=True)
     out: dict[int, tuple[NDArray[np.int64], int]] = {}
-    if not len(numbers):
-        return out
     for number, runs in zip(numbers.tolist(), np.split(by_owner, first[1:]), strict=True):
+        if number < 1:
+            continue
         edges = np.stack([starts[runs], stops[runs]], axis=1).ravel()
         lengths = np.diff(edges, prepend=0)
         area = int(lengths[1::2].sum())
@@ -116,14 +115,11 @@ def encode_runs(lengths: NDArray[np.int64]) -> str:
     """
     rest = lengths.astype(np.int64).copy()
     rest[3:] -= lengths[1:-2]
-    groups, more = [], np.ones(len(rest), dtype=bool)
-    lasts = []
-    while more.any():
-        bits = rest & 31
-        rest = rest >> 5
+    groups, used = [], [np.ones(len(rest), dtype=bool)]
+    while used[-1].any():
+        bits, rest = rest & 31, rest >> 5
         done = np.where(bits & 16, rest == -1, rest == 0)
-        lasts.append(more)
         groups.append(np.where(done, bits, bits | 32) + 48)
-        more = more & ~done
-    written = np.stack(groups, axis=1)[np.stack(lasts, axis=1)]
+        used.append(used[-1] & ~done)
+    written = np.stack(groups, axis=1)[np.stack(used[:-1], axis=1)]
     return written.astype(np.uint8).tobytes().decode("ascii")

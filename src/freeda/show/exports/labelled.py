@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from ...errors import InputError
 from ...files import to_json
 from ...source_file import SourceFile
 from ..caveats import NONE, Caveats
+from ..export import label_counts
 from ..overlay import number_areas
-from ..tiles import label_counts
 from .outline import Area, areas
 
 
@@ -65,10 +66,8 @@ class Labelled:
     @cached_property
     def areas(self) -> dict[int, list[Area]]:
         """By label, rising: its connected areas with their outlines as polygons with holes."""
-        found: dict[int, list[Area]] = {}
-        for area in areas(self.numbers, self.labels):
-            found.setdefault(area.label, []).append(area)
-        return dict(sorted(found.items()))
+        found = sorted(areas(self.numbers, self.labels), key=lambda area: area.label)
+        return {label: list(some) for label, some in groupby(found, key=lambda area: area.label)}
 
     def pixels(self, label: int) -> int:
         """How many pixels a label has."""
@@ -104,3 +103,21 @@ def check(labels: NDArray[Any], photo: NDArray[Any] | None, tolerance: Any) -> N
 def json_bytes(value: Any) -> bytes:
     """`value` as JSON in one line, UTF-8: numbers by the thousand are no reading matter."""
     return to_json(value, indent=None).encode("utf-8")
+
+
+def detections(labels: NDArray[Any], names: Sequence[str]) -> Any:
+    """A `supervision.Detections` of `labels`, integer (H, W), indices into `names`: an entry for every class
+    found. Raises InputError where the package is not installed.
+    """
+    try:
+        import supervision
+    except ImportError as error:
+        raise InputError("this needs the package supervision: pip install supervision") from error
+    found = np.unique(labels)
+    masks = labels == found[:, None, None]
+    return supervision.Detections(
+        xyxy=supervision.mask_to_xyxy(masks).astype(np.float32),
+        mask=masks,
+        class_id=found.astype(np.int64),
+        data={"class_name": np.array([names[i] for i in found])},
+    )
