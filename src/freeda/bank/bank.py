@@ -18,11 +18,11 @@ from ..files import cache_folder
 from ..identity import difference, other_commits
 from . import format as files
 from .approximate import ApproximateIndex
-from .arrays import open_array, take
+from .arrays import Nouns, open_array, take
 from .cache import Cache
+from .format import ShardEntry
 from .index import FlatIndex
-from .manifest import ShardEntry, read_manifest
-from .nouns import Nouns
+from .manifest import read_manifest
 
 Kind = Literal["exact", "approximate"]
 OnIndex = Callable[[str, int, int], None]

@@ -15,9 +15,8 @@ from ..errors import InputError
 from ..files import atomic_write_json
 from .arrays import release
 from .bank import Bank
-from .format import shard_name
+from .format import Kept, copy_rows, read_rows, shard_name
 from .manifest import finish_bank, made_with
-from .rows import Kept, copy_rows, read_rows
 from .staging import fresh_bank
 
 REPORT = "clean.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ _MOST_PACKED = 200
 _ROW_GROUP = 1024  # small, so that one row can be read without its whole shard
 
 VECTORS = ("key", "prototype")
+Kept = npt.NDArray[np.bool_]
+"""Which rows of a shard, or of a bank, stay: (n,)."""
 SCHEMA = pa.schema(
     [
         pa.field("caption_id", pa.string(), nullable=False),
@@ -94,6 +97,24 @@ class ShardInfo:
     failed: list[dict[str, str]]
     """Captions on which a model failed: {"caption_id", "error"} each; none of their nouns gave a row."""
     pairs: int
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard as bank.json lists it."""
+
+    file: str
+    """Path within the bank."""
+    captions: int
+    pictures: int
+    rejected: dict[str, int]
+    """Reason -> number of nouns."""
+    failed: int
+    """Captions on which a model failed; the shard itself names them."""
+    pairs: int
+    bytes: int
+    sha256: str
+    """Of the file; looked at by `verify`, not at every opening."""
 
 
 def shard_name(index: int) -> str:
@@ -264,3 +285,61 @@ def vectors(rows: Sequence[npt.NDArray[np.float16]] | npt.NDArray[np.float16]) -
     flat = np.concatenate(rows) if len(rows) else np.zeros(0, np.float16)
     offsets = np.cumsum([0] + [len(r) for r in rows]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, pa.float16()))
+
+
+def read_rows(path: Path, columns: list[str] | None = None) -> Any:
+    """A shard's rows as an Arrow table of these columns, or all. Raises BankError when it cannot be read."""
+    read_info(path)  # which looks at what the footer promises
+    try:
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise BankError(f"{path}: damaged shard: it cannot be read whole") from error
+
+
+def copy_rows(source: Path, target: Path, kept: Kept) -> ShardInfo:
+    """Write the rows of a shard that are `kept` (n,) as another shard; what it now says about itself.
+
+    A caption's picture lies with its first row: where that row goes, the next of the caption gets it. A
+    caption none of whose rows is left is no longer counted. A shard of which all is kept is copied as it is.
+    """
+    info = read_info(source)
+    if kept.all():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        return info
+    table = _pictures_moved(read_rows(source), kept).filter(pa.array(kept))
+    before = read_rows(source, ["caption_id"]).column("caption_id").to_pylist()
+    gone = len(set(before)) - len(set(table.column("caption_id").to_pylist()))
+    write_rows(
+        target,
+        table,
+        {
+            "settings": info.settings,
+            "digest": info.digest,
+            "captions": max(info.captions - gone, 0),
+            "pictures": max(info.pictures - gone, 0),
+            "rejected": info.rejected,
+            "failed": info.failed,
+        },
+    )
+    return read_info(target)
+
+
+def _pictures_moved(table: Any, kept: Kept) -> Any:
+    """The table with each picture on the first row of its caption that stays."""
+    column = table.column("image")
+    if column.null_count == len(table):
+        return table
+    ids, images = table.column("caption_id").to_pylist(), column.to_pylist()
+    waiting: tuple[str, bytes] | None = None
+    for i, name in enumerate(ids):
+        if waiting is not None and waiting[0] != name:
+            waiting = None
+        if images[i] is not None and not kept[i]:
+            waiting = (name, images[i])
+        elif waiting is not None and kept[i]:
+            if images[i] is None:
+                images[i] = waiting[1]
+            waiting = None
+    at = SCHEMA.get_field_index("image")
+    return table.set_column(at, SCHEMA.field(at), pa.array(images, pa.binary()))

@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from ..errors import BankError
 from ..files import cache_folder
-from .arrays import take
+from .arrays import Nouns, take
 from .bank import Bank
 from .cache import Cache
 from .index import FlatIndex, Rows, Scores, best_first
-from .nouns import Nouns
 
 SAME = 0.01
 """Keys whose similarity to a query is within this of the best one's are of the same word. Embeddings of one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from .format import (
     MANIFEST,
     SHARDS,
     VERSION,
+    ShardEntry,
     is_counts,
     read_info,
     read_row,
@@ -26,24 +27,6 @@ from .format import (
 
 LARGEST = 2**28
 """Bytes of bank.json, at most: some 800,000 shards."""
-
-
-@dataclass(frozen=True)
-class ShardEntry:
-    """A shard as bank.json lists it."""
-
-    file: str
-    """Path within the bank."""
-    captions: int
-    pictures: int
-    rejected: dict[str, int]
-    """Reason -> number of nouns."""
-    failed: int
-    """Captions on which a model failed; the shard itself names them."""
-    pairs: int
-    bytes: int
-    sha256: str
-    """Of the file; looked at by `verify`, not at every opening."""
 
 
 def read_manifest(path: Path, look: bool = True) -> tuple[dict[str, Any], list[ShardEntry]]:

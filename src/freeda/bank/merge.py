@@ -14,9 +14,8 @@ import numpy as np
 from ..errors import BankError, InputError
 from ..identity import difference
 from .bank import Bank
-from .format import ShardInfo, read_info, shard_name
+from .format import Kept, ShardInfo, copy_rows, read_info, read_rows, shard_name
 from .manifest import finish_bank, made_with
-from .rows import Kept, copy_rows, read_rows
 from .staging import fresh_bank
 
 _NAMED = ("caption_id", "caption", "noun", "spans", "seed")

@@ -33,12 +33,12 @@ from .format import (
     VERSION,
     caption_digest,
     read_info,
+    read_rows,
     shard_name,
     vectors,
     write_rows,
 )
 from .manifest import finish_bank, made_with
-from .rows import read_rows
 from .staging import fresh_bank
 from .vectors import NpyReader, index_vectors
 

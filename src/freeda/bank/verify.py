@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from ..errors import BankError, first_line
 from .arrays import FILES, load_array
-from .format import MANIFEST, SHARDS, VECTORS, OtherFormat, is_shard, read_info, read_vectors
-from .manifest import ShardEntry, file_digest, read_manifest
+from .format import MANIFEST, SHARDS, VECTORS, OtherFormat, ShardEntry, is_shard, read_info, read_vectors
+from .manifest import file_digest, read_manifest
 
 # What bank.json says of how it was made, the last step first.
 _MAKERS = {

@@ -1,4 +1,4 @@
-"""`freeda segment`."""
+"""`freeda segment`, and `freeda export`, which makes files of what it kept."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from typer import Argument, Option
 
 from ..errors import InputError
 from ..options import VOCABULARY, SegmentOptions, export_kinds, parse_settings
@@ -17,13 +18,25 @@ from ..presets import DEFAULT, ENCODERS, drawing_with, find_preset
 from ..profile import Clock
 from ..sources import find_images
 from ..written import Written
-from .base import Device, Dtype, Model, Yes, change, print_table, say, say_error
-from .explain import Explain, Explainer, read_points
-from .export import Exports
-from .fetching import fetch_first
-from .growing import Draw, Growing, Images, Prompts, needed_models, ready_model
-from .show import ROWS, Bars, found, profile_table, table_of
-from .words import Classes, ClassesFile, read_names
+from .base import print_table, say, say_error
+from .options import (
+    KINDS,
+    Classes,
+    ClassesFile,
+    Device,
+    Draw,
+    Dtype,
+    Images,
+    K,
+    Model,
+    Prompts,
+    Yes,
+    change,
+    fetch_first,
+    listed,
+    read_names,
+)
+from .show import ROWS, Bars, Explainer, found, profile_table, read_points, table_of
 
 if TYPE_CHECKING:
     from ..model import FreeDA
@@ -33,28 +46,26 @@ if TYPE_CHECKING:
 
 def segment(
     images: Annotated[
-        list[str] | None,
-        typer.Argument(help="Photographs: files, folders, or patterns such as 'photos/*.jpg'."),
+        list[str] | None, Argument(help="Photographs: files, folders, or patterns such as 'photos/*.jpg'.")
     ] = None,
     classes: Classes = None,
     classes_file: ClassesFile = None,
     vocabulary: Annotated[
-        Path | None, typer.Option(help="Words that --save-vocabulary kept, instead of --classes.")
+        Path | None, Option(help="Words that --save-vocabulary kept, instead of --classes.")
     ] = None,
     save_vocabulary: Annotated[
-        Path | None, typer.Option(help="Keep the words, made ready, in this file (.npz).")
+        Path | None, Option(help="Keep the words, made ready, in this file (.npz).")
     ] = None,
     others: Annotated[
-        str | None, typer.Option(help='Name of an extra label for all the rest: "everything else".')
+        str | None, Option(help='Name of an extra label for all the rest: "everything else".')
     ] = None,
     model: Model = DEFAULT,
     bank: Annotated[
-        Path | None,
-        typer.Option(help="Bank directory; default: the preset's own, else one grown for your words."),
+        Path | None, Option(help="Bank directory; default: the preset's own, else one grown for your words.")
     ] = None,
     grow: Annotated[
         bool | None,
-        typer.Option(
+        Option(
             "--grow/--no-grow",
             help="Draw references for words that the bank hardly knows; draw nothing, even without a bank.",
         ),
@@ -63,34 +74,41 @@ def segment(
     images_per_word: Images = None,
     prompts: Prompts = None,
     draw: Draw = None,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
+    out: Annotated[Path, Option(help="Folder for the results.")] = Path("out"),
     device: Device = "auto",
     dtype: Dtype = None,
-    k: Annotated[int | None, typer.Option(help="Prototypes taken per word; default: the preset's.")] = None,
-    local_weight: Annotated[float | None, typer.Option(help="Share of local similarity, 0 to 1.")] = None,
+    k: K = None,
+    local_weight: Annotated[float | None, Option(help="Share of local similarity, 0 to 1.")] = None,
     background: Annotated[
-        str | None, typer.Option(help="none, constant, local or local-of-winner: an extra label.")
+        str | None, Option(help="none, constant, local or local-of-winner: an extra label.")
     ] = None,
-    background_threshold: Annotated[float | None, typer.Option(help="Score under which it wins.")] = None,
+    background_threshold: Annotated[float | None, Option(help="Score under which it wins.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any other option: --set prototypes=k-means --set superpixels.scale=50."),
+        Option("--set", help="Any other option: --set prototypes=k-means --set superpixels.scale=50."),
     ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into the folders of folders.")
-    ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Redo what an earlier run did already.")] = False,
-    npz: Annotated[bool, typer.Option("--npz", help="Also write STEM.npz, to go on with in Python.")] = False,
-    export: Exports = None,
-    explain: Explain = None,
+    recursive: Annotated[bool, Option("--recursive", "-r", help="Look into the folders of folders.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Stop at the first unreadable image.")] = False,
+    again: Annotated[bool, Option("--again", help="Redo what an earlier run did already.")] = False,
+    npz: Annotated[bool, Option("--npz", help="Also write STEM.npz, to go on with in Python.")] = False,
+    export: Annotated[
+        list[str] | None, Option("--export", metavar="KIND", help=f"Also write {KINDS}. Repeatable.")
+    ] = None,
+    explain: Annotated[
+        list[str] | None,
+        Option(
+            metavar="X,Y",
+            help="Tell why the pixel in column X and row Y (from 0) got its word; also as a picture. "
+            "Repeatable.",
+        ),
+    ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Windows encoded together (default: what suits the device).")
+        int | None, Option(min=1, help="Windows encoded together (default: what suits the device).")
     ] = None,
     index: Annotated[
-        str, typer.Option(help="exact or approximate: how a bank of more than 100,000 pairs is searched.")
+        str, Option(help="exact or approximate: how a bank of more than 100,000 pairs is searched.")
     ] = "exact",
-    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
+    profile: Annotated[bool, Option("--profile", help="Print where the time went.")] = False,
 ) -> None:
     """Label every pixel of photographs with one of your words.
 
@@ -128,6 +146,7 @@ def segment(
         from ..model import load
         from ..segment.vocabulary import Vocabulary
         from ..show.caveats import Caveats, alone
+        from .growing import Growing, needed_models, ready_model
 
         growing = Growing(drawing, bank, grow, yes, images_per_word, prompts, index, dtype, usual)
         base = growing.open_base()
@@ -231,7 +250,32 @@ def _segment_all(
         overview, shares = write_overview(Written(out), lambda: filter(None, map(read_record, jsons)))
         say(f"at a glance: {overview}; what covers each: {shares}")
     if failed:
-        listed = ", ".join(str(outcome.path) for outcome in failed[:10])
-        more = f" and {len(failed) - 10:,} more" if len(failed) > 10 else ""
-        say_error(InputError(f"{len(failed):,} of {len(paths):,} could not be labelled: {listed}{more}"))
+        named = listed([str(outcome.path) for outcome in failed], 10)
+        say_error(InputError(f"{len(failed):,} of {len(paths):,} could not be labelled: {named}"))
     return bool(failed) or explainer.missed
+
+
+def export(
+    results: Annotated[list[Path], Argument(help="Files that --npz or save_npz wrote.")],
+    to: Annotated[list[str], Option("--to", metavar="KIND", help=f"{KINDS}. Repeatable.")],
+    out: Annotated[
+        Path | None, Option(help="Folder for the files; default: each beside its .npz file.")
+    ] = None,
+    tolerance: Annotated[
+        float, Option(min=0.0, help="Pixels by which polygons may leave the outlines; 0 is exact.")
+    ] = 0.0,
+) -> None:
+    """Write kept segmentations (.npz) as files that other tools read. Loads no model."""
+    kinds = export_kinds(to)
+    stems = [path.stem for path in results]
+    if out is not None and len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise InputError(f"two of these are called {twice}: their files would be the same in {out}")
+    from ..segment import Segmentation
+
+    for path in results:
+        folder = path.parent if out is None else out
+        if "npz" in kinds and (folder / f"{path.stem}.npz").resolve() == path.resolve():
+            raise InputError(f"{path}: it is this very npz file already: give another --out")
+        for file in Segmentation.load_npz(path).export(folder, kinds, path.stem, tolerance).values():
+            say(str(file))

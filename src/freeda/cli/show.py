@@ -1,7 +1,8 @@
-"""What `freeda segment` shows: bars while it works, then tables."""
+"""What `freeda segment` shows: bars while it works, then tables, and why pixels got their words."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import printable
+from ..errors import InputError, printable
 from ..profile import Clock
+from .base import say, say_error
 
 if TYPE_CHECKING:
     from ..segment import Segmentation
@@ -122,3 +124,51 @@ def profile_table(clock: Clock) -> Table:
     table.add_section()
     table.add_row("all", f"{total:.2f}", "", "")
     return table
+
+
+def read_points(given: Sequence[str] | None) -> list[tuple[int, int]]:
+    """Pixels "X,Y". Raises InputError for other text."""
+    points = []
+    for text in given or []:
+        found = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text, re.ASCII)
+        if found is None:
+            raise InputError(
+                f"--explain {text!r}: name a pixel as X,Y: its column and row from 0, as in 120,80"
+            )
+        points.append((int(found[1]), int(found[2])))
+    return list(dict.fromkeys(points))
+
+
+class Explainer:
+    """Explains the same pixels of every photograph: a card beside its results, and a table at the end."""
+
+    def __init__(self, points: Sequence[tuple[int, int]]) -> None:
+        self.points = list(points)
+        self.missed = False
+        """Whether a pixel lay outside a photograph."""
+        self._told: list[str] = []
+
+    def add(self, outcome: Outcome, console: Console, strict: bool) -> None:
+        """Write STEM.explain-X-Y.png for each pixel. One outside the photograph is an error line; with
+        `strict`, InputError."""
+        if outcome.result is None:
+            return
+        from ..segment.result_folder import write_card
+
+        for x, y in self.points:
+            try:
+                found = outcome.result.explain(x, y)
+                card = write_card(outcome.files["json"], found)
+            except InputError as error:
+                told = InputError(f"{outcome.path}: --explain {x},{y}: {error}")
+                if strict:
+                    raise told from error
+                say_error(told, console)
+                self.missed = True
+                continue
+            self._told.append(f"{found}\n\nas a picture: {card}\n")
+
+    def print(self) -> None:
+        """All that was found, on stdout."""
+        for line in "\n".join(self._told).split("\n") if self._told else ():
+            say(line)
