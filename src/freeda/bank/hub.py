@@ -21,8 +21,7 @@ from .bank import Bank
 from .card import bank_card
 from .clean import REPORT
 from .format import MANIFEST, SHARDS
-from .manifest import read_manifest
-from .staging import fresh_bank, refuse_taken
+from .manifest import fresh_bank, read_manifest, refuse_taken
 from .verify import find_damage
 
 CARD = "README.md"

@@ -15,8 +15,7 @@ from ..errors import BankError, InputError
 from ..identity import difference
 from .bank import Bank
 from .format import Kept, ShardInfo, copy_rows, read_info, read_rows, shard_name
-from .manifest import finish_bank, made_with
-from .staging import fresh_bank
+from .manifest import finish_bank, fresh_bank, made_with
 
 _NAMED = ("caption_id", "caption", "noun", "spans", "seed")
 
