@@ -17,11 +17,10 @@ from ..errors import BankError, FreedaWarning, InputError
 from ..files import cache_folder
 from ..identity import difference, other_commits
 from . import format as files
-from .approximate import ApproximateIndex
 from .arrays import Nouns, open_array, take
 from .cache import Cache
 from .format import ShardEntry
-from .index import FlatIndex
+from .index import ApproximateIndex, FlatIndex
 from .manifest import read_manifest
 
 Kind = Literal["exact", "approximate"]

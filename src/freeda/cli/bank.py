@@ -165,7 +165,7 @@ def push(
     """
     if card:
         from ..bank import Bank
-        from ..bank.card import bank_card
+        from ..bank.hub import bank_card
 
         print(bank_card(Bank.open(path), repo, licence), end="")
         return
@@ -204,8 +204,8 @@ def index(
     belongs to what the bank was before. A small bank needs none: it is searched exactly in no time.
     """
     from ..bank import Bank
-    from ..bank.approximate import ApproximateIndex
     from ..bank.bank import LARGE
+    from ..bank.index import ApproximateIndex
 
     bank = Bank.open(path)
     if len(bank) < LARGE:
