@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -223,12 +224,19 @@ def is_counts(value: Any) -> bool:
     return isinstance(value, dict) and all(type(n) is int and n >= 0 for n in value.values())
 
 
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Raise BankError where this of a shard cannot be read."""
+    try:
+        yield
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise BankError(f"{path}: damaged shard: {what} cannot be read") from error
+
+
 def read_column(path: Path, name: str) -> Any:
     """One column of a shard as a pyarrow array. Raises BankError when it cannot be read."""
-    try:
+    with _reading(path, f"its column '{name}'"):
         return pq.read_table(path, columns=[name]).column(name).combine_chunks()
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise BankError(f"{path}: damaged shard: its column '{name}' cannot be read") from error
 
 
 def read_strings(path: Path, name: str) -> tuple[list[str], npt.NDArray[np.int32]]:
@@ -236,11 +244,8 @@ def read_strings(path: Path, name: str) -> tuple[list[str], npt.NDArray[np.int32
 
     Raises BankError when it cannot be read.
     """
-    try:
-        with pq.ParquetFile(path, read_dictionary=[name]) as file:
-            column = file.read(columns=[name]).column(name).combine_chunks()
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise BankError(f"{path}: damaged shard: its column '{name}' cannot be read") from error
+    with _reading(path, f"its column '{name}'"), pq.ParquetFile(path, read_dictionary=[name]) as file:
+        column = file.read(columns=[name]).column(name).combine_chunks()
     return column.dictionary.to_pylist(), column.indices.to_numpy(zero_copy_only=False)
 
 
@@ -255,28 +260,22 @@ def read_vectors(path: Path, name: str, dim: int) -> npt.NDArray[np.float16]:
 
 def read_first(path: Path, *names: str) -> list[tuple[Any, ...]]:
     """These columns of a shard's first rows, a few of them. Raises BankError when they cannot be read."""
-    try:
-        with pq.ParquetFile(path) as file:
-            batch = next(file.iter_batches(64, columns=list(names)), None)
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise BankError(f"{path}: damaged shard: its columns {names} cannot be read") from error
+    with _reading(path, f"its columns {names}"), pq.ParquetFile(path) as file:
+        batch = next(file.iter_batches(64, columns=list(names)), None)
     columns = [] if batch is None else [batch.column(name).to_pylist() for name in names]
     return list(zip(*columns, strict=True))
 
 
 def read_row(path: Path, row: int) -> dict[str, Any]:
     """One row of a shard as plain values. Raises BankError when it cannot be read."""
-    try:
-        with pq.ParquetFile(path) as file:
-            left = row
-            for group in range(file.num_row_groups):
-                rows = file.metadata.row_group(group).num_rows
-                if left < rows:
-                    found: dict[str, Any] = file.read_row_group(group).slice(left, 1).to_pylist()[0]
-                    return found
-                left -= rows
-    except (OSError, pa.ArrowException) as error:
-        raise BankError(f"{path}: damaged shard: row {row} cannot be read") from error
+    with _reading(path, f"row {row}"), pq.ParquetFile(path) as file:
+        left = row
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if left < rows:
+                found: dict[str, Any] = file.read_row_group(group).slice(left, 1).to_pylist()[0]
+                return found
+            left -= rows
     raise BankError(f"{path}: this shard has no row {row}")
 
 
@@ -290,10 +289,8 @@ def vectors(rows: Sequence[npt.NDArray[np.float16]] | npt.NDArray[np.float16]) -
 def read_rows(path: Path, columns: list[str] | None = None) -> Any:
     """A shard's rows as an Arrow table of these columns, or all. Raises BankError when it cannot be read."""
     read_info(path)  # which looks at what the footer promises
-    try:
+    with _reading(path, "its rows"):
         return pq.read_table(path, columns=columns, page_checksum_verification=True)
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise BankError(f"{path}: damaged shard: it cannot be read whole") from error
 
 
 def copy_rows(source: Path, target: Path, kept: Kept) -> ShardInfo:
@@ -310,18 +307,9 @@ def copy_rows(source: Path, target: Path, kept: Kept) -> ShardInfo:
     table = _pictures_moved(read_rows(source), kept).filter(pa.array(kept))
     before = read_rows(source, ["caption_id"]).column("caption_id").to_pylist()
     gone = len(set(before)) - len(set(table.column("caption_id").to_pylist()))
-    write_rows(
-        target,
-        table,
-        {
-            "settings": info.settings,
-            "digest": info.digest,
-            "captions": max(info.captions - gone, 0),
-            "pictures": max(info.pictures - gone, 0),
-            "rejected": info.rejected,
-            "failed": info.failed,
-        },
-    )
+    counts = {name: max(getattr(info, name) - gone, 0) for name in ("captions", "pictures")}
+    about = {name: value for name, value in {**asdict(info), **counts}.items() if name != "pairs"}
+    write_rows(target, table, about)
     return read_info(target)
 
 
@@ -331,15 +319,10 @@ def _pictures_moved(table: Any, kept: Kept) -> Any:
     if column.null_count == len(table):
         return table
     ids, images = table.column("caption_id").to_pylist(), column.to_pylist()
-    waiting: tuple[str, bytes] | None = None
+    caption, waiting = "", None
     for i, name in enumerate(ids):
-        if waiting is not None and waiting[0] != name:
-            waiting = None
-        if images[i] is not None and not kept[i]:
-            waiting = (name, images[i])
-        elif waiting is not None and kept[i]:
-            if images[i] is None:
-                images[i] = waiting[1]
-            waiting = None
+        image = waiting if images[i] is None and name == caption else images[i]
+        caption, waiting = name, None if kept[i] else image
+        images[i] = image
     at = SCHEMA.get_field_index("image")
     return table.set_column(at, SCHEMA.field(at), pa.array(images, pa.binary()))

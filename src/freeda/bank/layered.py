@@ -78,7 +78,7 @@ class LayeredBank:
 
     @cached_property
     def keys(self) -> StackedRows:
-        """(N, dk) keys of all rows, in the same way as `prototypes`."""
+        """(N, dk) keys of all rows; only what is asked for is read."""
         return StackedRows([bank.keys for bank in self.banks])
 
     @cached_property
@@ -89,7 +89,7 @@ class LayeredBank:
 
     @cached_property
     def prototypes(self) -> StackedRows:
-        """(N, dp) raw prototypes of all rows; only what is asked for is read."""
+        """(N, dp) raw prototypes of all rows, in the same way."""
         return StackedRows([bank.prototypes for bank in self.banks])
 
     @cached_property
