@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from typer import Argument, Option
 
 from ..errors import InputError
-from ..options import VOCABULARY, SegmentOptions, export_kinds, parse_settings
+from ..options import VOCABULARY, export_kinds, parse_settings
 from ..presets import DEFAULT, ENCODERS, drawing_with, find_preset
 from ..profile import Clock
 from ..sources import find_images
@@ -36,12 +37,11 @@ from .options import (
     listed,
     read_names,
 )
-from .show import ROWS, Bars, Explainer, found, profile_table, read_points, table_of
+from .show import ROWS, Bars, add_row, explained, profile_table, read_points
 
 if TYPE_CHECKING:
     from ..model import FreeDA
     from ..segment import Vocabulary
-    from ..segment.vocabulary import Names
 
 
 def segment(
@@ -126,8 +126,8 @@ def segment(
         raise InputError("give the words once: --vocabulary, --classes or --classes-file")
     if vocabulary is not None and grow:
         raise InputError("--grow needs the words themselves: a kept vocabulary has its references already")
-    explainer, exports = Explainer(read_points(explain)), export_kinds([*(export or []), *["npz"] * npz])
-    names = None if vocabulary is not None else read_names(classes, classes_file)
+    points, exports = read_points(explain), export_kinds([*(export or []), *["npz"] * npz])
+    names = () if vocabulary is not None else read_names(classes, classes_file)
     paths = find_images(images, recursive) if images else []
     preset = find_preset(model)
     options = change(
@@ -142,18 +142,26 @@ def segment(
     usual = replace(preset, segment=options)
     drawing = drawing_with(usual, draw or [])
     with clock("load"):
-        known = _words(names, vocabulary, preset.segment, options)
         from ..model import load
-        from ..segment.vocabulary import Vocabulary
+        from ..segment.vocabulary import Vocabulary, parse_names
         from ..show.caveats import Caveats, alone
         from .growing import Growing, needed_models, ready_model
 
+        known: Any = names  # looked at before anything costly is loaded
+        if vocabulary is None:
+            parse_names(names)
+        else:
+            for name in VOCABULARY:
+                if getattr(options, name) != getattr(preset.segment, name):
+                    settled = "was settled when this vocabulary was made: make it again"
+                    raise InputError(f"{vocabulary}: option {name!r} {settled}")
+            known = Vocabulary.load(vocabulary)
         growing = Growing(drawing, bank, grow, yes, images_per_word, prompts, index, dtype, usual)
         base = growing.open_base()
-        parts = ENCODERS if isinstance(known, Vocabulary) else needed_models(base, known, growing)
+        parts = ENCODERS if vocabulary is not None else needed_models(base, known, growing)
         fetch_first(drawing, parts, yes)
         loaded = load(drawing, bank=base, device=device, dtype=dtype or "float32", clock=clock)
-    if not isinstance(known, Vocabulary):
+    if vocabulary is None:
         loaded = ready_model(loaded, base, known, growing)
     ready = loaded.ready(known)
     if save_vocabulary is not None:
@@ -163,11 +171,19 @@ def segment(
     hint = " (--grow draws what the bank hardly knows)" if may_grow else ""
     for line in Caveats(answered=ready.answered or {}).brief():
         say(f"{line}{hint}", "yellow")
-    settled = vocabulary is not None or loaded.options.background != "none"
-    if told := "" if settled else alone(ready.names):
+    covered = vocabulary is not None or loaded.options.background != "none"
+    if told := "" if covered else alone(ready.names):
         say(f'{told}: --others "everything else" gives the rest a label of its own', "yellow")
     failed = bool(paths) and _segment_all(
-        loaded, paths, ready, out, strict, again, exports, batch_size, explainer
+        loaded,
+        paths,
+        ready,
+        out,
+        points,
+        strict=strict or len(paths) == 1,
+        again=again or bool(points),
+        exports=exports,
+        batch_size=batch_size,
     )
     if profile:
         Console().print(profile_table(clock))
@@ -175,84 +191,61 @@ def segment(
         raise typer.Exit(1)
 
 
-def _words(
-    names: Names | None, file: Path | None, usual: SegmentOptions, options: SegmentOptions
-) -> Names | Vocabulary:
-    """The words, looked at before anything costly is loaded."""
-    from ..segment.vocabulary import Vocabulary, parse_names
-
-    if file is None:
-        assert names is not None
-        parse_names(names)
-        return names
-    changed = [n for n in VOCABULARY if getattr(options, n) != getattr(usual, n)]
-    if changed:
-        raise InputError(
-            f"{file}: option {changed[0]!r} was settled when this vocabulary was made: make it again"
-        )
-    return Vocabulary.load(file)
-
-
 def _segment_all(
     model: FreeDA,
     paths: list[Path],
     vocabulary: Vocabulary,
     out: Path,
+    points: Sequence[tuple[int, int]],
     strict: bool,
-    again: bool,
-    exports: Sequence[str],
-    batch_size: int | None,
-    explainer: Explainer,
+    **how: Any,
 ) -> bool:
     """Label the photographs and print what was found; whether some could not be labelled or explained.
 
-    Raises the error of a photograph where there is only that one, and InputError where all failed.
+    `how` goes to `FreeDA.segment_many`. Raises the error of a photograph where there is only that one, and
+    InputError where all failed.
     """
     from ..segment.result_folder import read_record
     from ..show.overview import write_overview
 
-    failed, counts, rows, strange, jsons = [], Counter[str](), [], Counter[str](), []
+    several = len(paths) > 1
+    table = Table("image", "found", "files", show_lines=several)
+    failed, counts, strange, jsons, told, missed = [], Counter[str](), Counter[str](), [], [], False
     with Bars(len(paths)) as bars:
-        for outcome in model.segment_many(
-            paths,
-            vocabulary,
-            out,
-            strict=strict or len(paths) == 1,
-            again=again or bool(explainer.points),
-            exports=exports,
-            batch_size=batch_size,
-            on_start=bars.start,
-            on_done=bars.windows,
-        ):
+        how |= {"on_start": bars.begin, "on_done": bars.encoded}
+        for outcome in model.segment_many(paths, vocabulary, out, strict=strict, **how):
             bars.finish()
             if outcome.error is not None:
-                failed.append(outcome)
+                failed.append(str(outcome.path))
                 say_error(outcome.error, bars.console)
             else:
                 jsons.append(outcome.files["json"])
-            explainer.add(outcome, bars.console, strict or len(paths) == 1)
-            if outcome.result is not None and (why := outcome.result.caveats.of_picture()):
-                strange[why] += 1
+            if outcome.result is not None:
+                told += (cards := explained(outcome, points, bars.console, strict))
+                missed = missed or len(cards) < len(points)
+                if why := outcome.result.caveats.of_picture():
+                    strange[why] += 1
             counts["already there" if outcome.kept else "failed" if outcome.error else "labelled"] += 1
-            if len(paths) <= ROWS:  # no result is kept, only what is said of it
-                rows.append((replace(outcome, result=None), found(outcome)))
-    if rows:
-        print_table(table_of([row for row, _ in rows], [said for _, said in rows]))
+            if len(paths) <= ROWS:
+                add_row(table, outcome)
+    if table.row_count:
+        print_table(table)
     for why, n in strange.items():
-        say(f"{why} ({f'{n:,} of {len(paths):,} photographs; ' if len(paths) > 1 else ''}--model)", "yellow")
-    explainer.print()
-    if len(paths) > 1:
+        say(f"{why} ({f'{n:,} of {len(paths):,} photographs; ' if several else ''}--model)", "yellow")
+    for line in "\n".join(told).split("\n") if told else ():
+        say(line)
+    if several:
         said = ", ".join(f"{n:,} {what}" for what, n in counts.items())
         say(f"{len(paths):,} photographs: {said}; results in {out}")
     if len(failed) == len(paths):
         raise InputError(f"none of the {len(paths):,} photographs could be labelled")
-    if len(paths) > 1:
+    if several:
         overview, shares = write_overview(Written(out), lambda: filter(None, map(read_record, jsons)))
         say(f"at a glance: {overview}; what covers each: {shares}")
     if failed:
-        named = listed([str(outcome.path) for outcome in failed], 10)
-        say_error(InputError(f"{len(failed):,} of {len(paths):,} could not be labelled: {named}"))
-    return bool(failed) or explainer.missed
+        lost = f"{len(failed):,} of {len(paths):,} could not be labelled"
+        say_error(InputError(f"{lost}: {listed(failed, 10)}"))
+    return bool(failed) or missed
 
 
 def export(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from ..errors import InputError, printable
 from ..profile import Clock
-from .base import say, say_error
+from .base import say_error
 
 if TYPE_CHECKING:
     from ..segment import Segmentation
@@ -27,71 +26,53 @@ ROWS = 20
 """Photographs up to which each gets a row of the table, and classes that a row names."""
 
 
-class Bars:
+class Bars(Progress):
     """A bar for the photographs, where there are several, and one for the windows of the present one.
 
     Shown on a terminal's stderr only, and gone afterwards.
     """
 
     def __init__(self, photographs: int, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
-        self._progress = Progress(
+        console = console or Console(stderr=True)
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
             TimeRemainingColumn(),
-            console=self.console,
+            console=console,
             transient=True,
-            disable=not self.console.is_terminal,
+            disable=not console.is_terminal,
         )
-        self._photographs = self._progress.add_task(
-            "segmenting", total=photographs, unit="photographs", visible=photographs > 1
-        )
-        self._windows = self._progress.add_task("", total=None, unit="windows", visible=False)
+        several = photographs > 1
+        self._all = self.add_task("segmenting", total=photographs, unit="photographs", visible=several)
+        self._windows = self.add_task("", total=None, unit="windows", visible=False)
 
-    def __enter__(self) -> Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def start(self, path: Path) -> None:
+    def begin(self, path: Path) -> None:
         """A photograph is begun."""
-        self._progress.reset(
-            self._windows, total=None, visible=True, description=escape(printable(path.name)[:40])
-        )
+        name = escape(printable(path.name)[:40])
+        self.reset(self._windows, total=None, visible=True, description=name)
 
-    def windows(self, done: int, total: int) -> None:
+    def encoded(self, done: int, total: int) -> None:
         """So many of its windows are encoded."""
-        self._progress.update(self._windows, completed=done, total=total)
+        self.update(self._windows, completed=done, total=total)
 
     def finish(self) -> None:
         """A photograph is done."""
-        self._progress.update(self._windows, visible=False)
-        self._progress.advance(self._photographs)
+        self.update(self._windows, visible=False)
+        self.advance(self._all)
 
 
-def table_of(outcomes: Sequence[Outcome], lines: Sequence[tuple[Text, Text]]) -> Table:
-    """A row a photograph: its name and size, what was found (`lines` of `found`), its files."""
-    table = Table("image", "found", "files", show_lines=len(outcomes) > 1)
-    for outcome, (size, what) in zip(outcomes, lines, strict=True):
-        name = Text.assemble(printable(outcome.path.name), "\n", size)
-        table.add_row(name, what, Text("\n".join(printable(str(f)) for f in outcome.files.values())))
-    return table
-
-
-def found(outcome: Outcome) -> tuple[Text, Text]:
-    """A photograph's size and the classes found in it, largest first, as texts."""
+def add_row(table: Table, outcome: Outcome) -> None:
+    """A photograph as a row: its name and size, the classes found in it, largest first, its files."""
+    size, found = "", Text("was there already", style="dim")
     if outcome.error is not None:
-        return Text(""), Text("failed", style="red")
-    if outcome.result is None:
-        return Text(""), Text("was there already", style="dim")
-    height, width = outcome.result.size
-    return Text(f"{width} x {height}", style="dim"), _shares(outcome.result)
+        found = Text("failed", style="red")
+    elif outcome.result is not None:
+        height, width = outcome.result.size
+        size, found = f"{width} x {height}", _shares(outcome.result)
+    name = Text.assemble(printable(outcome.path.name), "\n", (size, "dim"))
+    table.add_row(name, found, Text("\n".join(printable(str(file)) for file in outcome.files.values())))
 
 
 def _shares(result: Segmentation) -> Text:
@@ -139,36 +120,27 @@ def read_points(given: Sequence[str] | None) -> list[tuple[int, int]]:
     return list(dict.fromkeys(points))
 
 
-class Explainer:
-    """Explains the same pixels of every photograph: a card beside its results, and a table at the end."""
+def explained(
+    outcome: Outcome, points: Sequence[tuple[int, int]], console: Console, strict: bool
+) -> list[str]:
+    """Why each pixel of a photograph got its word; STEM.explain-X-Y.png is written of it.
 
-    def __init__(self, points: Sequence[tuple[int, int]]) -> None:
-        self.points = list(points)
-        self.missed = False
-        """Whether a pixel lay outside a photograph."""
-        self._told: list[str] = []
+    One outside the photograph is an error line; with `strict`, InputError.
+    """
+    if outcome.result is None:
+        return []
+    from ..segment.result_folder import write_card
 
-    def add(self, outcome: Outcome, console: Console, strict: bool) -> None:
-        """Write STEM.explain-X-Y.png for each pixel. One outside the photograph is an error line; with
-        `strict`, InputError."""
-        if outcome.result is None:
-            return
-        from ..segment.result_folder import write_card
-
-        for x, y in self.points:
-            try:
-                found = outcome.result.explain(x, y)
-                card = write_card(outcome.files["json"], found)
-            except InputError as error:
-                told = InputError(f"{outcome.path}: --explain {x},{y}: {error}")
-                if strict:
-                    raise told from error
-                say_error(told, console)
-                self.missed = True
-                continue
-            self._told.append(f"{found}\n\nas a picture: {card}\n")
-
-    def print(self) -> None:
-        """All that was found, on stdout."""
-        for line in "\n".join(self._told).split("\n") if self._told else ():
-            say(line)
+    told = []
+    for x, y in points:
+        try:
+            found = outcome.result.explain(x, y)
+            card = write_card(outcome.files["json"], found)
+        except InputError as error:
+            wrong = InputError(f"{outcome.path}: --explain {x},{y}: {error}")
+            if strict:
+                raise wrong from error
+            say_error(wrong, console)
+        else:
+            told.append(f"{found}\n\nas a picture: {card}\n")
+    return told
