@@ -91,7 +91,7 @@ def _exact(given: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _build(given: argparse.Namespace) -> list[dict[str, Any]]:
     from freeda.bank import Bank
-    from freeda.bank.approximate import ApproximateIndex
+    from freeda.bank.index import ApproximateIndex
 
     bank = Bank.open(given.folder)
     built, seconds = timed(lambda: ApproximateIndex.build(bank.keys, bank.path, bank.identity))

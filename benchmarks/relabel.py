@@ -23,8 +23,8 @@ from common import (
     side_by_side,
 )
 
+from freeda.bank.arrays import Nouns
 from freeda.bank.index import FlatIndex
-from freeda.bank.nouns import Nouns
 from freeda.options import SegmentOptions
 from freeda.segment.prototypes import class_prototypes
 from freeda.segment.scene import encode_scene

@@ -69,8 +69,8 @@ def make(given: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _shards(folder: Path, n: int) -> int:
     """Shards of n rows whose vectors hold one number each, and bank.json; the number of shards."""
-    from freeda.bank.format import FORMAT, MANIFEST, VERSION, Pair, shard_name, write_shard
-    from freeda.bank.manifest import ShardEntry, file_digest
+    from freeda.bank.format import FORMAT, MANIFEST, VERSION, Pair, ShardEntry, shard_name, write_shard
+    from freeda.bank.manifest import file_digest
     from freeda.files import atomic_write_json
 
     entries, template = [], {}

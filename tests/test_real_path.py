@@ -78,7 +78,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a command as at a terminal whose user types that answer."""
 
     def answer(said: str, *given: Any) -> Any:
-        monkeypatch.setattr("freeda.cli.fetching.on_terminal", lambda: True)
+        monkeypatch.setattr("freeda.cli.options.on_terminal", lambda: True)
         runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"})
         return runner.invoke(app, [str(a) for a in given], input=f"{said}\n")
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from freeda.bank import approximate, bank
-from freeda.bank.approximate import ABOUT, ApproximateIndex, byte_code, lists_for, products, to_bytes
+from freeda.bank import bank
+from freeda.bank import index as module
+from freeda.bank.index import ABOUT, ApproximateIndex, byte_code, lists_for, products, to_bytes
 from freeda.errors import BankError, InputError
 
 
@@ -31,7 +32,7 @@ def sorted_all(keys: np.ndarray, queries: np.ndarray, k: int) -> list[list[int]]
 def test_finds_what_it_says_it_finds(
     n: int, k: int, recall: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(approximate, "_NEIGHBOURS", k)
+    monkeypatch.setattr(module, "_NEIGHBOURS", k)
     drawn = clustered(n + 30)
     keys, queries = drawn[:n], drawn[n:].astype(np.float32)
     index = ApproximateIndex.build(keys, tmp_path, "a" * 64, recall)
@@ -50,8 +51,8 @@ def test_finds_what_it_says_it_finds(
 
 def test_what_it_says_of_itself_by_plain_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     n, k = 300, 20
-    monkeypatch.setattr(approximate, "_NEIGHBOURS", k)
-    monkeypatch.setattr(approximate, "_QUERIES", n)  # all keys are drawn, so that which ones needs no telling
+    monkeypatch.setattr(module, "_NEIGHBOURS", k)
+    monkeypatch.setattr(module, "_QUERIES", n)  # all keys are drawn, so that which ones needs no telling
     keys = clustered(n)
     queries = keys.astype(np.float32)
     index = ApproximateIndex.build(keys, tmp_path, "a" * 64, 0.6)

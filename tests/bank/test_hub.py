@@ -14,8 +14,8 @@ import pytest
 from huggingface_hub import DatasetCard, constants
 
 from freeda.bank import hub
-from freeda.bank.card import bank_card, model_licences
 from freeda.bank.format import shard_name
+from freeda.bank.hub import bank_card, model_licences
 from freeda.bank.merge import merge
 from freeda.bank.verify import find_damage
 from freeda.errors import BankError, InputError

@@ -14,9 +14,8 @@ import pytest
 from freeda.bank import Bank
 from freeda.bank.clean import Rules, clean
 from freeda.bank.format import SCHEMA, shard_name
-from freeda.bank.manifest import finish_bank
+from freeda.bank.manifest import finish_bank, fresh_bank
 from freeda.bank.merge import merge
-from freeda.bank.staging import fresh_bank
 from freeda.bank.verify import find_damage
 from freeda.errors import BankError, FreedaError, InputError
 from small_banks import MODELS, make_bank, make_pair, rows_of, tree

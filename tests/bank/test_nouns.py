@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from freeda.bank import Bank
+from freeda.bank.arrays import Nouns
 from freeda.bank.layered import LayeredBank
 from freeda.bank.merge import merge
-from freeda.bank.nouns import Nouns
 from freeda.bank.released import import_release
 from small_banks import KEY, MODELS, PROTOTYPE, make_bank, make_pair
 

@@ -14,8 +14,7 @@ import pytest
 
 from forks import run_script
 from freeda.bank import released
-from freeda.bank.released import export_release, import_release
-from freeda.bank.vectors import NpyReader, index_vectors
+from freeda.bank.released import NpyReader, export_release, import_release, index_vectors
 from freeda.bank.verify import find_damage
 from freeda.errors import BankError, InputError
 from small_banks import make_bank, make_pair, rows_of, tree

@@ -114,7 +114,7 @@ def test_every_option_reaches_the_job(
         **{"limit": 7, "split": "few", "classes": tmp_path / "two.txt", "workers": 2, "dtype": "bfloat16"},
         **{"resume": False, "engine": "ray", "gpus_per_worker": 0.5, "progress": True},
     }
-    monkeypatch.setattr(sys.modules["freeda.cli.evaluate"], "ready_model", ready_model)
+    monkeypatch.setattr("freeda.cli.growing.ready_model", ready_model)
     drawing = ("--draw", "steps=9", "--images-per-word", 4)
     refused(run(*given, "--grow", "--yes", *drawing), "that is all")
     assert seen["bank"] == "grown" and seen["grown"] == (["katze", "baum"], True, 3)

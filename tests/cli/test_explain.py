@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from commands import refused, run
-from freeda.cli.explain import read_points
+from freeda.cli.show import read_points
 from freeda.errors import InputError
 
 

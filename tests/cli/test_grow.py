@@ -26,11 +26,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
     """To a CLIP of random weights all words may lie close together: only a word itself counts as near."""
-    from freeda.bank import layers
+    from freeda.bank import layered
     from freeda.segment import coverage
 
     monkeypatch.setattr(coverage, "NEAR", 0.9995)
-    monkeypatch.setattr(layers, "SAME", 0.0005)
+    monkeypatch.setattr(layered, "SAME", 0.0005)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_pictures_drawn_in_another_way_are_used(photo: Path, lenient: Path, cach
 def test_what_takes_long_is_told_in_minutes(
     photo: Path, lenient: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("freeda.grow.seconds_a_picture", lambda *_: 100.0)
+    monkeypatch.setattr("freeda.cli.growing.seconds_a_picture", lambda *_: 100.0)
     long = segment(photo, lenient, "cat", "--images-per-word", 6)  # no terminal: it goes on
     (line,) = [line for line in long.output.splitlines() if line.startswith("drawing")]
     told = r"drawing 6 pictures \(cat 6\): about 10 min on cpu \(1\.7 min a picture, \d+\.\d GB of memory "

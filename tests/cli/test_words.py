@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from freeda.app.engine import Engine
-from freeda.cli.words import read_names
+from freeda.cli.options import read_names
 from freeda.errors import InputError
 from freeda.segment.vocabulary import parse_names
 

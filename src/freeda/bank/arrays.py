@@ -1,35 +1,29 @@
-"""Keys and prototypes as memory-mapped arrays: a copy of the shards' columns that can always be remade."""
+"""Columns of all shards: keys and prototypes memory-mapped, a copy that can always be remade, and nouns."""
 
 from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import BankError, InputError
 from ..files import atomic_path
-from .format import read_vectors
+from .format import ShardEntry, read_vectors
 
 FILES = {"key": "keys.npy", "prototype": "prototypes.npy"}
+Part = tuple[Sequence[str], npt.NDArray[np.integer[Any]]]
+_AT_ONCE = 1 << 16
 
 
-class Shard(Protocol):
-    """What is needed of a shard: where it is and how many rows it has."""
-
-    @property
-    def file(self) -> str: ...
-    @property
-    def pairs(self) -> int: ...
-
-
-def open_array(path: Path, name: str, shards: Sequence[Shard], dim: int) -> npt.NDArray[np.float16]:
+def open_array(path: Path, name: str, shards: Sequence[ShardEntry], dim: int) -> npt.NDArray[np.float16]:
     """The "key" or "prototype" array of a bank, (N, dim) float16, memory-mapped read-only.
 
     A missing, damaged or wrongly shaped file is rebuilt from the shards, in memory only where the
@@ -48,7 +42,7 @@ def open_array(path: Path, name: str, shards: Sequence[Shard], dim: int) -> npt.
     return found
 
 
-def write_arrays(path: Path, shards: Sequence[Shard], widths: Mapping[str, int]) -> None:
+def write_arrays(path: Path, shards: Sequence[ShardEntry], widths: Mapping[str, int]) -> None:
     """Write both arrays anew from the shards, one shard in memory at a time."""
     for name, dim in widths.items():
         _write(path, name, shards, dim)
@@ -60,7 +54,7 @@ def remove_arrays(path: Path) -> None:
         (path / file).unlink(missing_ok=True)
 
 
-def _write(path: Path, name: str, shards: Sequence[Shard], dim: int) -> None:
+def _write(path: Path, name: str, shards: Sequence[ShardEntry], dim: int) -> None:
     header = {"descr": "<f2", "fortran_order": False, "shape": (sum(s.pairs for s in shards), dim)}
     with atomic_path(path / FILES[name]) as temp, open(temp, "wb") as out:
         np.lib.format.write_array_header_1_0(out, header)
@@ -85,36 +79,23 @@ def load_array(file: Path, shape: tuple[int, int], longer: bool = False) -> npt.
     return found[: shape[0]] if longer and len(found) > shape[0] else None
 
 
-class _Source:
-    """An open file, closed when nothing reads it any more."""
-
-    def __init__(self, path: Path) -> None:
-        self.handle = os.open(path, os.O_RDONLY)
-
-    def __del__(self) -> None:
-        with suppress(AttributeError, OSError):
-            os.close(self.handle)
-
-
 class _Stored(np.memmap):
     """A memory-mapped array that knows the file behind it, whatever has taken that file's name since."""
 
-    source: _Source | None = None
+    handle = -1
+    """Of the open file; closed with the last array of it."""
     origin = 0
     """Address at which the file's first byte lies."""
 
     def __array_finalize__(self, obj: Any) -> None:
         super().__array_finalize__(obj)
         if getattr(self, "_mmap", None) is not None:  # not so for what was computed from one
-            self.source, self.origin = getattr(obj, "source", None), getattr(obj, "origin", 0)
+            self.handle, self.origin = getattr(obj, "handle", -1), getattr(obj, "origin", 0)
 
 
 def _mapped(file: Path) -> npt.NDArray[np.float16]:
     """An .npy file of float16 rows, memory-mapped. Raises OSError, ValueError for anything else."""
     with open(file, "rb") as stream:
-        source = _Source(file)
-        if not os.path.samestat(os.fstat(stream.fileno()), os.fstat(source.handle)):
-            raise ValueError("it was replaced just now")
         if np.lib.format.read_magic(stream) != (1, 0):
             raise ValueError("not written as a bank's arrays are")
         shape, by_columns, kind = np.lib.format.read_array_header_1_0(stream)
@@ -122,7 +103,8 @@ def _mapped(file: Path) -> npt.NDArray[np.float16]:
             raise ValueError("not an array of a bank")
         start = stream.tell()
         found = _Stored(stream, kind, "r", start, shape)
-        found.source, found.origin = source, found.ctypes.data - start
+        found.handle, found.origin = os.dup(stream.fileno()), found.ctypes.data - start
+    weakref.finalize(found._mmap, os.close, found.handle)  # type: ignore[attr-defined]
     return found
 
 
@@ -132,8 +114,8 @@ def take(array: npt.NDArray[np.float16], rows: npt.NDArray[np.int64]) -> npt.NDA
     Those of a memory-mapped array are read from its file: to look at them in the mapping would make some
     64 KB resident for each, and take thrice as long. Raises IndexError for a row that is not there.
     """
-    source = getattr(array, "source", None)
-    if source is None or not hasattr(os, "pread") or not array.flags.c_contiguous or not len(rows):
+    handle = getattr(array, "handle", -1)
+    if handle < 0 or not hasattr(os, "pread") or not array.flags.c_contiguous or not len(rows):
         found = np.asarray(array[rows])
         release(array)
         return found
@@ -141,7 +123,7 @@ def take(array: npt.NDArray[np.float16], rows: npt.NDArray[np.int64]) -> npt.NDA
         raise IndexError(f"row beyond the {len(array)} there are")
     size = array.shape[1] * array.itemsize
     starts = rows * size + (array.ctypes.data - array.origin)  # type: ignore[attr-defined]
-    parts = map(os.pread, repeat(source.handle), repeat(size), starts.tolist())
+    parts = map(os.pread, repeat(handle), repeat(size), starts.tolist())
     data = bytearray().join(parts)
     if len(data) != len(rows) * size:
         raise BankError("a bank's array was cut short while it was read: open the bank again")
@@ -159,3 +141,48 @@ def release(array: npt.NDArray[np.generic]) -> None:
         pages = pages.base
     if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         pages.madvise(mmap.MADV_DONTNEED)
+
+
+class Nouns(Sequence[str]):
+    """N strings, one a row, a few bytes each: of millions only a few thousand differ."""
+
+    def __init__(self, parts: Iterable[Part]) -> None:
+        """`parts` follow one another: different strings, and which of them each row has, (n,)."""
+        known: dict[str, int] = {}
+        rows = [np.empty(0, np.int32)]
+        for different, which in parts:
+            rows.append(np.array([known.setdefault(one, len(known)) for one in different], np.int32)[which])
+        self.different = tuple(known)
+        """Each of them once."""
+        self._which = np.concatenate(rows)
+
+    @property
+    def part(self) -> Part:
+        """All of them as a part of more."""
+        return self.different, self._which
+
+    def rows_of(self, nouns: Iterable[str]) -> npt.NDArray[np.int64]:
+        """The rows that have one of `nouns`, ascending."""
+        wanted = set(nouns)
+        numbers = [i for i, noun in enumerate(self.different) if noun in wanted]
+        return np.flatnonzero(np.isin(self._which, numbers))
+
+    def __len__(self) -> int:
+        return len(self._which)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self.different[i] for i in self._which[row].tolist()]
+        return self.different[self._which[row]]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _AT_ONCE):
+            yield from self[start : start + _AT_ONCE]
+
+    def __eq__(self, other: object) -> bool:
+        """As a list does; also of a list of the same strings."""
+        return isinstance(other, (list, Nouns)) and list(self) == list(other)

@@ -17,12 +17,11 @@ from ..errors import BankError, FreedaWarning, InputError
 from ..files import cache_folder
 from ..identity import difference, other_commits
 from . import format as files
-from .approximate import ApproximateIndex
-from .arrays import open_array, take
+from .arrays import Nouns, open_array, take
 from .cache import Cache
-from .index import FlatIndex
-from .manifest import ShardEntry, read_manifest
-from .nouns import Nouns
+from .format import ShardEntry
+from .index import ApproximateIndex, FlatIndex, Rows, Scores
+from .manifest import read_manifest
 
 Kind = Literal["exact", "approximate"]
 OnIndex = Callable[[str, int, int], None]
@@ -46,10 +45,7 @@ class Bank:
         index: Kind = "exact",
         on_index: OnIndex | None = None,
     ) -> None:
-        self.path = path
-        """The bank's directory."""
-        self.meta = meta
-        """The content of bank.json."""
+        self.path, self.meta = path, meta
         self.kind: Kind = index
         """How it is searched, as it was asked for; see `open`."""
         self._shards, self._on_index = shards, on_index
@@ -111,14 +107,11 @@ class Bank:
     @cached_property
     def real(self) -> npt.NDArray[np.int64]:
         """(n,) ascending: the rows that are references from pictures (`freeda bank add-images`)."""
-        parts = [np.empty(0, np.int64)]
-        if "references" in self.meta or "merged" in self.meta:
-            parts += [
-                np.arange(start, start + shard.pairs)
-                for start, shard in zip(self._starts.tolist(), self._shards, strict=False)
-                if files.read_info(self.path / shard.file).settings.get("source") == "images"
-            ]
-        return np.concatenate(parts)
+        if "references" not in self.meta and "merged" not in self.meta:
+            return np.empty(0, np.int64)
+        infos = [files.read_info(self.path / shard.file) for shard in self._shards]
+        real = [info.settings.get("source") == "images" for info in infos]
+        return np.flatnonzero(np.repeat(real, [info.pairs for info in infos]))
 
     @cached_property
     def identity(self) -> str:
@@ -139,15 +132,9 @@ class Bank:
         if self.kind == "exact" or len(self) < LARGE:
             return FlatIndex(self.keys)
         found = ApproximateIndex.open(self.path, self.identity)
-        if found is None:
-            found = ApproximateIndex.build(self.keys, self.path, self.identity, on_done=self._on_index)
-        return found
+        return found or ApproximateIndex.build(self.keys, self.path, self.identity, on_done=self._on_index)
 
-    def search(
-        self,
-        queries: npt.NDArray[np.float32],
-        k: int,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
         """The k' = min(k, N) keys of highest inner product with each query; most of them where `open` was
         asked for an approximate index.
 
@@ -185,13 +172,11 @@ class Bank:
 
         Another commit of the same models is warned of: most change a README, some change the weights.
         """
-        told = difference(self.meta["models"], identity)
-        if told is None and (other := other_commits(self.meta["models"], identity)):
+        if told := difference(self.meta["models"], identity):
+            preset = self.meta.get("preset")
+            raise BankError(f"{self.path}: built with {told}: load preset '{preset}' or another bank")
+        if other := other_commits(self.meta["models"], identity):
             warn(f"{self.path}: made with {other}: its rows may not fit", FreedaWarning, stacklevel=2)
-        if told is not None:
-            raise BankError(
-                f"{self.path}: built with {told}: load preset '{self.meta.get('preset')}' or another bank"
-            )
 
     def only(self, nouns: Iterable[str]) -> Bank:
         """The rows of these nouns alone, read as a bank of their own: in memory, numbered from 0."""

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from ..errors import InputError
 from ..files import atomic_write_json
 from .arrays import release
 from .bank import Bank
-from .format import shard_name
-from .manifest import finish_bank, made_with
-from .rows import Kept, copy_rows, read_rows
-from .staging import fresh_bank
+from .format import Kept, copy_rows, read_rows, shard_name
+from .manifest import finish_bank, fresh_bank, made_with
 
 REPORT = "clean.json"
 _BLOCK = 8192
@@ -60,16 +58,15 @@ class Rules:
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value >= low):
                 raise InputError(f"{name} is {value}: it must be at least {low}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name.startswith(("min_", "max_")) and value is not None and not -1 <= value <= 1:
-                raise InputError(f"{field.name} is {value}: it must lie within -1 and 1")
+        for name in RULES[:4]:
+            value = getattr(self, name)
+            if value is not None and not -1 <= value <= 1:
+                raise InputError(f"{name} is {value}: it must lie within -1 and 1")
 
     @property
     def none(self) -> bool:
         """Whether no rule is on."""
-        limits = (self.min_area, self.max_area, self.min_contrast, self.min_agreement)
-        return all(rule is None for rule in (self.per_noun, self.outliers, *limits))
+        return all(getattr(self, rule) is None for rule in RULES)
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,9 @@ def clean(
         raise InputError("no rule is on: say what to leave out (per_noun, outliers, min_agreement, ...)")
     tell, opened = on_step or (lambda _: None), Bank.open(bank)
     tell("reading")
-    names, noun = _numbered(opened.nouns)
+    different, which = opened.nouns.part
+    place = {name: i for i, name in enumerate(sorted(different))}
+    names, noun = list(place), np.array([place[name] for name in different], np.int64)[which]
     why = _broken(opened, rules, noun, len(names), tell)
     if why.all():
         raise InputError(f"{bank}: these rules leave nothing of its {len(opened):,} pairs")
@@ -129,13 +128,6 @@ def clean(
     return Cleaned(Bank.open(out), len(opened), dropped, table, lost)
 
 
-def _numbered(nouns: Sequence[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """The different nouns, sorted, and of every row the place of its noun among them (N,)."""
-    names = sorted(set(nouns))
-    place = {name: i for i, name in enumerate(names)}
-    return names, np.fromiter(map(place.__getitem__, nouns), np.int64, len(nouns))
-
-
 def _broken(
     bank: Bank, rules: Rules, noun: npt.NDArray[np.int64], nouns: int, tell: Callable[[str], None]
 ) -> Broken:
@@ -147,9 +139,8 @@ def _broken(
 
     quality = _quality(bank)
     for rule in RULES[:4]:
-        limit, values = getattr(rules, rule), quality[rule[4:]]
-        if limit is not None:
-            limit = np.float32(limit)
+        if (limit := getattr(rules, rule)) is not None:
+            values, limit = quality[rule[4:]], np.float32(limit)
             leave_out(rule, values < limit if rule.startswith("min_") else values > limit)
     nearness: Floats = np.zeros(len(bank), np.float32)
     if rules.outliers is not None or (rules.per_noun is not None and rules.choose == "central"):
@@ -203,40 +194,30 @@ def _outlying(
     nearness: Floats, noun: npt.NDArray[np.int64], use: Kept, deviations: float, group: int
 ) -> Kept:
     """Which rows (N,) lie so many `deviations` below their noun's middle, see `Rules.outliers`."""
+    rows = np.flatnonzero(use)
+    _, of, sizes = np.unique(noun[rows], return_inverse=True, return_counts=True)
+    values, groups = nearness[rows].astype(np.float64), np.arange(len(sizes))
+    middle = ndimage.median(values, of, groups)
+    spread = 1.4826 * ndimage.median(np.abs(values - middle[of]), of, groups)
+    # A group of equal rows has no spread; what then differs by rounding is no outlier.
+    least = middle - deviations * np.maximum(spread, 1e-4)
     out = np.zeros(len(noun), bool)
-    for rows in _groups(noun, use):
-        if len(rows) >= group:
-            values = nearness[rows].astype(np.float64)
-            middle = np.median(values)
-            spread = 1.4826 * np.median(np.abs(values - middle))
-            # A group of equal rows has no spread; what then differs by rounding is no outlier.
-            out[rows[values < middle - deviations * max(spread, 1e-4)]] = True
+    out[rows] = (sizes[of] >= group) & (values < least[of])
     return out
 
 
 def _beyond(rank: Floats, noun: npt.NDArray[np.int64], use: Kept, most: int) -> Kept:
     """Which rows (N,) are not among the `most` of highest rank of their noun; of equal ones the first are."""
+    rows = np.flatnonzero(use)
+    rows = rows[np.lexsort((-rank[rows].astype(np.float64), noun[rows]))]
     out = np.zeros(len(noun), bool)
-    for rows in _groups(noun, use):
-        order = np.argsort(-rank[rows].astype(np.float64), kind="stable")
-        out[rows[order[most:]]] = True
+    out[rows] = np.arange(len(rows)) - np.searchsorted(noun[rows], noun[rows]) >= most
     return out
 
 
-def _groups(noun: npt.NDArray[np.int64], use: Kept) -> list[npt.NDArray[np.int64]]:
-    """The rows in use of every noun that has any, in row order."""
-    rows = np.flatnonzero(use)
-    order = rows[np.argsort(noun[rows], kind="stable")]
-    return np.split(order, np.flatnonzero(np.diff(noun[order])) + 1)
-
-
 def _quality(bank: Bank) -> dict[str, Floats]:
-    found: dict[str, list[Floats]] = {name: [] for name in _QUALITY}
-    for entry in bank.meta["shards"]:
-        table = read_rows(bank.path / entry["file"], list(_QUALITY))
-        for name in _QUALITY:
-            found[name].append(table.column(name).to_numpy())
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+    tables = [read_rows(bank.path / entry["file"], list(_QUALITY)) for entry in bank.meta["shards"]]
+    return {name: np.concatenate([t.column(name).to_numpy() for t in tables]) for name in _QUALITY}
 
 
 def _random(bank: Bank) -> Floats:
@@ -254,12 +235,11 @@ def _by_noun(
     names: list[str], noun: npt.NDArray[np.int64], why: Broken
 ) -> tuple[dict[str, dict[str, int]], list[str]]:
     """`Cleaned.nouns` and `Cleaned.lost`."""
-    before = np.bincount(noun, minlength=len(names))
-    after = np.bincount(noun[why == 0], minlength=len(names))
-    rules: dict[int, Counter[str]] = {}
-    out = why > 0
-    for n, rule in zip(noun[out].tolist(), why[out].tolist(), strict=True):
-        rules.setdefault(n, Counter())[RULES[rule - 1]] += 1
-    order = sorted(rules, key=lambda n: (after[n] - before[n], names[n]))
-    table = {names[n]: {"before": int(before[n]), "after": int(after[n]), **rules[n]} for n in order}
+    counts = np.zeros((len(names), len(RULES) + 1), np.int64)  # rows of each noun by the rule that they break
+    np.add.at(counts, (noun, why), 1)
+    order = sorted(np.flatnonzero(counts[:, 1:].any(axis=1)), key=lambda n: (-counts[n, 1:].sum(), names[n]))
+    table = {}
+    for n in order:
+        rules = {rule: k for rule, k in zip(RULES, counts[n, 1:].tolist(), strict=True) if k}
+        table[names[n]] = {"before": int(counts[n].sum()), "after": int(counts[n, 0]), **rules}
     return table, [name for name, told in table.items() if told["after"] == 0]

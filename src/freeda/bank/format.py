@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ _MOST_PACKED = 200
 _ROW_GROUP = 1024  # small, so that one row can be read without its whole shard
 
 VECTORS = ("key", "prototype")
+Kept = npt.NDArray[np.bool_]
+"""Which rows of a shard, or of a bank, stay: (n,)."""
 SCHEMA = pa.schema(
     [
         pa.field("caption_id", pa.string(), nullable=False),
@@ -94,6 +98,24 @@ class ShardInfo:
     failed: list[dict[str, str]]
     """Captions on which a model failed: {"caption_id", "error"} each; none of their nouns gave a row."""
     pairs: int
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard as bank.json lists it."""
+
+    file: str
+    """Path within the bank."""
+    captions: int
+    pictures: int
+    rejected: dict[str, int]
+    """Reason -> number of nouns."""
+    failed: int
+    """Captions on which a model failed; the shard itself names them."""
+    pairs: int
+    bytes: int
+    sha256: str
+    """Of the file; looked at by `verify`, not at every opening."""
 
 
 def shard_name(index: int) -> str:
@@ -202,12 +224,19 @@ def is_counts(value: Any) -> bool:
     return isinstance(value, dict) and all(type(n) is int and n >= 0 for n in value.values())
 
 
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Raise BankError where this of a shard cannot be read."""
+    try:
+        yield
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise BankError(f"{path}: damaged shard: {what} cannot be read") from error
+
+
 def read_column(path: Path, name: str) -> Any:
     """One column of a shard as a pyarrow array. Raises BankError when it cannot be read."""
-    try:
+    with _reading(path, f"its column '{name}'"):
         return pq.read_table(path, columns=[name]).column(name).combine_chunks()
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise BankError(f"{path}: damaged shard: its column '{name}' cannot be read") from error
 
 
 def read_strings(path: Path, name: str) -> tuple[list[str], npt.NDArray[np.int32]]:
@@ -215,11 +244,8 @@ def read_strings(path: Path, name: str) -> tuple[list[str], npt.NDArray[np.int32
 
     Raises BankError when it cannot be read.
     """
-    try:
-        with pq.ParquetFile(path, read_dictionary=[name]) as file:
-            column = file.read(columns=[name]).column(name).combine_chunks()
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise BankError(f"{path}: damaged shard: its column '{name}' cannot be read") from error
+    with _reading(path, f"its column '{name}'"), pq.ParquetFile(path, read_dictionary=[name]) as file:
+        column = file.read(columns=[name]).column(name).combine_chunks()
     return column.dictionary.to_pylist(), column.indices.to_numpy(zero_copy_only=False)
 
 
@@ -234,28 +260,22 @@ def read_vectors(path: Path, name: str, dim: int) -> npt.NDArray[np.float16]:
 
 def read_first(path: Path, *names: str) -> list[tuple[Any, ...]]:
     """These columns of a shard's first rows, a few of them. Raises BankError when they cannot be read."""
-    try:
-        with pq.ParquetFile(path) as file:
-            batch = next(file.iter_batches(64, columns=list(names)), None)
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise BankError(f"{path}: damaged shard: its columns {names} cannot be read") from error
+    with _reading(path, f"its columns {names}"), pq.ParquetFile(path) as file:
+        batch = next(file.iter_batches(64, columns=list(names)), None)
     columns = [] if batch is None else [batch.column(name).to_pylist() for name in names]
     return list(zip(*columns, strict=True))
 
 
 def read_row(path: Path, row: int) -> dict[str, Any]:
     """One row of a shard as plain values. Raises BankError when it cannot be read."""
-    try:
-        with pq.ParquetFile(path) as file:
-            left = row
-            for group in range(file.num_row_groups):
-                rows = file.metadata.row_group(group).num_rows
-                if left < rows:
-                    found: dict[str, Any] = file.read_row_group(group).slice(left, 1).to_pylist()[0]
-                    return found
-                left -= rows
-    except (OSError, pa.ArrowException) as error:
-        raise BankError(f"{path}: damaged shard: row {row} cannot be read") from error
+    with _reading(path, f"row {row}"), pq.ParquetFile(path) as file:
+        left = row
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if left < rows:
+                found: dict[str, Any] = file.read_row_group(group).slice(left, 1).to_pylist()[0]
+                return found
+            left -= rows
     raise BankError(f"{path}: this shard has no row {row}")
 
 
@@ -264,3 +284,45 @@ def vectors(rows: Sequence[npt.NDArray[np.float16]] | npt.NDArray[np.float16]) -
     flat = np.concatenate(rows) if len(rows) else np.zeros(0, np.float16)
     offsets = np.cumsum([0] + [len(r) for r in rows]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, pa.float16()))
+
+
+def read_rows(path: Path, columns: list[str] | None = None) -> Any:
+    """A shard's rows as an Arrow table of these columns, or all. Raises BankError when it cannot be read."""
+    read_info(path)  # which looks at what the footer promises
+    with _reading(path, "its rows"):
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+
+
+def copy_rows(source: Path, target: Path, kept: Kept) -> ShardInfo:
+    """Write the rows of a shard that are `kept` (n,) as another shard; what it now says about itself.
+
+    A caption's picture lies with its first row: where that row goes, the next of the caption gets it. A
+    caption none of whose rows is left is no longer counted. A shard of which all is kept is copied as it is.
+    """
+    info = read_info(source)
+    if kept.all():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        return info
+    table = _pictures_moved(read_rows(source), kept).filter(pa.array(kept))
+    before = read_rows(source, ["caption_id"]).column("caption_id").to_pylist()
+    gone = len(set(before)) - len(set(table.column("caption_id").to_pylist()))
+    counts = {name: max(getattr(info, name) - gone, 0) for name in ("captions", "pictures")}
+    about = {name: value for name, value in {**asdict(info), **counts}.items() if name != "pairs"}
+    write_rows(target, table, about)
+    return read_info(target)
+
+
+def _pictures_moved(table: Any, kept: Kept) -> Any:
+    """The table with each picture on the first row of its caption that stays."""
+    column = table.column("image")
+    if column.null_count == len(table):
+        return table
+    ids, images = table.column("caption_id").to_pylist(), column.to_pylist()
+    caption, waiting = "", None
+    for i, name in enumerate(ids):
+        image = waiting if images[i] is None and name == caption else images[i]
+        caption, waiting = name, None if kept[i] else image
+        images[i] = image
+    at = SCHEMA.get_field_index("image")
+    return table.set_column(at, SCHEMA.field(at), pa.array(images, pa.binary()))

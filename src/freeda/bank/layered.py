@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from ..errors import BankError
 from ..files import cache_folder
-from .arrays import take
+from .arrays import Nouns, take
 from .bank import Bank
 from .cache import Cache
 from .index import FlatIndex, Rows, Scores, best_first
-from .nouns import Nouns
 
 SAME = 0.01
 """Keys whose similarity to a query is within this of the best one's are of the same word. Embeddings of one
@@ -79,7 +78,7 @@ class LayeredBank:
 
     @cached_property
     def keys(self) -> StackedRows:
-        """(N, dk) keys of all rows, in the same way as `prototypes`."""
+        """(N, dk) keys of all rows; only what is asked for is read."""
         return StackedRows([bank.keys for bank in self.banks])
 
     @cached_property
@@ -90,7 +89,7 @@ class LayeredBank:
 
     @cached_property
     def prototypes(self) -> StackedRows:
-        """(N, dp) raw prototypes of all rows; only what is asked for is read."""
+        """(N, dp) raw prototypes of all rows, in the same way."""
         return StackedRows([bank.prototypes for bank in self.banks])
 
     @cached_property

@@ -1,26 +1,33 @@
-"""bank.json: written last, so that its presence means the bank is whole."""
+"""A bank directory: made hidden until it is whole, and bank.json, written last, by which it is known."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import secrets
+import shutil
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import BankError, no_such_file
-from ..files import atomic_write_json
+from ..files import atomic_write_json, make_folder
+from ..lock import try_lock
 from .arrays import write_arrays
 from .format import (
     FORMAT,
     MANIFEST,
     SHARDS,
+    VECTORS,
     VERSION,
+    ShardEntry,
     is_counts,
     read_info,
     read_row,
-    read_vectors,
     shard_name,
 )
 
@@ -28,29 +35,12 @@ LARGEST = 2**28
 """Bytes of bank.json, at most: some 800,000 shards."""
 
 
-@dataclass(frozen=True)
-class ShardEntry:
-    """A shard as bank.json lists it."""
-
-    file: str
-    """Path within the bank."""
-    captions: int
-    pictures: int
-    rejected: dict[str, int]
-    """Reason -> number of nouns."""
-    failed: int
-    """Captions on which a model failed; the shard itself names them."""
-    pairs: int
-    bytes: int
-    sha256: str
-    """Of the file; looked at by `verify`, not at every opening."""
-
-
 def read_manifest(path: Path, look: bool = True) -> tuple[dict[str, Any], list[ShardEntry]]:
     """The content of bank.json and its shards, with `look` each looked at.
 
     Raises BankError as `Bank.open` says.
     """
+    file = path / MANIFEST
     try:
         there = path.is_dir()
     except OSError as error:  # such as a name too long
@@ -58,47 +48,36 @@ def read_manifest(path: Path, look: bool = True) -> tuple[dict[str, Any], list[S
     if not there:
         raise BankError(no_such_file(path, "there is no such bank directory; `freeda collect` makes one"))
     try:
-        size = (path / MANIFEST).stat().st_size
-        if size > LARGEST:
-            raise BankError(f"{path / MANIFEST}: refused: {size:,} bytes are no description of a bank")
-        meta = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if (size := file.stat().st_size) > LARGEST:
+            raise BankError(f"{file}: refused: {size:,} bytes are no description of a bank")
+        meta = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        half = any((path / SHARDS).glob("*.parquet")) if (path / SHARDS).is_dir() else False
-        raise BankError(
-            f"{path}: half-written bank: {MANIFEST} is missing; run the same `freeda collect` again to "
-            "finish it"
-            if half
-            else f"{path}: not a bank: it has no {MANIFEST}"
-        ) from error
+        if any((path / SHARDS).glob("*.parquet")):
+            mend = "run the same `freeda collect` again to finish it"
+            raise BankError(f"{path}: half-written bank: {MANIFEST} is missing; {mend}") from error
+        raise BankError(f"{path}: not a bank: it has no {MANIFEST}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise BankError(f"{path / MANIFEST}: damaged or unreadable") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise BankError(f"{path / MANIFEST}: not the description of a bank")
+        raise BankError(f"{file}: not the description of a bank")
     if meta.get("version") != VERSION:
         raise BankError(f"{path}: bank format version {meta.get('version')!r}: this version reads {VERSION}")
     try:
         shards = [_entry(i, s) for i, s in enumerate(meta["shards"])]
-        numbers = [
-            meta["pairs"],
-            meta["captions"],
-            meta["dimensions"]["key"],
-            meta["dimensions"]["prototype"],
-        ]
-        models = meta["models"]
+        widths = [meta["dimensions"][name] for name in VECTORS]
+        numbers, models = [meta["pairs"], meta["captions"], *widths], meta["models"]
     except KeyError as error:
-        raise BankError(f"{path / MANIFEST}: damaged: {error} is missing") from error
+        raise BankError(f"{file}: damaged: {error} is missing") from error
     except (TypeError, ValueError) as error:
-        raise BankError(
-            f"{path / MANIFEST}: damaged: its shards or dimensions are wrong ({error})"
-        ) from error
-    if not all(type(n) is int for n in numbers) or min(numbers[2:]) < 1 or not isinstance(models, dict):
-        raise BankError(f"{path / MANIFEST}: damaged: its models, counts or dimensions are of the wrong kind")
+        raise BankError(f"{file}: damaged: its shards or dimensions are wrong ({error})") from error
+    if not all(type(n) is int for n in numbers) or min(widths) < 1 or not isinstance(models, dict):
+        raise BankError(f"{file}: damaged: its models, counts or dimensions are of the wrong kind")
     if meta["pairs"] != sum(s.pairs for s in shards):
-        raise BankError(f"{path / MANIFEST}: damaged: its counts do not add up")
+        raise BankError(f"{file}: damaged: its counts do not add up")
     for shard in shards if look else ():
         _check_shard(path, shard)
     if "digest" in meta and meta["digest"] != _digest(meta):  # older banks have none
-        raise BankError(f"{path / MANIFEST}: damaged: it was changed after it was written")
+        raise BankError(f"{file}: damaged: it was changed after it was written")
     return meta, shards
 
 
@@ -143,7 +122,8 @@ def finish_bank(path: Path, n_shards: int, about: dict[str, Any]) -> None:
             )
         )
         if info.pairs and not widths:
-            widths = {n: _width(file, n) for n in ("key", "prototype")}
+            first = read_row(file, 0)
+            widths = {name: len(first[name]) for name in VECTORS}
     if not widths:
         raise BankError(f"{path}: not one noun could be collected from these captions: no bank was made")
     write_arrays(path, shards, widths)
@@ -171,12 +151,6 @@ def file_digest(path: Path) -> str:
         raise BankError(f"{path}: this shard cannot be read ({error.strerror})") from error
 
 
-def _width(file: Path, name: str) -> int:
-    width = len(read_row(file, 0)[name])
-    read_vectors(file, name, width)
-    return width
-
-
 def _entry(index: int, entry: Any) -> ShardEntry:
     """A shard as bank.json lists it at a place. Raises TypeError or ValueError for anything else.
 
@@ -195,11 +169,101 @@ def _check_shard(path: Path, shard: ShardEntry) -> None:
     file = path / shard.file
     if not file.is_file():
         raise BankError(f"{path}: half-written or damaged bank: {shard.file} is missing")
-    size = file.stat().st_size
-    if size != shard.bytes:
+    if (size := file.stat().st_size) != shard.bytes:
         raise BankError(f"{path}: damaged bank: {shard.file} has {size} bytes, {MANIFEST} says {shard.bytes}")
     pairs = read_info(file).pairs
     if pairs != shard.pairs:
         raise BankError(
             f"{path}: damaged bank: {shard.file} has {pairs} pairs, {MANIFEST} says {shard.pairs}"
         )
+
+
+@contextmanager
+def fresh_bank(out: Path, work: str | None = None) -> Iterator[Path]:
+    """A hidden directory beside `out` that becomes `out` when the block ends without an error.
+
+    On an error it is removed. What a killed process left for the same `out` is removed by the next one; a
+    living one's is not, since each holds a lock on its own. With `work`, a digest of all that the bank is
+    made of, shards stay however the block ends, and the next run for the same `out` and `work` finds them in
+    its directory, and nothing else.
+
+    Raises BankError where `out` is there already and not an empty directory, or another run has the same
+    `work` in hand; InputError where the folder above cannot be written to.
+    """
+    refuse_taken(out)
+    above = make_folder(out.parent)
+    temp = above / f".{out.name[:200]}.{work or secrets.token_hex(4)}.partial"
+    _sweep(above, out.name, temp)
+    if temp.is_symlink():
+        raise BankError(f"{temp}: is a link, not what a stopped run left: remove it")
+    make_folder(temp)
+    try:
+        handle = _hold(temp)
+    except BlockingIOError as error:
+        raise BankError(f"{out}: another run is making it") from error
+    try:
+        _leave_shards(temp)
+        yield temp
+        refuse_taken(out)
+        try:
+            if out.is_dir():
+                out.rmdir()
+            temp.rename(out)
+        except OSError as error:
+            raise BankError(f"{out}: this directory cannot be made ({error.strerror})") from error
+    finally:
+        if work is None or not any((temp / SHARDS).glob("*.parquet")):
+            shutil.rmtree(temp, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def refuse_taken(out: Path) -> None:
+    """Raise BankError unless a new bank can be made there: nothing is ever written over."""
+    try:
+        taken = out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir())))
+    except OSError as error:
+        raise BankError(f"{out}: cannot be read ({error.strerror})") from error
+    if taken:
+        raise BankError(f"{out}: is there already: name a new directory, this one stays as it is")
+
+
+def _hold(folder: Path) -> int | None:
+    """An open handle with a lock that falls with this process, however it dies; None where there are no such
+    locks, or no such folder any more. Raises BlockingIOError where another process has it.
+    """
+    held = False
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        held = try_lock(handle)
+    finally:
+        if not held:
+            os.close(handle)
+    return handle if held else None
+
+
+def _sweep(above: Path, name: str, own: Path) -> None:
+    """Remove what killed processes left for a name; where there are no locks, it stays."""
+    start, end = f".{name[:200]}.", ".partial"
+    for left in above.iterdir():
+        middle = left.name.removeprefix(start).removesuffix(end)
+        if left.name != f"{start}{middle}{end}" or "." in middle or left == own or not left.is_dir():
+            continue
+        with suppress(BlockingIOError):
+            handle = _hold(left)
+            if handle is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(handle)
+
+
+def _leave_shards(temp: Path) -> None:
+    """Remove all that a stopped run left but its shards: halves of files, arrays, bank.json."""
+    shards = temp / SHARDS
+    if shards.is_symlink():
+        shards.unlink()
+    for left in (*temp.iterdir(), *shards.glob("*")):
+        if left != shards and (left.parent != shards or left.suffix != ".parquet"):
+            left.unlink() if left.is_symlink() or not left.is_dir() else shutil.rmtree(left)

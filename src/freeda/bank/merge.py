@@ -14,10 +14,8 @@ import numpy as np
 from ..errors import BankError, InputError
 from ..identity import difference
 from .bank import Bank
-from .format import ShardInfo, read_info, shard_name
-from .manifest import finish_bank, made_with
-from .rows import Kept, copy_rows, read_rows
-from .staging import fresh_bank
+from .format import Kept, ShardInfo, copy_rows, read_info, read_rows, shard_name
+from .manifest import finish_bank, fresh_bank, made_with
 
 _NAMED = ("caption_id", "caption", "noun", "spans", "seed")
 
@@ -47,7 +45,7 @@ def merge(
     """
     if not banks:
         raise InputError("name the banks to merge")
-    opened = [Bank.open(path) for path in banks]
+    tell, opened = on_shard or (lambda *_: None), [Bank.open(path) for path in banks]
     refuse_mixed(opened)
     shards = [
         (i, bank.path / entry["file"]) for i, bank in enumerate(opened) for entry in bank.meta["shards"]
@@ -63,8 +61,7 @@ def merge(
             if kept.any() or not len(kept):
                 copy_rows(file, temp / shard_name(written), kept)
                 written += 1
-            if on_shard is not None:
-                on_shard(done + 1, len(shards))
+            tell(done + 1, len(shards))
         finish_bank(temp, written, _about(opened, given, dropped))
     return Merged(Bank.open(out), given, dropped)
 
@@ -85,9 +82,9 @@ def refuse_mixed(banks: Sequence[Bank]) -> None:
 
 def _name(models: dict[str, Any], part: str, width: str) -> str:
     said = models.get(part)
-    name = said.get("id") if isinstance(said, dict) else said
-    revision = said.get("revision") if isinstance(said, dict) else None
-    return f"{name}{f' at {revision}' if revision else ''} ({models.get(width)} wide)"
+    said = said if isinstance(said, dict) else {"id": said}
+    at = f" at {said['revision']}" if said.get("revision") else ""
+    return f"{said.get('id')}{at} ({models.get(width)} wide)"
 
 
 def _new(file: Path, info: ShardInfo, models: dict[str, Any], seen: set[bytes]) -> Kept:
@@ -118,9 +115,5 @@ def _about(banks: Sequence[Bank], given: Sequence[int], dropped: Sequence[int]) 
         for bank, pairs, duplicates in zip(banks, given, dropped, strict=True)
     ]
     first = banks[0].meta
-    same = {
-        key: value
-        for key, value in made_with(first).items()
-        if all(bank.meta.get(key) == value for bank in banks)
-    }
+    same = {key: v for key, v in made_with(first).items() if all(bank.meta.get(key) == v for bank in banks)}
     return {"preset": first.get("preset"), "models": first["models"], **same, "merged": merged}

@@ -3,17 +3,23 @@
 Row i of the index belongs to the i-th file in the order of sorted names. Nothing says which noun a row is of
 but the file's own name, so `rows.parquet` (caption, noun, quality of every row) is written beside on export.
 There are millions of files, so that an import that was stopped goes on with the shards that it has made.
+
+Every size is held against a file's length before anything is read. FAISS believes what a file says of its
+sizes and loads a graph whole; here vectors are memory-mapped where they lie, and graphs are never looked at.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +39,23 @@ from .format import (
     VERSION,
     caption_digest,
     read_info,
+    read_rows,
     shard_name,
     vectors,
     write_rows,
 )
-from .manifest import finish_bank, made_with
-from .rows import read_rows
-from .staging import fresh_bank
-from .vectors import NpyReader, index_vectors
+from .manifest import finish_bank, fresh_bank, made_with
 
 PROTOTYPES, INDEX, ROWS, ABOUT = "prototypes", "keys.index", "rows.parquet", "about.json"
 _PUBLISHED = "prototype_embeddings", "faiss_index/knn.index"  # in src/data of the authors' programs
 _SHARD = 8192
 _TOLD = pa.schema([field for field in SCHEMA if field.name not in (*VECTORS, "image", "mask")])
 """Columns of rows.parquet: what is known of a row beside its vectors."""
+_MOST = 1 << 20
+"""Bytes of an .npy file, at most: a vector of 65,536 numbers takes half as many."""
+_FLAT, _GRAPH = (b"IxFI", b"IxF2", b"IxFl"), b"IHNf"
+_HEADER = struct.Struct("<4siqqqBi")  # kind, width, count, two unused, trained, metric
+_INNER_PRODUCT, _L2 = 0, 1
 Told = Callable[[int, int], None] | None
 
 
@@ -74,21 +83,20 @@ def import_release(
 ) -> Imported:
     """Make a bank of a folder of .npy files and a FAISS index.
 
-    Stopped at any moment, the same call goes on: what it has made lies beside `out`, hidden, and the bank is
-    the one that an unbroken run makes. A call with other arguments, names or another index begins anew.
+    Stopped at any moment, the same call goes on with what lies beside `out`, hidden, and makes the bank of an
+    unbroken run. A call with other arguments, names or another index begins anew.
 
     Args:
         folder: holds the .npy files, each (D,) or (1, D) float16, float32 or float64; or `data` of the
             authors (`prototype_embeddings`, `faiss_index/knn.index`) or a folder above it; or is what
             `export_release` wrote. The latter two say where the index is.
-        out: the new bank.
         models: {"clip": {"id", "revision"}, "dense": {...}}: what made the rows; nothing in them tells.
-        index: see `index_vectors`; its row i is that of the i-th file by name.
+        index: see `index_vectors`.
         rows: a Parquet file of a bank's columns, those of the vectors aside, in the same order.
         noun_pattern: a regular expression with a group `noun`, and perhaps `caption` (its id), that fits
             every file's name without its suffix; underscores in a noun become blanks. Without it and `rows`
             a row's noun is its file's name.
-        preset: the preset's name, for `bank.json`.
+        preset: its name, for `bank.json`.
         on_done: called with rows done and in all.
 
     Raises InputError for files that cannot be used, counts that differ and names that do not fit; BankError
@@ -118,7 +126,7 @@ def import_release(
             f"{folder}: {len(names):,} .npy files, but {index} holds {len(keys):,} keys: they must be as many"
         )
     told = _read_told(rows, len(names)) if rows is not None else None
-    pattern = _pattern(noun_pattern)
+    pattern = None if noun_pattern is None else _pattern(noun_pattern)
     work = _work(folder, names, index, rows, [noun_pattern, preset, models, about])
     with fresh_bank(Path(out), work) as temp:
         reader = NpyReader()
@@ -241,9 +249,7 @@ def _read_told(path: Path, n: int) -> Any:
         return pq.read_table(path).cast(_TOLD)
 
 
-def _pattern(text: str | None) -> re.Pattern[str] | None:
-    if text is None:
-        return None
+def _pattern(text: str) -> re.Pattern[str]:
     try:
         found = re.compile(text)
     except re.error as error:
@@ -285,3 +291,93 @@ def _usable(told: Any, keys: npt.NDArray[Any], prototypes: npt.NDArray[Any]) -> 
     columns |= {name: pa.nulls(len(told), pa.binary()) for name in ("image", "mask")}
     table = pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
     return table.filter(pa.array(kept)), {reason: n for reason, n in gone.items() if n}
+
+
+class NpyReader:
+    """Reads vectors of one width; the first read settles it."""
+
+    def __init__(self) -> None:
+        self.width = 0
+        """Numbers of a vector; 0 before the first."""
+
+    def read(self, path: Path) -> npt.NDArray[Any]:
+        """The vector (D,) of a file that holds (D,) or (1, D) float16, float32 or float64.
+
+        Raises InputError for anything else, for another width than before, and for a file whose size is not
+        what its header says.
+        """
+        with _reading(path), open(path, "rb") as file:
+            data = file.read(_MOST + 1)
+        if len(data) > _MOST:
+            raise InputError(f"{path}: larger than {_MOST:,} bytes: not one prototype")
+        start = 10 + int.from_bytes(data[8:10], "little")  # of a header of version 1, as vectors have
+        try:
+            shape, kind = _npy_header(data[:start])
+        except (ValueError, EOFError, SyntaxError, TypeError, KeyError) as error:
+            raise InputError(f"{path}: not a whole .npy file") from error
+        if kind.newbyteorder("=") not in (np.float16, np.float32, np.float64) or shape[:-1] not in ((), (1,)):
+            raise InputError(f"{path}: holds {shape} of {kind}: a prototype is (D,) or (1, D) of floats")
+        width = shape[-1] if shape else 0
+        if not 0 < width <= _MOST:
+            raise InputError(f"{path}: holds a vector of {width:,} numbers: a prototype is (D,) or (1, D)")
+        if self.width not in (0, width):
+            raise InputError(f"{path}: {width} numbers, but the files before it hold {self.width}")
+        self.width, size = width, len(data) - start
+        if size != width * kind.itemsize:
+            raise InputError(
+                f"{path}: damaged: {width} numbers of {kind.itemsize} bytes do not make its {size}"
+            )
+        return np.frombuffer(data, kind, offset=start)
+
+
+@lru_cache(64)  # for they are nearly always the same
+def _npy_header(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    stream = io.BytesIO(header)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("another version")
+    shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+    return shape, kind
+
+
+def index_vectors(path: Path) -> npt.NDArray[np.float32]:
+    """The vectors (N, d) float32 of an index file, read-only and memory-mapped, in the order they were added.
+
+    Read are IndexFlatIP, IndexFlatL2 and IndexHNSWFlat, as FAISS writes them on little-endian machines: the
+    vectors come last, behind a header like the one that the file begins with. Where the metric is L2 they
+    must be of unit length, so that the inner product ranks them alike. Raises InputError for another kind of
+    index, vectors that do not end with the file, and other metrics.
+    """
+    try:
+        with open(path, "rb") as file:
+            end, first = path.stat().st_size, file.read(_HEADER.size)
+            if first[:4] not in (*_FLAT, _GRAPH):
+                raise InputError(
+                    f"{path}: not an index that can be read: it begins with {first[:4]!r}; flat and HNSW "
+                    "indices of FAISS can, whose vectors are stored as they are"
+                )
+            _, width, count, _, _, _, metric = _HEADER.unpack(first.ljust(_HEADER.size, b"\0"))
+            start = end - 4 * width * count
+            begin = start - _HEADER.size - 8
+            flat = b""
+            if width > 0 and count >= 0 and (begin == 0 or (begin > 0 and first[:4] == _GRAPH)):
+                file.seek(begin)
+                flat = file.read(start - begin)
+    except OSError as error:
+        raise InputError(f"{path}: this index cannot be read ({error.strerror})") from error
+    if flat[:4] not in _FLAT or flat[4:] != first[4:] + struct.pack("<Q", width * count):
+        raise InputError(
+            f"{path}: damaged index: it does not end with {count:,} vectors of {width:,} numbers"
+        )
+    if metric not in (_INNER_PRODUCT, _L2):
+        raise InputError(f"{path}: its metric is number {metric}: only inner product and L2 can be read")
+    if count == 0:
+        return np.zeros((0, width), np.float32)
+    found: Any = np.memmap(path, "<f4", "r", offset=start, shape=(count, width))
+    for at in range(0, count if metric == _L2 else 0, 8192):
+        length = np.linalg.norm(found[at : at + 8192], axis=1)
+        if (np.abs(length[np.isfinite(length)] - 1) > 1e-3).any():
+            raise InputError(
+                f"{path}: an L2 index of vectors that are not of unit length: a bank is searched by inner "
+                "product and would answer otherwise"
+            )
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import pyarrow.parquet as pq
 
 from ..errors import BankError, first_line
 from .arrays import FILES, load_array
-from .format import MANIFEST, SHARDS, VECTORS, OtherFormat, is_shard, read_info, read_vectors
-from .manifest import ShardEntry, file_digest, read_manifest
+from .format import MANIFEST, SHARDS, VECTORS, OtherFormat, ShardEntry, is_shard, read_info, read_vectors
+from .manifest import file_digest, read_manifest
 
 # What bank.json says of how it was made, the last step first.
 _MAKERS = {
@@ -33,6 +34,7 @@ def find_damage(path: Path, on_file: Callable[[str], None] | None = None) -> Ite
     it, also its SHA-256 and size. The arrays must be what the shards hold. `on_file` is told each file's
     name before it is read. Raises BankError where the directory holds no bank at all.
     """
+    tell = on_file or (lambda _: None)
     listed: list[ShardEntry] = []
     damaged = False
     if (path / MANIFEST).exists() or not path.is_dir():
@@ -48,8 +50,7 @@ def find_damage(path: Path, on_file: Callable[[str], None] | None = None) -> Ite
         raise BankError(f"{path}: not a bank: it has neither {MANIFEST} nor shards")
     entries = {entry.file: entry for entry in listed}
     for file in sorted({*entries, *present}):
-        if on_file is not None:
-            on_file(file)
+        tell(file)
         if listed and file not in entries:
             yield file, f"is not listed in {MANIFEST}"
             continue
@@ -58,7 +59,7 @@ def find_damage(path: Path, on_file: Callable[[str], None] | None = None) -> Ite
             damaged = True
             yield file, wrong
     if listed and not damaged:
-        yield from _array_damage(path, listed, on_file)
+        yield from _array_damage(path, listed, tell)
 
 
 def shard_damage(file: Path, entry: ShardEntry | None = None) -> str | None:
@@ -97,13 +98,11 @@ def advice(path: Path, damaged: Sequence[str]) -> str:
     if all(file in FILES.values() for file in damaged):
         n = "it is" if len(damaged) == 1 else "they are"
         return f"delete {' and '.join(damaged)} there: {n} made again from the shards at the next opening"
-    try:
+    with suppress(OSError, ValueError, RecursionError):
         meta = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        meta = {}
-    for said, command in _MAKERS.items():
-        if isinstance(meta, dict) and said in meta:
-            return f"make it again in a new directory, with the same `{command}`, or pull it again"
+        for said, command in _MAKERS.items():
+            if isinstance(meta, dict) and said in meta:
+                return f"make it again in a new directory, with the same `{command}`, or pull it again"
     return "the `freeda collect` that made the bank, run again, mends it; a shared one must be pulled again"
 
 
@@ -120,37 +119,29 @@ def _vector_damage(table: Any) -> str | None:
 
 
 def _array_damage(
-    path: Path, shards: list[ShardEntry], on_file: Callable[[str], None] | None
+    path: Path, shards: list[ShardEntry], tell: Callable[[str], None]
 ) -> Iterator[tuple[str, str]]:
     widths = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["dimensions"]
-    for name in VECTORS:
-        file, dim = FILES[name], int(widths[name])
+    for name, file in FILES.items():
         if not (path / file).exists():
             continue  # made again when the bank is next opened
-        if on_file is not None:
-            on_file(file)
-        stored = load_array(
-            path / file, (sum(s.pairs for s in shards), dim), longer=True
-        )  # as opening takes it
+        tell(file)
+        stored = load_array(path / file, (sum(s.pairs for s in shards), widths[name]), longer=True)
         if stored is None:
             yield file, "is not an array of the shape that the shards give"
             continue
         row = 0
         for shard in shards:
-            if shard.pairs and not _same(stored[row : row + shard.pairs], path / shard.file, name, dim):
+            part, row = stored[row : row + shard.pairs], row + shard.pairs
+            # Compared as bytes: a NaN is then equal to itself.
+            if (
+                shard.pairs
+                and part.tobytes() != read_vectors(path / shard.file, name, widths[name]).tobytes()
+            ):
                 yield file, f"differs from {shard.file}"
                 break
-            row += shard.pairs
-
-
-def _same(stored: Any, shard: Path, name: str, dim: int) -> bool:
-    # Compared as bytes: a NaN is then equal to itself.
-    return bool(np.array_equal(stored.view(np.uint16), read_vectors(shard, name, dim).view(np.uint16)))
 
 
 def _without(path: Path, error: BankError) -> str:
     """An error's text without the file that it names first."""
-    text = str(error)
-    for name in (f"{path / MANIFEST}: ", f"{path}: "):
-        text = text.removeprefix(name)
-    return text
+    return str(error).removeprefix(f"{path / MANIFEST}: ").removeprefix(f"{path}: ")

@@ -7,18 +7,15 @@ from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from ..engines import waiting
 from . import bank
-from .app import web_page
 from .base import OneLineErrors, lasting_output
-from .collect import collect
-from .demo import demo
-from .doctor import doctor
+from .collect import collect, nouns
 from .evaluate import evaluate
-from .export import export
-from .nouns import nouns
-from .segment import segment
+from .segment import export, segment
+from .trying import demo, doctor, web_page
 
 app = typer.Typer(
     cls=OneLineErrors,
@@ -48,8 +45,7 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _face(
     version: Annotated[
-        bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+        bool, Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass

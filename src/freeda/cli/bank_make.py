@@ -1,28 +1,48 @@
-"""`freeda bank merge`, `clean`, `import` and `export`: a new directory is made of what there is."""
+"""`freeda bank merge`, `clean`, `import`, `export`, `add-images`, `grow` and `coverage`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
+from typer import Argument, Option
 
-from ..errors import printable
-from ..presets import find_preset
-from .base import print_table, say
+from ..errors import InputError, counted, printable
+from ..options import parse_settings
+from ..options.word_list import every_word
+from ..presets import DEFAULT, DRAWING, ENCODERS, drawing_with, find_preset
+from .base import bar, print_facts, print_table, say
+from .options import (
+    BankFolder,
+    BankOrOwn,
+    Classes,
+    ClassesFile,
+    Device,
+    Dtype,
+    Images,
+    K,
+    KeepImages,
+    Model,
+    New,
+    Prompts,
+    Yes,
+    change,
+    fetch_first,
+    listed,
+    read_names,
+)
 
-New = Annotated[
-    Path, typer.Option("--out", help="The new directory; nothing is written over.", show_default=False)
-]
-Given = Annotated[Path, typer.Argument(help="Bank directory.", show_default=False)]
+if TYPE_CHECKING:
+    from ..references.add import Added
 
 
 def merge(
-    banks: Annotated[list[Path], typer.Argument(help="Bank directories.", show_default=False)], out: New
+    banks: Annotated[list[Path], Argument(help="Bank directories.", show_default=False)], out: New
 ) -> None:
     """Make one bank of several that were made with the same models, every pair once.
 
@@ -30,30 +50,27 @@ def merge(
     """
     from ..bank.merge import merge as run
 
-    with _bar() as bar:
-        task = bar.add_task("merging", total=None)
-        done = run(banks, out, lambda at, n: bar.update(task, completed=at, total=n))
+    with bar("merging") as tell:
+        done = run(banks, out, tell)
     for path, pairs, duplicates in zip(banks, done.pairs, done.duplicates, strict=True):
         say(f"{pairs:,} pairs of {path}" + (f", {duplicates:,} were there before" if duplicates else ""))
     say(f"bank of {len(done.bank):,} pairs in {out}", "green")
 
 
 def clean(
-    path: Given,
+    path: BankFolder,
     out: New,
-    per_noun: Annotated[int | None, typer.Option(help="Pairs of a noun, at most.")] = None,
-    choose: Annotated[
-        str | None, typer.Option(help="Which of them stay: agreement, central or random.")
-    ] = None,
+    per_noun: Annotated[int | None, Option(help="Pairs of a noun, at most.")] = None,
+    choose: Annotated[str | None, Option(help="Which of them stay: agreement, central or random.")] = None,
     outliers: Annotated[
         float | None,
-        typer.Option(help="Leave out what lies so many deviations from the middle of its noun; 3 is usual."),
+        Option(help="Leave out what lies so many deviations from the middle of its noun; 3 is usual."),
     ] = None,
-    group: Annotated[int | None, typer.Option(help="Nouns of fewer pairs have no outliers.")] = None,
-    min_area: Annotated[float | None, typer.Option(help="Share of the picture that a mask covers.")] = None,
-    max_area: Annotated[float | None, typer.Option(help="Share of the picture that a mask covers.")] = None,
-    min_contrast: Annotated[float | None, typer.Option(help="The word's map, inside minus outside.")] = None,
-    min_agreement: Annotated[float | None, typer.Option(help="CLIP's cosine of picture and noun.")] = None,
+    group: Annotated[int | None, Option(help="Nouns of fewer pairs have no outliers.")] = None,
+    min_area: Annotated[float | None, Option(help="Share of the picture that a mask covers.")] = None,
+    max_area: Annotated[float | None, Option(help="Share of the picture that a mask covers.")] = None,
+    min_contrast: Annotated[float | None, Option(help="The word's map, inside minus outside.")] = None,
+    min_agreement: Annotated[float | None, Option(help="CLIP's cosine of picture and noun.")] = None,
 ) -> None:
     """Make a new bank without pairs that break a rule, and a report of it (clean.json there)."""
     from ..bank.clean import REPORT, Rules
@@ -73,22 +90,18 @@ def clean(
     said = Console(stderr=True)
     with said.status("reading") as status:
         done = run(path, out, rules, status.update)
-    table = Table(show_header=False, title=Text(printable(f"pairs of {path}")), title_justify="left")
-    table.add_row("before", f"{done.before:,}")
-    for rule, n in sorted(done.dropped.items()):
-        table.add_row(f"left out by {rule}", f"{n:,}")
-    table.add_row("after", f"{len(done.bank):,}")
-    print_table(table)
+    dropped = {f"left out by {rule}": f"{n:,}" for rule, n in sorted(done.dropped.items())}
+    rows = {"before": f"{done.before:,}", **dropped, "after": f"{len(done.bank):,}"}
+    print_facts(f"pairs of {path}", rows)
     if done.lost:
-        more = f" and {len(done.lost) - 8:,} more" if len(done.lost) > 8 else ""
-        say(f"no pair is left of {', '.join(done.lost[:8])}{more}", "yellow")
+        say(f"no pair is left of {listed(done.lost)}", "yellow")
     say(f"bank of {len(done.bank):,} pairs in {out}; {REPORT} there tells of every noun", "green")
 
 
 def import_(
     folder: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             help="The release or its data folder, a folder of .npy files, or what `export` wrote.",
             show_default=False,
         ),
@@ -96,22 +109,19 @@ def import_(
     out: New,
     index: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="FAISS index of the keys, flat or HNSW; row i is the i-th file by name. Found where the "
             "release has it, in faiss_index/knn.index."
         ),
     ] = None,
     model: Annotated[
-        str | None,
-        typer.Option("--model", help="Preset (or .json file) whose models made it, such as vit-l."),
+        str | None, Option("--model", help="Preset (or .json file) whose models made it, such as vit-l.")
     ] = None,
     noun_pattern: Annotated[
-        str | None,
-        typer.Option(help="Where a file's name holds its noun: '(?P<caption>[0-9]+)_(?P<noun>.+)'."),
+        str | None, Option(help="Where a file's name holds its noun: '(?P<caption>[0-9]+)_(?P<noun>.+)'.")
     ] = None,
     rows: Annotated[
-        Path | None,
-        typer.Option(help="Parquet file with caption, noun, ... of every row, in the same order."),
+        Path | None, Option(help="Parquet file with caption, noun, ... of every row, in the same order.")
     ] = None,
 ) -> None:
     """Make a bank of the authors' release: a .npy file a prototype, and a FAISS index of the keys.
@@ -131,8 +141,7 @@ def import_(
             for part, source in (("clip", chosen.clip), ("dense", chosen.dense))
         }
     try:
-        with _bar() as bar:
-            task = bar.add_task("importing", total=None)
+        with bar("importing") as tell:
             done = run(
                 folder,
                 out,
@@ -141,7 +150,7 @@ def import_(
                 rows=rows,
                 noun_pattern=noun_pattern,
                 preset=preset,
-                on_done=lambda at, n: bar.update(task, completed=at, total=n),
+                on_done=tell,
             )
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on with {out}", "yellow", Console(stderr=True))
@@ -152,18 +161,195 @@ def import_(
 
 
 def export(
-    path: Given,
+    path: BankFolder,
     out: New,
-    index: Annotated[str, typer.Option(help="flat, or hnsw, which takes long to make.")] = "flat",
+    index: Annotated[str, Option(help="flat, or hnsw, which takes long to make.")] = "flat",
 ) -> None:
     """Write a bank in the layout of the authors' release: a .npy file a prototype, and a FAISS index."""
     from ..bank.released import export_release as run
 
-    with _bar() as bar:
-        task = bar.add_task("exporting", total=None)
-        run(path, out, index, lambda at, n: bar.update(task, completed=at, total=n))
+    with bar("exporting") as tell:
+        run(path, out, index, tell)
     say(f"exported to {out}; `freeda bank import` reads it back", "green")
 
 
-def _bar() -> Progress:
-    return Progress(console=Console(stderr=True), transient=True)
+_ROWS = 30  # classes listed; the others are one number
+
+
+def add_images(
+    folder: Annotated[Path, Argument(help="Folder of pictures with masks.", show_default=False)],
+    out: Annotated[Path, Option(help="Bank directory: a new one, or one to add to.", show_default=False)],
+    model: Model = DEFAULT,
+    names: Annotated[
+        Path | None,
+        Option(help="Which class each value of a label map is; default: names.json and the like."),
+    ] = None,
+    images: Annotated[
+        Path | None, Option(help="Folder of the pictures; default: images and the like.")
+    ] = None,
+    masks: Annotated[Path | None, Option(help="Folder of the masks; default: masks and the like.")] = None,
+    ignore: Annotated[
+        list[int] | None,
+        Option(help="A value of label maps that stands for nothing, besides 0 and 255; may be repeated."),
+    ] = None,
+    shots: Annotated[
+        int | None, Option(help="References a class, at most; default: all that there are.")
+    ] = None,
+    seed: Annotated[int, Option(help="Other pictures, where --shots leaves some out.")] = 0,
+    keep_images: KeepImages = False,
+    device: Device = "auto",
+    dtype: Annotated[
+        str, Option(help="float32, bfloat16, float16 or auto: what the encoders compute in.")
+    ] = "float32",
+    settings: Annotated[
+        list[str] | None, Option("--set", help="Any other option: --set min_area=0.02.")
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Take references from pictures with masks instead of drawing them: few-shot classes.
+
+    For a picture P.jpg the masks are P.png (a label map of grey or palette values, with a names file),
+    CLASS/P.png or P/CLASS.png (the mask of one class, 0 outside). docs/references.md tells more. A bank that
+    is there gets the references added; what it holds already is left out, so the same command twice adds
+    nothing.
+
+    Exit code: 0 all went well; 2 it stopped for the reason told.
+    """
+    from ..references.add import OPTIONS, reference_options
+    from ..references.add import add_images as run
+
+    for setting in settings or []:
+        name = setting.partition("=")[0].strip()
+        if name not in OPTIONS:
+            raise InputError(f"option {name!r} means nothing to pictures with masks: {', '.join(OPTIONS)} do")
+    preset = find_preset(model)
+    options = change(reference_options(preset.collect), keep_images=keep_images or None)
+    options = parse_settings(settings or [], options)
+    fetch_first(preset, ENCODERS, yes)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
+        added = run(
+            folder,
+            out,
+            preset,
+            device,
+            names=names,
+            images=images,
+            masks=masks,
+            ignore=ignore or (),
+            shots=shots,
+            seed=seed,
+            options=options,
+            dtype=dtype,
+            on_start=lambda what, pictures: shown.update(shown.add_task(what), total=pictures),
+            on_done=lambda: shown.advance(shown.task_ids[-1]),
+            on_names=say,
+        )
+    _report(added, folder)
+
+
+def _report(added: Added, folder: Path) -> None:
+    taken = sorted(added.taken.items(), key=lambda item: (-item[1], item[0]))
+    if taken:
+        table = Table("class", "references")
+        for word, count in taken[:_ROWS]:
+            table.add_row(Text(printable(word)), f"{count:,}")
+        if len(taken) > _ROWS:
+            table.add_row(f"{len(taken) - _ROWS:,} more", f"{sum(n for _, n in taken[_ROWS:]):,}")
+        print_table(table)
+    parts = [f"{counted(sum(added.taken.values()), 'reference')} from {counted(added.pictures, 'picture')}"]
+    parts += [f"{added.there:,} there already"] if added.there else []
+    parts += [f"{n:,} masks rejected: {reason}" for reason, n in sorted(added.rejected.items())]
+    parts += [f"{added.without_mask:,} pictures without a mask"] if added.without_mask else []
+    parts += [f"{added.without_image:,} masks without a picture"] if added.without_image else []
+    say(f"{folder}: {', '.join(parts)}")
+    say(f"bank of {len(added.bank):,} pairs in {added.bank.path}", "green")
+
+
+def grow(
+    words: Annotated[list[str], Argument(help='Words: okapi "fire engine".', show_default=False)],
+    bank: Annotated[
+        Path | None, Option(help="Bank directory to grow beside, into DIR.grown; default: your cache folder.")
+    ] = None,
+    model: Model = DEFAULT,
+    images: Images = None,
+    prompts: Prompts = None,
+    yes: Yes = False,
+    device: Device = "auto",
+    dtype: Dtype = None,
+    settings: Annotated[
+        list[str] | None,
+        Option(
+            "--set", "--draw", help="Any option of collecting (steps=20), or lcm: in 4 steps, with a LoRA."
+        ),
+    ] = None,
+) -> None:
+    """Draw references for exactly these words into a layer beside a bank; pictures drawn before are kept.
+
+    `freeda segment` uses the layer of its bank by itself wherever one of its words was grown.
+
+    Exit code: 0 every word has its pictures; 2 it stopped for the reason told.
+    """
+    preset = drawing_with(find_preset(model), settings or [])
+    from ..bank import Bank
+    from ..encoders import load_encoders
+    from ..grow import growth_options, plan_growth
+    from .growing import Growing, perform, tell_poor
+
+    base = None if bank is None else Bank.open(bank)
+    how = Growing(preset, bank, True, yes, images, prompts, dtype=dtype)
+    words = [word for text in words for word in every_word(text)]
+    plan = plan_growth(words, how.layer, growth_options(preset), images, prompts)
+    fetch_first(preset, (*ENCODERS, *(DRAWING if plan.pictures else ())), yes)
+    encoders = load_encoders(preset, device, dtype or "float32")
+    if base is not None:
+        base.check_models(encoders.identity)
+    grown = perform(plan, how, encoders)
+    tell_poor(grown, False)
+    for word, count in grown.references.items():
+        say(f"{word}: {counted(count, 'reference')} from {counted(grown.pictures[word], 'picture')}")
+    say(f"in {grown.layer.path}", "green")
+    if not any(grown.references.values()):
+        raise InputError("none of these words was found in its pictures")
+
+
+def coverage(
+    classes: Classes = None,
+    classes_file: ClassesFile = None,
+    bank: BankOrOwn = None,
+    model: Model = DEFAULT,
+    layer: Annotated[
+        bool, Option("--layer/--no-layer", help="With what was grown beside the bank, or without.")
+    ] = True,
+    k: K = None,
+    device: Device = "auto",
+    yes: Yes = False,
+) -> None:
+    """Say how well a bank knows words: what lies behind the prototype that each would get.
+
+    nearest and mean: cosine of the word and the keys retrieved. near: how many of them are at least 0.9.
+    nouns: distinct nouns behind them. agreement: 1 where all their prototypes point the same way. A word is
+    poorly covered where too few keys are near it.
+    """
+    names = read_names(classes, classes_file)
+    preset = find_preset(model)
+    from ..encoders import load_encoders
+    from ..grow import with_layer
+    from ..model import FreeDA
+    from ..segment.vocabulary import parse_names
+    from .growing import Growing, coverage_table
+
+    how = Growing(preset, bank)
+    base = how.open_base()
+
+    fetch_first(preset, ENCODERS, yes)
+    read = with_layer(base, *(how.layers(list(parse_names(names))) if layer else ()))
+    if read is None:
+        raise InputError(f"preset '{preset.name}' has no bank of its own: give one (--bank DIR)")
+    loaded = FreeDA(replace(preset, segment=change(preset.segment, k=k)), load_encoders(preset, device), read)
+    found = loaded.coverage(names)
+    print_table(coverage_table(found))
+    poor = [c.word for c in found if c.poor]
+    if poor:
+        say(f"poorly covered: {', '.join(poor)}", "yellow")

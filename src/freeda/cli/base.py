@@ -1,4 +1,4 @@
-"""What every command shares: one-line errors, the options that several take."""
+"""What every command shares: one-line errors, help that leaves nothing out, lines and tables."""
 
 from __future__ import annotations
 
@@ -9,43 +9,17 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Any
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
 from ..errors import FreedaError, FreedaWarning, InputError, printable, told_by
-from ..options import CollectOptions, SegmentOptions
-from ..presets import PRESETS
-
-if TYPE_CHECKING:
-    from ..bank import Bank
-
-Options = TypeVar("Options", SegmentOptions, CollectOptions)
-Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(PRESETS)}, or a preset .json file.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Dtype = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype",
-        help="float32, bfloat16, float16 or auto: what the models compute in; default: float32, but float16 "
-        "for drawing on an accelerator.",
-    ),
-]
-Engine = Annotated[
-    str, typer.Option("--engine", help="local: processes of this machine; ray: a Ray cluster's actors.")
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Fetch models and draw pictures without asking.")]
-GpusPerWorker = Annotated[
-    float,
-    typer.Option("--gpus-per-worker", help="With --engine ray on GPUs: 0.5 lets two workers share one."),
-]
 
 _PURPOSES = {
     "Words and data": "classes classes_file vocabulary save_vocabulary others words column id_column tagger "
@@ -198,26 +172,22 @@ def print_table(table: Table) -> None:
     Console().print(table)
 
 
+def print_facts(title: str, rows: dict[str, str]) -> None:
+    """Print names and what is said of each, as a table."""
+    table = Table(show_header=False, title=Text(printable(title)), title_justify="left")
+    for name, text in rows.items():
+        table.add_row(Text(printable(name)), Text(printable(text)))
+    print_table(table)
+
+
 def say_error(error: FreedaError, console: Console | None = None) -> None:
     """Print an error as one line on stderr, or on a console that has bars to keep below it."""
     say(f"error: {error}", "red", console or Console(stderr=True))
 
 
-def open_bank(path: str | Path, index: str = "exact") -> Bank:
-    """A bank; where its approximate index has to be made first, that is told of on stderr."""
-    from ..bank import Bank
-
-    told: list[str] = []
-
-    def tell(step: str, rows: int, in_all: int) -> None:
-        if not told:
-            told.append(step)
-            line = f"making the approximate index of {path}, once; minutes for millions of pairs"
-            say(line, console=Console(stderr=True))
-
-    return Bank.open(path, index, tell)  # type: ignore[arg-type]  # checked there
-
-
-def change(options: Options, **given: Any) -> Options:
-    """`options` with the values that were given on the command line; None means not given."""
-    return replace(options, **{key: value for key, value in given.items() if value is not None})
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, gone afterwards, for work that tells how much is done of how much."""
+    with Progress(console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda done, in_all: shown.update(task, completed=done, total=in_all)

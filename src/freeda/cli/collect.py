@@ -1,4 +1,4 @@
-"""`freeda collect`."""
+"""`freeda collect`, and `freeda nouns`, which says beforehand what captions hold."""
 
 from __future__ import annotations
 
@@ -6,15 +6,27 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.console import Console
+from typer import Argument, Option
 
-from ..errors import counted
+from ..errors import InputError, counted
+from ..files import atomic_write_json
 from ..options import parse_settings
 from ..presets import DEFAULT, DRAWING, ENCODERS, find_preset
 from ..remote import is_remote
-from .base import Dtype, Engine, GpusPerWorker, Model, Yes, change, say
-from .fetching import fetch_first
+from .base import print_facts, say
+from .options import (
+    Devices,
+    Dtype,
+    Engine,
+    GpusPerWorker,
+    KeepImages,
+    Model,
+    Workers,
+    Yes,
+    change,
+    fetch_first,
+)
 
 if TYPE_CHECKING:
     from ..bank import Bank
@@ -23,51 +35,47 @@ if TYPE_CHECKING:
 def collect(
     out: Annotated[
         str,
-        typer.Option(
+        Option(
             help="Bank directory, or an address like s3://bucket/bank; one that is there is continued.",
             show_default=False,
         ),
     ],
     captions: Annotated[
         Path | None,
-        typer.Argument(
+        Argument(
             help="Text file with one caption a line, COCO captions JSON, CSV, TSV, Parquet or JSON lines.",
             show_default=False,
         ),
     ] = None,
     words: Annotated[
         Path | None,
-        typer.Option(help="Instead of captions: a file of words, one a line; captions are made of them."),
+        Option(help="Instead of captions: a file of words, one a line; captions are made of them."),
     ] = None,
     column: Annotated[
-        str | None, typer.Option(help="Column that holds the captions; default: one called caption or text.")
+        str | None, Option(help="Column that holds the captions; default: one called caption or text.")
     ] = None,
     id_column: Annotated[
-        str | None, typer.Option(help="Column that holds the captions' ids; default: the row's number.")
+        str | None, Option(help="Column that holds the captions' ids; default: the row's number.")
     ] = None,
     model: Model = DEFAULT,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or mps; several for several workers: cuda:0,cuda:1.")
-    ] = "auto",
+    device: Devices = "auto",
     dtype: Dtype = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes, each with models of its own; default: one a device.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Take only the first so many captions.")] = None,
-    seed: Annotated[int, typer.Option(help="Other pictures for the same captions.")] = 0,
-    batch_size: Annotated[int | None, typer.Option(help="Captions drawn together.")] = None,
-    shard_size: Annotated[int | None, typer.Option(help="Captions per file of the bank.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    keep_images: Annotated[bool, typer.Option("--keep-images", help="Keep pictures and masks too.")] = False,
+    workers: Workers = None,
+    limit: Annotated[int | None, Option(help="Take only the first so many captions.")] = None,
+    seed: Annotated[int, Option(help="Other pictures for the same captions.")] = 0,
+    batch_size: Annotated[int | None, Option(help="Captions drawn together.")] = None,
+    shard_size: Annotated[int | None, Option(help="Captions per file of the bank.")] = None,
+    steps: Annotated[int | None, Option(help="Denoising steps.")] = None,
+    keep_images: KeepImages = False,
     tagger: Annotated[
-        str, typer.Option(help="What finds the nouns: pattern, spacy, or auto for the better one here.")
+        str, Option(help="What finds the nouns: pattern, spacy, or auto for the better one here.")
     ] = "auto",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any other option: --set threshold_rule=otsu --set key=caption."),
+        Option("--set", help="Any other option: --set threshold_rule=otsu --set key=caption."),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Make shards again in which captions failed.")
+        bool, Option("--retry-failed", help="Make shards again in which captions failed.")
     ] = False,
     yes: Yes = False,
     engine: Engine = "local",
@@ -133,3 +141,60 @@ def _report(bank: Bank, out: str) -> None:
     say(f"{counted(tally.captions, 'caption')}, {counted(tally.pictures, 'picture')}, {counts_line(tally)}")
     if tally.failed:
         say("log.jsonl there tells why; --retry-failed tries the failed captions again", "yellow")
+
+
+def nouns(
+    captions: Annotated[
+        Path, Argument(help="Text lines, CSV, TSV, Parquet, JSON lines or COCO captions JSON.")
+    ],
+    column: Annotated[str | None, Option(help="The column (or JSON key) of the captions.")] = None,
+    limit: Annotated[int | None, Option(help="Take only the first so many captions.")] = None,
+    top: Annotated[int, Option(help="How many of the most frequent nouns to print.")] = 50,
+    show: Annotated[int, Option(help="Print so many captions with their nouns marked.")] = 0,
+    tagger: Annotated[str, Option(help="auto, pattern or spacy.")] = "auto",
+    json: Annotated[Path | None, Option(help="Also write all counts to this file.")] = None,
+) -> None:
+    """Say which nouns captions hold, before a picture is drawn of any.
+
+    Every noun of a caption can become one pair of a bank.
+    """
+    from ..collection.captions import to_captions
+    from ..collection.nouns import ranked, survey
+
+    for name, value in (("--top", top), ("--show", show)):
+        if value < 0:
+            raise InputError(f"{name} is {value}: it cannot be negative")
+    found = to_captions(captions, limit, column=column)
+    held = survey(found, tagger)
+    for caption in found[:show]:
+        say(_marked(caption.text, held.tagger))
+    share = held.without / held.captions
+    rows = {
+        "captions": f"{held.captions:,}, of them {held.repeated:,} repeat another's text",
+        "without a noun": f"{held.without:,} ({share:.2%}): never drawn",
+        "nouns": f"{held.mentions:,}, {held.mentions / held.captions:.2f} a caption: pairs at most",
+        "different nouns": f"{len(held.nouns):,}",
+        "rate": f"{held.captions / max(held.seconds, 1e-9):,.0f} captions/s ({held.tagger})",
+    }
+    print_facts(f"nouns of {captions}", rows)
+    most = ranked(held.nouns)[:top]
+    if most:
+        listed = ", ".join(f"{noun} {count:,}" for noun, count in most)
+        say(f"The {len(most)} most frequent: {listed}")
+    if json is not None:
+        atomic_write_json(json, held.to_dict())
+
+
+def _marked(text: str, tagger: str) -> str:
+    """The caption with its nouns in brackets, each with its lemma where that is written otherwise."""
+    from ..collection.nouns import find_nouns
+
+    places = sorted(
+        (start, end, noun.lemma) for noun in find_nouns(text, tagger) for start, end in noun.spans
+    )
+    out, last = "", 0
+    for start, end, lemma in places:
+        written = text[start:end]
+        out += f"{text[last:start]}[{written}" + (f" = {lemma}]" if written.lower() != lemma else "]")
+        last = end
+    return out + text[last:]

@@ -4,75 +4,59 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-import typer
 from rich.console import Console
+from typer import Argument, Option
 
 from ..errors import InputError
 from ..options import parse_settings
 from ..presets import DEFAULT, ENCODERS, PRESETS, drawing_with, find_preset
-from .base import Dtype, Engine, GpusPerWorker, Yes, say
-from .fetching import fetch_first
-from .growing import Draw, Growing, Images, ready_model
-
-if TYPE_CHECKING:
-    from ..evaluation.dataset import DataSet
-    from ..evaluation.result import Evaluation
+from .base import say
+from .options import BankOrOwn, Devices, Draw, Dtype, Engine, GpusPerWorker, Images, Workers, Yes, fetch_first
 
 
 def evaluate(
     dataset: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="voc20, voc21, context59, context60, stuff171, object, cityscapes19 or ade150; folder, for "
             "images and masks of your own; miniature.",
             show_default=False,
         ),
     ],
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of the data set's files (miniature has none).")
-    ] = None,
+    data: Annotated[Path | None, Option(help="Folder of the data set's files (miniature has none).")] = None,
     model: Annotated[
-        str,
-        typer.Option("--model", "--preset", help=f"One of {', '.join(PRESETS)}, or a preset .json file."),
+        str, Option("--model", "--preset", help=f"One of {', '.join(PRESETS)}, or a preset .json file.")
     ] = DEFAULT,
-    bank: Annotated[Path | None, typer.Option(help="Bank directory; default: the preset's own.")] = None,
+    bank: BankOrOwn = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the report and of what is done; default: evaluation/DATASET-MODEL."),
+        Option(help="Folder of the report and of what is done; default: evaluation/DATASET-MODEL."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Take only the first so many images (miniature: 200).")
+        int | None, Option(min=1, help="Take only the first so many images (miniature: 200).")
     ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Another split than the usual one; miniature: a seed.")
-    ] = None,
+    split: Annotated[str | None, Option(help="Another split than the usual one; miniature: a seed.")] = None,
     classes: Annotated[
         Path | None,
-        typer.Option(help="Other words for the classes, one a line in their order; folder: its names file."),
+        Option(help="Other words for the classes, one a line in their order; folder: its names file."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes, each with models of its own; default: one a device.")
-    ] = None,
+    workers: Workers = None,
     resume: Annotated[
-        bool,
-        typer.Option("--resume/--no-resume", help="Go on with what --out holds, or begin anew."),
+        bool, Option("--resume/--no-resume", help="Go on with what --out holds, or begin anew.")
     ] = True,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Depart from the protocol: --set k=100 --set superpixels.algorithm=slic."),
+        Option("--set", help="Depart from the protocol: --set k=100 --set superpixels.algorithm=slic."),
     ] = None,
     grow: Annotated[
-        bool,
-        typer.Option("--grow/--no-grow", help="Draw references for classes that the bank hardly knows."),
+        bool, Option("--grow/--no-grow", help="Draw references for classes that the bank hardly knows.")
     ] = False,
     yes: Yes = False,
     images_per_word: Images = None,
     draw: Draw = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or mps; several for several workers: cuda:0,cuda:1.")
-    ] = "auto",
+    device: Devices = "auto",
     dtype: Dtype = None,
     engine: Engine = "local",
     gpus_per_worker: GpusPerWorker = 1.0,
@@ -86,6 +70,7 @@ def evaluate(
     """
     from ..evaluation.dataset import FileDataSet, find_origin
     from ..evaluation.job import evaluate as run
+    from ..evaluation.report import print_report
     from ..evaluation.subject import protocol_options
 
     chosen = find_preset(model)
@@ -99,10 +84,17 @@ def evaluate(
     if draw and not grow:
         raise InputError("--draw says how words are drawn: nothing is drawn without --grow")
     drawing = drawing_with(usual, draw or [])
-    how = Growing(drawing, bank, True, yes, images_per_word, dtype=dtype, usual=usual)
     if engine == "local" and (grow or bank is not None or chosen.bank is not None):
         fetch_first(chosen, ENCODERS, yes)
-    known = _grown(how, found, device) if grow else bank
+    known: Any = bank
+    if grow:  # references for the classes that it hardly knows, drawn now unless they were before
+        from ..model import load
+        from .growing import Growing, ready_model
+
+        how = Growing(drawing, bank, True, yes, images_per_word, dtype=dtype, usual=usual)
+        base = how.open_base()
+        loaded = load(drawing, bank=base, device=device.split(",")[0], dtype=dtype or "float32")
+        known = ready_model(loaded, base, list(found.classes), how).bank
     try:
         result = run(
             dataset,
@@ -125,23 +117,7 @@ def evaluate(
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on with {place}", "yellow", Console(stderr=True))
         raise
-    _tell(result, place)
-
-
-def _grown(how: Growing, dataset: DataSet, device: str) -> Any:
-    """The bank with references for the classes that it hardly knows, drawn now unless they were before."""
-    from ..model import load
-
-    base = how.open_base()
-    loaded = load(how.preset, bank=base, device=device.split(",")[0], dtype=how.dtype or "float32")
-    return ready_model(loaded, base, list(dataset.classes), how).bank
-
-
-def _tell(result: Evaluation, place: Path) -> None:
-    """The table, and where the rest is."""
-    from ..evaluation.report import print_report
-
     print_report(result)
-    for name, (usual, used) in result.settings["protocol_changes"].items():
-        say(f"not the protocol: {name} is {used}, not {usual}", "yellow")
+    for name, (published, used) in result.settings["protocol_changes"].items():
+        say(f"not the protocol: {name} is {used}, not {published}", "yellow")
     say(f"report in {place / 'report.md'}", "green")

@@ -1,4 +1,7 @@
-"""Growing as the commands do it: what it will cost is told, then asked, then done."""
+"""Growing as the commands do it: what it will cost is told, then asked, then done.
+
+Loads torch: commands import it when they run.
+"""
 
 from __future__ import annotations
 
@@ -7,43 +10,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
+import torch
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from ..bank import Bank
+from ..collection.job import generator_of
+from ..collection.shard import with_generator as models_with
+from ..encoders import Encoders
 from ..errors import BankError, InputError, counted, printable
-from ..options import CollectOptions, to_dict
+from ..grow import (
+    Grown,
+    Plan,
+    draw_plan,
+    growth_options,
+    layer_beside,
+    layers_with,
+    personal_layer,
+    plan_growth,
+    related_layers,
+    seconds_a_picture,
+    settle,
+    tidy,
+    with_layer,
+)
+from ..identity import first_difference
+from ..model import FreeDA
+from ..options import to_dict
 from ..presets import DRAWING, ENCODERS, PRESETS, RECIPES, Preset
-from .base import open_bank, say
-from .fetching import fetch_first
-
-if TYPE_CHECKING:
-    import torch
-
-    from ..bank import Bank
-    from ..encoders import Encoders
-    from ..grow import Grown, Plan
-    from ..model import FreeDA
-    from ..segment.coverage import Coverage
-    from ..segment.vocabulary import Names
-
-Images = Annotated[
-    int | None,
-    typer.Option("--images-per-word", help="Pictures drawn for a word; default: the preset's."),
-]
-Prompts = Annotated[
-    Path | None,
-    typer.Option("--prompts", help="Caption file: captions that contain a word are drawn for it first."),
-]
-Draw = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--draw",
-        help="How words are drawn: any option of collecting (steps=20), or lcm: in 4 steps, with a LoRA.",
-    ),
-]
+from ..profile import peak_memory
+from ..progress import duration
+from ..segment.coverage import Coverage
+from ..segment.vocabulary import Names, other_words, parse_names
+from .base import say
+from .options import fetch_first, listed, open_bank
 
 LONG = 300.0
 """Seconds of drawing from which people are told what is faster."""
@@ -73,17 +75,20 @@ class Growing:
     @property
     def layer(self) -> Path:
         """Where what is grown lies."""
-        from ..grow import layer_beside, personal_layer
 
         return personal_layer(self.preset) if self.bank is None else layer_beside(self.bank)
 
     def layers(self, words: Sequence[str]) -> list[Bank]:
         """What the layer holds of these words and, unless the user says how to draw, what others hold."""
-        from ..grow import layers_with, personal_layer, related_layers
 
         told = self.usual is not None and personal_layer(self.usual) != personal_layer(self.preset)
         related = [] if told or self.bank is not None else related_layers(self.preset)
         return layers_with(words, self.layer, related, self.images)
+
+    def plan(self, words: Sequence[str]) -> Plan | None:
+        """What is to be drawn for these words; None for none."""
+        options = growth_options(self.preset)
+        return plan_growth(words, self.layer, options, self.images, self.prompts) if words else None
 
     def open_base(self) -> Bank | None:
         """The bank that was named, or the preset's own."""
@@ -96,24 +101,21 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
 
     Raises InputError where there is no bank and none may be grown, or the user does not want to.
     """
-    from ..segment.vocabulary import other_words, parse_names
-
     classes = parse_names(names)
     words = [*classes, *other_words(classes, model.options)]
     layers = how.layers(words)
     if base is None:
         plan = _plan_alone(words, layers, how)
     else:
-        model = _with(model, base, layers)
-        wanted = [c.word for c in model.coverage(names) if c.poor] if how.grow else []
-        plan = _plan(wanted, how)
+        known = FreeDA(model.preset, model.encoders, with_layer(base, *layers), model.clock)
+        plan = how.plan([c.word for c in known.coverage(names) if c.poor] if how.grow else [])
     if plan is not None:
         if plan.pictures and base is None:
             say(f"no bank: one is grown for exactly these words: {_drawn(plan)}, once, into {how.layer}")
         tell_poor(perform(plan, how, model.encoders), base is None)
         layers = how.layers(words)
     _tell_layers(layers, how)
-    return _with(model, base, layers)
+    return FreeDA(model.preset, model.encoders, with_layer(base, *layers), model.clock)
 
 
 def needed_models(base: Bank | None, names: Names, how: Growing) -> tuple[str, ...]:
@@ -121,8 +123,6 @@ def needed_models(base: Bank | None, names: Names, how: Growing) -> tuple[str, .
 
     Raises InputError where there is no bank and none may be drawn.
     """
-    from ..segment.vocabulary import other_words, parse_names
-
     plan = None
     if base is None:
         classes = parse_names(names)
@@ -133,10 +133,8 @@ def needed_models(base: Bank | None, names: Names, how: Growing) -> tuple[str, .
 
 def _plan_alone(words: Sequence[str], layers: Sequence[Bank], how: Growing) -> Plan | None:
     """What is to be drawn where there is no bank but layers; None where these hold every word."""
-    from ..grow import tidy
-
     there = {noun for layer in layers if layer.path != how.layer for noun in layer.nouns}
-    plan = _plan([word for word in words if tidy(word) not in there], how)
+    plan = how.plan([word for word in words if tidy(word) not in there])
     if plan is not None and plan.pictures and how.grow is False:
         raise InputError(
             f"no bank, and --no-grow: {_drawn(plan)} would have to be drawn; give one (--bank DIR, made by "
@@ -145,23 +143,11 @@ def _plan_alone(words: Sequence[str], layers: Sequence[Bank], how: Growing) -> P
     return plan
 
 
-def _plan(wanted: Sequence[str], how: Growing) -> Plan | None:
-    from ..grow import plan_growth
-
-    if not wanted:
-        return None
-    return plan_growth(wanted, how.layer, _options(how.preset), how.images, how.prompts)
-
-
 def perform(plan: Plan, how: Growing, encoders: Encoders) -> Grown:
     """Draw what a plan says, after telling what it takes."""
-    from ..collection.shard import with_generator as models_with
-    from ..grow import draw_plan, seconds_a_picture, settle
-    from ..progress import duration
-
     if not plan.pictures:
         return settle(plan)
-    options = _options(how.preset)
+    options = growth_options(how.preset)
     fetch_first(how.preset, DRAWING, how.yes)
     models = models_with(encoders, how.preset, options, how.dtype)
     each = seconds_a_picture(models, options)
@@ -176,10 +162,6 @@ def perform(plan: Plan, how: Growing, encoders: Encoders) -> Grown:
 
 def _peak(device: torch.device) -> str:
     """ "5.1 GB of memory at most", of which the trial picture tells."""
-    import torch
-
-    from ..profile import peak_memory
-
     on_gpu = device.type == "cuda"
     most = torch.cuda.max_memory_reserved(device) if on_gpu else peak_memory()
     return f"{most / 1e9:.1f} GB of {'GPU ' * on_gpu}memory at most"
@@ -201,8 +183,12 @@ def tell_poor(grown: Grown, alone: bool) -> None:
     lost = [word for word, count in grown.references.items() if not count]
     if not lost:
         return
-    why = "; ".join(f"{w}: {_reasons(grown.rejected[w])}" for w in lost[:_NAMED])
-    told = f"no picture gave a reference of {_listed(lost)} ({why})"
+    reasons = {
+        word: ", ".join(f"{n:,} {reason}" for reason, n in sorted(grown.rejected[word].items()))
+        for word in lost[:_NAMED]
+    }
+    why = "; ".join(f"{word}: {said or 'not found'}" for word, said in reasons.items())
+    told = f"no picture gave a reference of {listed(lost)} ({why})"
     if alone:
         raise BankError(
             f"{told}: use another word for it, captions that contain it (--prompts), or more pictures "
@@ -228,21 +214,11 @@ def coverage_table(found: Sequence[Coverage]) -> Table:
     return table
 
 
-def _with(model: FreeDA, base: Bank | None, layers: Sequence[Bank]) -> FreeDA:
-    from ..grow import with_layer
-    from ..model import FreeDA
-
-    return FreeDA(model.preset, model.encoders, with_layer(base, *layers), model.clock)
-
-
 def _tell_layers(layers: Sequence[Bank], how: Growing) -> None:
     """Say which layers take part, with what was grown for which words."""
-    from ..collection.job import generator_of
-    from ..identity import first_difference
-
-    now = {"generator": generator_of(how.preset), "options": to_dict(_options(how.preset))}
+    now = {"generator": generator_of(how.preset), "options": to_dict(growth_options(how.preset))}
     for layer in layers:
-        mine = _listed(sorted(layer.nouns.different))
+        mine = listed(sorted(layer.nouns.different))
         if layer.path == how.layer:
             say(f"with references grown for {mine} ({layer.path})")
             continue
@@ -252,23 +228,8 @@ def _tell_layers(layers: Sequence[Bank], how: Growing) -> None:
         say(f"with references drawn before for {mine} ({other}; {layer.path})")
 
 
-def _options(preset: Preset) -> CollectOptions:
-    from ..grow import growth_options
-
-    return growth_options(preset)
-
-
 def _drawn(plan: Plan) -> str:
     """ "24 pictures (cat 12, sofa 12)"."""
     each = [f"{word} {len(captions)}" for word, captions in plan.captions.items() if captions]
-    more = f" and {len(each) - _NAMED:,} more words" if len(each) > _NAMED else ""
-    return f"{counted(plan.pictures, 'picture')} ({', '.join(each[:_NAMED])}{more})"
-
-
-def _listed(words: Sequence[str]) -> str:
-    more = f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else ""
-    return ", ".join(words[:_NAMED]) + more
-
-
-def _reasons(rejected: dict[str, int]) -> str:
-    return ", ".join(f"{n:,} {reason}" for reason, n in sorted(rejected.items())) or "not found"
+    more = " words" if len(each) > _NAMED else ""
+    return f"{counted(plan.pictures, 'picture')} ({listed(each, _NAMED)}{more})"

@@ -1,4 +1,4 @@
-"""`freeda segment`."""
+"""`freeda segment`, and `freeda export`, which makes files of what it kept."""
 
 from __future__ import annotations
 
@@ -6,55 +6,66 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from typer import Argument, Option
 
 from ..errors import InputError
-from ..options import VOCABULARY, SegmentOptions, export_kinds, parse_settings
+from ..options import VOCABULARY, export_kinds, parse_settings
 from ..presets import DEFAULT, ENCODERS, drawing_with, find_preset
 from ..profile import Clock
 from ..sources import find_images
 from ..written import Written
-from .base import Device, Dtype, Model, Yes, change, print_table, say, say_error
-from .explain import Explain, Explainer, read_points
-from .export import Exports
-from .fetching import fetch_first
-from .growing import Draw, Growing, Images, Prompts, needed_models, ready_model
-from .show import ROWS, Bars, found, profile_table, table_of
-from .words import Classes, ClassesFile, read_names
+from .base import print_table, say, say_error
+from .options import (
+    KINDS,
+    Classes,
+    ClassesFile,
+    Device,
+    Draw,
+    Dtype,
+    Images,
+    K,
+    Model,
+    Prompts,
+    Yes,
+    change,
+    fetch_first,
+    listed,
+    read_names,
+)
+from .show import ROWS, Bars, add_row, explained, profile_table, read_points
 
 if TYPE_CHECKING:
     from ..model import FreeDA
     from ..segment import Vocabulary
-    from ..segment.vocabulary import Names
 
 
 def segment(
     images: Annotated[
-        list[str] | None,
-        typer.Argument(help="Photographs: files, folders, or patterns such as 'photos/*.jpg'."),
+        list[str] | None, Argument(help="Photographs: files, folders, or patterns such as 'photos/*.jpg'.")
     ] = None,
     classes: Classes = None,
     classes_file: ClassesFile = None,
     vocabulary: Annotated[
-        Path | None, typer.Option(help="Words that --save-vocabulary kept, instead of --classes.")
+        Path | None, Option(help="Words that --save-vocabulary kept, instead of --classes.")
     ] = None,
     save_vocabulary: Annotated[
-        Path | None, typer.Option(help="Keep the words, made ready, in this file (.npz).")
+        Path | None, Option(help="Keep the words, made ready, in this file (.npz).")
     ] = None,
     others: Annotated[
-        str | None, typer.Option(help='Name of an extra label for all the rest: "everything else".')
+        str | None, Option(help='Name of an extra label for all the rest: "everything else".')
     ] = None,
     model: Model = DEFAULT,
     bank: Annotated[
-        Path | None,
-        typer.Option(help="Bank directory; default: the preset's own, else one grown for your words."),
+        Path | None, Option(help="Bank directory; default: the preset's own, else one grown for your words.")
     ] = None,
     grow: Annotated[
         bool | None,
-        typer.Option(
+        Option(
             "--grow/--no-grow",
             help="Draw references for words that the bank hardly knows; draw nothing, even without a bank.",
         ),
@@ -63,34 +74,41 @@ def segment(
     images_per_word: Images = None,
     prompts: Prompts = None,
     draw: Draw = None,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
+    out: Annotated[Path, Option(help="Folder for the results.")] = Path("out"),
     device: Device = "auto",
     dtype: Dtype = None,
-    k: Annotated[int | None, typer.Option(help="Prototypes taken per word; default: the preset's.")] = None,
-    local_weight: Annotated[float | None, typer.Option(help="Share of local similarity, 0 to 1.")] = None,
+    k: K = None,
+    local_weight: Annotated[float | None, Option(help="Share of local similarity, 0 to 1.")] = None,
     background: Annotated[
-        str | None, typer.Option(help="none, constant, local or local-of-winner: an extra label.")
+        str | None, Option(help="none, constant, local or local-of-winner: an extra label.")
     ] = None,
-    background_threshold: Annotated[float | None, typer.Option(help="Score under which it wins.")] = None,
+    background_threshold: Annotated[float | None, Option(help="Score under which it wins.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Any other option: --set prototypes=k-means --set superpixels.scale=50."),
+        Option("--set", help="Any other option: --set prototypes=k-means --set superpixels.scale=50."),
     ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into the folders of folders.")
-    ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Redo what an earlier run did already.")] = False,
-    npz: Annotated[bool, typer.Option("--npz", help="Also write STEM.npz, to go on with in Python.")] = False,
-    export: Exports = None,
-    explain: Explain = None,
+    recursive: Annotated[bool, Option("--recursive", "-r", help="Look into the folders of folders.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Stop at the first unreadable image.")] = False,
+    again: Annotated[bool, Option("--again", help="Redo what an earlier run did already.")] = False,
+    npz: Annotated[bool, Option("--npz", help="Also write STEM.npz, to go on with in Python.")] = False,
+    export: Annotated[
+        list[str] | None, Option("--export", metavar="KIND", help=f"Also write {KINDS}. Repeatable.")
+    ] = None,
+    explain: Annotated[
+        list[str] | None,
+        Option(
+            metavar="X,Y",
+            help="Tell why the pixel in column X and row Y (from 0) got its word; also as a picture. "
+            "Repeatable.",
+        ),
+    ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Windows encoded together (default: what suits the device).")
+        int | None, Option(min=1, help="Windows encoded together (default: what suits the device).")
     ] = None,
     index: Annotated[
-        str, typer.Option(help="exact or approximate: how a bank of more than 100,000 pairs is searched.")
+        str, Option(help="exact or approximate: how a bank of more than 100,000 pairs is searched.")
     ] = "exact",
-    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
+    profile: Annotated[bool, Option("--profile", help="Print where the time went.")] = False,
 ) -> None:
     """Label every pixel of photographs with one of your words.
 
@@ -108,8 +126,8 @@ def segment(
         raise InputError("give the words once: --vocabulary, --classes or --classes-file")
     if vocabulary is not None and grow:
         raise InputError("--grow needs the words themselves: a kept vocabulary has its references already")
-    explainer, exports = Explainer(read_points(explain)), export_kinds([*(export or []), *["npz"] * npz])
-    names = None if vocabulary is not None else read_names(classes, classes_file)
+    points, exports = read_points(explain), export_kinds([*(export or []), *["npz"] * npz])
+    names = () if vocabulary is not None else read_names(classes, classes_file)
     paths = find_images(images, recursive) if images else []
     preset = find_preset(model)
     options = change(
@@ -124,17 +142,26 @@ def segment(
     usual = replace(preset, segment=options)
     drawing = drawing_with(usual, draw or [])
     with clock("load"):
-        known = _words(names, vocabulary, preset.segment, options)
         from ..model import load
-        from ..segment.vocabulary import Vocabulary
+        from ..segment.vocabulary import Vocabulary, parse_names
         from ..show.caveats import Caveats, alone
+        from .growing import Growing, needed_models, ready_model
 
+        known: Any = names  # looked at before anything costly is loaded
+        if vocabulary is None:
+            parse_names(names)
+        else:
+            for name in VOCABULARY:
+                if getattr(options, name) != getattr(preset.segment, name):
+                    settled = "was settled when this vocabulary was made: make it again"
+                    raise InputError(f"{vocabulary}: option {name!r} {settled}")
+            known = Vocabulary.load(vocabulary)
         growing = Growing(drawing, bank, grow, yes, images_per_word, prompts, index, dtype, usual)
         base = growing.open_base()
-        parts = ENCODERS if isinstance(known, Vocabulary) else needed_models(base, known, growing)
+        parts = ENCODERS if vocabulary is not None else needed_models(base, known, growing)
         fetch_first(drawing, parts, yes)
         loaded = load(drawing, bank=base, device=device, dtype=dtype or "float32", clock=clock)
-    if not isinstance(known, Vocabulary):
+    if vocabulary is None:
         loaded = ready_model(loaded, base, known, growing)
     ready = loaded.ready(known)
     if save_vocabulary is not None:
@@ -144,11 +171,19 @@ def segment(
     hint = " (--grow draws what the bank hardly knows)" if may_grow else ""
     for line in Caveats(answered=ready.answered or {}).brief():
         say(f"{line}{hint}", "yellow")
-    settled = vocabulary is not None or loaded.options.background != "none"
-    if told := "" if settled else alone(ready.names):
+    covered = vocabulary is not None or loaded.options.background != "none"
+    if told := "" if covered else alone(ready.names):
         say(f'{told}: --others "everything else" gives the rest a label of its own', "yellow")
     failed = bool(paths) and _segment_all(
-        loaded, paths, ready, out, strict, again, exports, batch_size, explainer
+        loaded,
+        paths,
+        ready,
+        out,
+        points,
+        strict=strict or len(paths) == 1,
+        again=again or bool(points),
+        exports=exports,
+        batch_size=batch_size,
     )
     if profile:
         Console().print(profile_table(clock))
@@ -156,82 +191,84 @@ def segment(
         raise typer.Exit(1)
 
 
-def _words(
-    names: Names | None, file: Path | None, usual: SegmentOptions, options: SegmentOptions
-) -> Names | Vocabulary:
-    """The words, looked at before anything costly is loaded."""
-    from ..segment.vocabulary import Vocabulary, parse_names
-
-    if file is None:
-        assert names is not None
-        parse_names(names)
-        return names
-    changed = [n for n in VOCABULARY if getattr(options, n) != getattr(usual, n)]
-    if changed:
-        raise InputError(
-            f"{file}: option {changed[0]!r} was settled when this vocabulary was made: make it again"
-        )
-    return Vocabulary.load(file)
-
-
 def _segment_all(
     model: FreeDA,
     paths: list[Path],
     vocabulary: Vocabulary,
     out: Path,
+    points: Sequence[tuple[int, int]],
     strict: bool,
-    again: bool,
-    exports: Sequence[str],
-    batch_size: int | None,
-    explainer: Explainer,
+    **how: Any,
 ) -> bool:
     """Label the photographs and print what was found; whether some could not be labelled or explained.
 
-    Raises the error of a photograph where there is only that one, and InputError where all failed.
+    `how` goes to `FreeDA.segment_many`. Raises the error of a photograph where there is only that one, and
+    InputError where all failed.
     """
     from ..segment.result_folder import read_record
     from ..show.html import write_overview
 
-    failed, counts, rows, strange, jsons = [], Counter[str](), [], Counter[str](), []
+    several = len(paths) > 1
+    table = Table("image", "found", "files", show_lines=several)
+    failed, counts, strange, jsons, told, missed = [], Counter[str](), Counter[str](), [], [], False
     with Bars(len(paths)) as bars:
-        for outcome in model.segment_many(
-            paths,
-            vocabulary,
-            out,
-            strict=strict or len(paths) == 1,
-            again=again or bool(explainer.points),
-            exports=exports,
-            batch_size=batch_size,
-            on_start=bars.start,
-            on_done=bars.windows,
-        ):
+        how |= {"on_start": bars.begin, "on_done": bars.encoded}
+        for outcome in model.segment_many(paths, vocabulary, out, strict=strict, **how):
             bars.finish()
             if outcome.error is not None:
-                failed.append(outcome)
+                failed.append(str(outcome.path))
                 say_error(outcome.error, bars.console)
             else:
                 jsons.append(outcome.files["json"])
-            explainer.add(outcome, bars.console, strict or len(paths) == 1)
-            if outcome.result is not None and (why := outcome.result.caveats.of_picture()):
-                strange[why] += 1
+            if outcome.result is not None:
+                told += (cards := explained(outcome, points, bars.console, strict))
+                missed = missed or len(cards) < len(points)
+                if why := outcome.result.caveats.of_picture():
+                    strange[why] += 1
             counts["already there" if outcome.kept else "failed" if outcome.error else "labelled"] += 1
-            if len(paths) <= ROWS:  # no result is kept, only what is said of it
-                rows.append((replace(outcome, result=None), found(outcome)))
-    if rows:
-        print_table(table_of([row for row, _ in rows], [said for _, said in rows]))
+            if len(paths) <= ROWS:
+                add_row(table, outcome)
+    if table.row_count:
+        print_table(table)
     for why, n in strange.items():
-        say(f"{why} ({f'{n:,} of {len(paths):,} photographs; ' if len(paths) > 1 else ''}--model)", "yellow")
-    explainer.print()
-    if len(paths) > 1:
+        say(f"{why} ({f'{n:,} of {len(paths):,} photographs; ' if several else ''}--model)", "yellow")
+    for line in "\n".join(told).split("\n") if told else ():
+        say(line)
+    if several:
         said = ", ".join(f"{n:,} {what}" for what, n in counts.items())
         say(f"{len(paths):,} photographs: {said}; results in {out}")
     if len(failed) == len(paths):
         raise InputError(f"none of the {len(paths):,} photographs could be labelled")
-    if len(paths) > 1:
+    if several:
         overview, shares = write_overview(Written(out), lambda: filter(None, map(read_record, jsons)))
         say(f"at a glance: {overview}; what covers each: {shares}")
     if failed:
-        listed = ", ".join(str(outcome.path) for outcome in failed[:10])
-        more = f" and {len(failed) - 10:,} more" if len(failed) > 10 else ""
-        say_error(InputError(f"{len(failed):,} of {len(paths):,} could not be labelled: {listed}{more}"))
-    return bool(failed) or explainer.missed
+        lost = f"{len(failed):,} of {len(paths):,} could not be labelled"
+        say_error(InputError(f"{lost}: {listed(failed, 10)}"))
+    return bool(failed) or missed
+
+
+def export(
+    results: Annotated[list[Path], Argument(help="Files that --npz or save_npz wrote.")],
+    to: Annotated[list[str], Option("--to", metavar="KIND", help=f"{KINDS}. Repeatable.")],
+    out: Annotated[
+        Path | None, Option(help="Folder for the files; default: each beside its .npz file.")
+    ] = None,
+    tolerance: Annotated[
+        float, Option(min=0.0, help="Pixels by which polygons may leave the outlines; 0 is exact.")
+    ] = 0.0,
+) -> None:
+    """Write kept segmentations (.npz) as files that other tools read. Loads no model."""
+    kinds = export_kinds(to)
+    stems = [path.stem for path in results]
+    if out is not None and len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise InputError(f"two of these are called {twice}: their files would be the same in {out}")
+    from ..segment import Segmentation
+
+    for path in results:
+        folder = path.parent if out is None else out
+        if "npz" in kinds and (folder / f"{path.stem}.npz").resolve() == path.resolve():
+            raise InputError(f"{path}: it is this very npz file already: give another --out")
+        for file in Segmentation.load_npz(path).export(folder, kinds, path.stem, tolerance).values():
+            say(str(file))

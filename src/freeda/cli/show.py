@@ -1,10 +1,10 @@
-"""What `freeda segment` shows: bars while it works, then tables."""
+"""What `freeda segment` shows: bars while it works, then tables, and why pixels got their words."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
@@ -14,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import printable
+from ..errors import InputError, printable
 from ..profile import Clock
+from .base import say_error
 
 if TYPE_CHECKING:
     from ..segment import Segmentation
@@ -25,72 +26,54 @@ ROWS = 20
 """Photographs up to which each gets a row of the table, and classes that a row names."""
 
 
-class Bars:
+class Bars(Progress):
     """A bar for the photographs, where there are several, and one for the windows of the present one.
 
     Shown on a terminal's stderr only, and gone afterwards.
     """
 
     def __init__(self, photographs: int, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
-        self._progress = Progress(
+        console = console or Console(stderr=True)
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
             TimeRemainingColumn(),
-            console=self.console,
+            console=console,
             transient=True,
-            disable=not self.console.is_terminal,
+            disable=not console.is_terminal,
         )
-        self._photographs = self._progress.add_task(
-            "segmenting", total=photographs, unit="photographs", visible=photographs > 1
-        )
-        self._windows = self._progress.add_task("", total=None, unit="windows", visible=False)
+        several = photographs > 1
+        self._all = self.add_task("segmenting", total=photographs, unit="photographs", visible=several)
+        self._windows = self.add_task("", total=None, unit="windows", visible=False)
 
-    def __enter__(self) -> Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def start(self, path: Path) -> None:
+    def begin(self, path: Path) -> None:
         """A photograph is begun."""
-        self._progress.reset(
-            self._windows, total=None, visible=True, description=escape(printable(path.name)[:40])
-        )
+        name = escape(printable(path.name)[:40])
+        self.reset(self._windows, total=None, visible=True, description=name)
 
-    def windows(self, done: int, total: int) -> None:
+    def encoded(self, done: int, total: int) -> None:
         """So many of its windows are encoded."""
-        self._progress.update(self._windows, completed=done, total=total)
+        self.update(self._windows, completed=done, total=total)
 
     def finish(self) -> None:
         """A photograph is done."""
-        self._progress.update(self._windows, visible=False)
-        self._progress.advance(self._photographs)
+        self.update(self._windows, visible=False)
+        self.advance(self._all)
 
 
-def table_of(outcomes: Sequence[Outcome], lines: Sequence[tuple[Text, Text]]) -> Table:
-    """A row a photograph: its name and size, what was found (`lines` of `found`), its files."""
-    table = Table("image", "found", "files", show_lines=len(outcomes) > 1)
-    for outcome, (size, what) in zip(outcomes, lines, strict=True):
-        assert outcome.path is not None
-        name = Text.assemble(printable(outcome.path.name), "\n", size)
-        table.add_row(name, what, Text("\n".join(printable(str(f)) for f in outcome.files.values())))
-    return table
-
-
-def found(outcome: Outcome) -> tuple[Text, Text]:
-    """A photograph's size and the classes found in it, largest first, as texts."""
+def add_row(table: Table, outcome: Outcome) -> None:
+    """A photograph as a row: its name and size, the classes found in it, largest first, its files."""
+    size, found = "", Text("was there already", style="dim")
     if outcome.error is not None:
-        return Text(""), Text("failed", style="red")
-    if outcome.result is None:
-        return Text(""), Text("was there already", style="dim")
-    height, width = outcome.result.size
-    return Text(f"{width} x {height}", style="dim"), _shares(outcome.result)
+        found = Text("failed", style="red")
+    elif outcome.result is not None:
+        height, width = outcome.result.size
+        size, found = f"{width} x {height}", _shares(outcome.result)
+    assert outcome.path is not None
+    name = Text.assemble(printable(outcome.path.name), "\n", (size, "dim"))
+    table.add_row(name, found, Text("\n".join(printable(str(file)) for file in outcome.files.values())))
 
 
 def _shares(result: Segmentation) -> Text:
@@ -123,3 +106,42 @@ def profile_table(clock: Clock) -> Table:
     table.add_section()
     table.add_row("all", f"{total:.2f}", "", "")
     return table
+
+
+def read_points(given: Sequence[str] | None) -> list[tuple[int, int]]:
+    """Pixels "X,Y". Raises InputError for other text."""
+    points = []
+    for text in given or []:
+        found = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text, re.ASCII)
+        if found is None:
+            raise InputError(
+                f"--explain {text!r}: name a pixel as X,Y: its column and row from 0, as in 120,80"
+            )
+        points.append((int(found[1]), int(found[2])))
+    return list(dict.fromkeys(points))
+
+
+def explained(
+    outcome: Outcome, points: Sequence[tuple[int, int]], console: Console, strict: bool
+) -> list[str]:
+    """Why each pixel of a photograph got its word; STEM.explain-X-Y.png is written of it.
+
+    One outside the photograph is an error line; with `strict`, InputError.
+    """
+    if outcome.result is None:
+        return []
+    from ..segment.result_folder import write_card
+
+    told = []
+    for x, y in points:
+        try:
+            found = outcome.result.explain(x, y)
+            card = write_card(outcome.files["json"], found)
+        except InputError as error:
+            wrong = InputError(f"{outcome.path}: --explain {x},{y}: {error}")
+            if strict:
+                raise wrong from error
+            say_error(wrong, console)
+        else:
+            told.append(f"{found}\n\nas a picture: {card}\n")
+    return told

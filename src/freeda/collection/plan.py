@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from ..bank.approximate import is_index_file
 from ..bank.arrays import FILES, remove_arrays
 from ..bank.format import MANIFEST, SHARDS, read_info, shard_name
+from ..bank.index import is_index_file
 from ..bank.verify import find_damage
 from ..errors import BankError, InputError
 from ..identity import first_difference, without_commits

@@ -1,8 +1,10 @@
-"""`freeda doctor`."""
+"""`freeda app`, `demo` and `doctor`: trying what there is, without files of one's own."""
 
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,19 +12,65 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typer import Option
 
+from ..app.limits import HOST, PORT
 from ..errors import printable
-from ..presets import PRESETS, find_preset
-from .base import Device, say
+from ..presets import DEFAULT, ENCODERS, PRESETS, find_preset
+from .base import say
+from .options import BankOrOwn, Device, Model, Yes, fetch_first
+
+
+def web_page(
+    model: Model = DEFAULT,
+    bank: BankOrOwn = None,
+    host: Annotated[str, Option(help="Address to listen at; 0.0.0.0 lets others in.")] = HOST,
+    port: Annotated[int, Option(help="Port to listen at.")] = PORT,
+    share: Annotated[bool, Option("--share", help="Also ask Gradio's tunnel for a public address.")] = False,
+    device: Device = "auto",
+    dtype: Annotated[str, Option(help="float32, bfloat16, float16, or auto.")] = "float32",
+    yes: Yes = False,
+) -> None:
+    """The web page: type words, see them on your photograph, click to see why."""
+    from ..app.server import LOOPBACK, refuse_no_bank, serve
+    from ..bank import Bank
+    from ..model import load
+
+    preset = find_preset(model)
+    refuse_no_bank(preset, preset.bank if bank is None else bank)
+    opened = None if bank is None else Bank.open(bank)  # a wrong path is told before gigabytes are fetched
+    fetch_first(preset, ENCODERS, yes)
+    served = serve(load(preset, opened, device, dtype), host, port, share)
+    try:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, what visitors sent is removed
+        say(f"freeda is at {served.url} (Ctrl-C ends it)")
+        if served.public:
+            say(f"and for everyone at {served.public}", "yellow")
+        elif host not in LOOPBACK:
+            say("everyone who can reach this machine can use it", "yellow")
+        served.wait()
+    finally:
+        served.close()
+
+
+def demo(
+    out: Annotated[Path, Option(help="Folder for pictures and report.json.")] = Path("demo"),
+    seed: Annotated[int, Option(help="Other captions and other held-out scenes.")] = 0,
+    captions: Annotated[int, Option(min=1, help="Captions drawn for the bank.")] = 400,
+    scenes: Annotated[int, Option(min=1, help="Held-out scenes that are segmented.")] = 200,
+) -> None:
+    """The whole story on the bundled miniature models, with pictures; no download."""
+    from ..demo import run_demo
+
+    run_demo(out=out, seed=seed, captions=captions, scenes=scenes)
 
 
 def doctor(
     model: Annotated[
-        str | None,
-        typer.Option("--model", help="Preset, or preset .json file, that must be able to run here."),
+        str | None, Option("--model", help="Preset, or preset .json file, that must be able to run here.")
     ] = None,
     device: Device = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
     """Say what this machine has for the models: device, memory, disk, network, what is fetched, which banks.
 

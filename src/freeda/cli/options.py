@@ -1,0 +1,147 @@
+"""The options that several commands take, each once, and what commands do with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer import Argument, Option
+
+from ..errors import InputError
+from ..options import EXPORTS, CollectOptions, SegmentOptions
+from ..options.word_list import split_words
+from ..presets import PRESETS, Preset
+from .base import say
+
+if TYPE_CHECKING:
+    from ..bank import Bank
+
+Options = TypeVar("Options", SegmentOptions, CollectOptions)
+
+Model = Annotated[str, Option("--model", help=f"One of {', '.join(PRESETS)}, or a preset .json file.")]
+Device = Annotated[str, Option("--device", help="auto, cpu, cuda or mps.")]
+Devices = Annotated[str, Option(help="auto, cpu, cuda or mps; several for several workers: cuda:0,cuda:1.")]
+_DTYPES = "float32, bfloat16, float16 or auto: what the models compute in; default: float32, but float16 "
+Dtype = Annotated[str | None, Option("--dtype", help=f"{_DTYPES}for drawing on an accelerator.")]
+_WORKERS = "Processes, each with models of its own; default: one a device."
+Workers = Annotated[int | None, Option("--workers", help=_WORKERS)]
+Engine = Annotated[
+    str, Option("--engine", help="local: processes of this machine; ray: a Ray cluster's actors.")
+]
+_GPUS = "With --engine ray on GPUs: 0.5 lets two workers share one."
+GpusPerWorker = Annotated[float, Option("--gpus-per-worker", help=_GPUS)]
+Yes = Annotated[bool, Option("--yes", "-y", help="Fetch models and draw pictures without asking.")]
+
+BankFolder = Annotated[Path, Argument(help="Bank directory.", show_default=False)]
+BankOrOwn = Annotated[Path | None, Option("--bank", help="Bank directory; default: the preset's own.")]
+New = Annotated[Path, Option("--out", help="The new directory; nothing is written over.", show_default=False)]
+KeepImages = Annotated[bool, Option("--keep-images", help="Keep pictures and masks too.")]
+Images = Annotated[
+    int | None, Option("--images-per-word", help="Pictures drawn for a word; default: the preset's.")
+]
+Prompts = Annotated[
+    Path | None,
+    Option("--prompts", help="Caption file: captions that contain a word are drawn for it first."),
+]
+_DRAW = "How words are drawn: any option of collecting (steps=20), or lcm: in 4 steps, with a LoRA."
+Draw = Annotated[list[str] | None, Option("--draw", help=_DRAW)]
+K = Annotated[int | None, Option("--k", help="Prototypes taken per word; default: the preset's.")]
+_CLASSES = 'Words, separated by commas: "cat, sofa=couch, wooden floor".'
+Classes = Annotated[str | None, Option("--classes", help=_CLASSES)]
+ClassesFile = Annotated[
+    Path | None, Option("--classes-file", help="A file of words, one a line, or a names file.")
+]
+KINDS = ", ".join(EXPORTS)
+"""What results can be exported as."""
+
+_SHOWN = 20
+
+
+def read_names(classes: str | None, classes_file: Path | None) -> Sequence[str]:
+    """Class names as `--classes` or `--classes-file` gives them (docs/words.md), not yet checked.
+
+    What a file holds is printed. Raises InputError for none or both of the two, and as `split_words` and
+    `word_list` do.
+    """
+    if classes is not None and classes_file is not None:
+        raise InputError("--classes and --classes-file are both given: name the words in one of them")
+    if classes is not None:
+        return split_words(classes)
+    if classes_file is None:
+        raise InputError(
+            'give the words to look for: either --classes "cat, sofa=couch" or --classes-file FILE'
+        )
+    from ..collection.names import word_list
+
+    names = word_list(classes_file)
+    say(f"{classes_file}: {listed(names, _SHOWN, '; ')}")
+    return names
+
+
+def listed(words: Sequence[str], most: int = 8, between: str = ", ") -> str:
+    """The first words, and how many more there are."""
+    more = f" and {len(words) - most:,} more" if len(words) > most else ""
+    return between.join(words[:most]) + more
+
+
+def change(options: Options, **given: Any) -> Options:
+    """`options` with the values that were given on the command line; None means not given."""
+    return replace(options, **{key: value for key, value in given.items() if value is not None})
+
+
+def open_bank(path: str | Path, index: str = "exact") -> Bank:
+    """A bank; where its approximate index has to be made first, that is told of on stderr."""
+    from ..bank import Bank
+
+    told: list[str] = []
+
+    def tell(step: str, rows: int, in_all: int) -> None:
+        if not told:
+            told.append(step)
+            line = f"making the approximate index of {path}, once; minutes for millions of pairs"
+            say(line, console=Console(stderr=True))
+
+    return Bank.open(path, index, tell)  # type: ignore[arg-type]  # checked there
+
+
+def fetch_first(preset: Preset, parts: Iterable[str], yes: bool = False) -> None:
+    """Have those models of a preset ("clip", "dense", "generator", "lora") on this machine before they load.
+
+    Nothing is asked of anybody where they all are. A terminal is asked unless `yes`; otherwise one line is
+    printed. Raises InputError where the answer is no or the disk too small, ModelError as `hub.ask`.
+    """
+    from .. import hub
+    from ..weights import PARTS, missing_of
+
+    several = missing_of(preset, parts)
+    if not several:
+        return
+    hub.check_room(several)
+    if yes or not on_terminal():
+        hub.tell(several)
+    else:
+        table = Table("to fetch", box=None, pad_edge=False)
+        for name in ("", "", "licence"):
+            table.add_column(name, overflow="fold")
+        for m in several:
+            table.add_row(PARTS[m.part], m.source.id, hub.in_bytes(m.size), m.source.licence)
+        console = Console(stderr=True)
+        console.print(table)
+        size = hub.in_bytes(sum(m.size for m in several))
+        free = hub.in_bytes(hub.free_bytes(hub.cache()))
+        say(f"{size} from {hub.endpoint()} into {hub.cache()}, where {free} are free", console=console)
+        if not typer.confirm("fetch them?", default=True, err=True):
+            raise InputError("nothing was fetched")
+    for missing in several:
+        hub.fetch(missing)
+
+
+def on_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()
