@@ -1,182 +1,151 @@
-"""Two kinds of picture for measurements over seeds: lines with their spread, and rows of dots with theirs."""
+"""`python -m studies.charts docs/ablations.md`: the charts of a page of ablations, from the tables on it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageDraw
+import typer
 
-from freeda.show import palette, text
+from freeda.errors import InputError, extra
+from freeda.files import atomic_path
+from freeda.show import palette
 
-RGB = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float64]
-WIDTH = 960
-"""Of every picture, in pixels."""
-_FINE = 2
-"""Drawn so many times as large, then reduced: Pillow draws lines with hard edges."""
-_RULE = (226, 229, 235)
-_GUIDE = (150, 156, 168)
-COLOURS = tuple((int(r), int(g), int(b)) for r, g, b in palette(5)[[0, 1, 3, 4]])
-"""Of lines, in this order: dark enough for words on paper."""
+from .axes import AXES, BOUND, Axis
+from .sweep import END, begin
+
+SIZE = 9.6
+"""Width of every chart, in hundreds of pixels."""
+RED, BLUE, GREEN = (tuple(rgb / 255) for rgb in palette(4)[[0, 1, 3]])
+INK, FAINT = "#20242c", "#6b7280"
 
 
 @dataclass(frozen=True)
-class Line:
-    """A named line: values (seeds, points) at the chart's places."""
+class Measured:
+    """A row of an axis's table."""
 
     name: str
-    values: Floats
+    values: dict[str, float]
+    """Column -> figure."""
+    low: float
+    high: float
+    """Least and greatest mIoU, paired with the preset's by seed: its mean plus the differences."""
 
 
-class _Sheet:
-    """A canvas in final pixels that is drawn finer."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.image = Image.new("RGB", (width * _FINE, height * _FINE), text.PAPER)
-        self._draw = ImageDraw.Draw(self.image)
-
-    def line(self, points: Sequence[tuple[float, float]], colour: text.Colour, width: float = 1) -> None:
-        fine = [(x * _FINE, y * _FINE) for x, y in points]
-        self._draw.line(fine, fill=colour, width=round(width * _FINE), joint="curve")
-
-    def dashes(self, a: tuple[float, float], b: tuple[float, float], colour: text.Colour) -> None:
-        steps = max(1, round(np.hypot(b[0] - a[0], b[1] - a[1]) / 5))
-        at = [(a[0] + (b[0] - a[0]) * t / steps, a[1] + (b[1] - a[1]) * t / steps) for t in range(steps + 1)]
-        for i in range(0, steps, 2):
-            self.line([at[i], at[i + 1]], colour)
-
-    def dot(self, x: float, y: float, radius: float, colour: text.Colour, hollow: bool = False) -> None:
-        box = tuple(v * _FINE for v in (x - radius, y - radius, x + radius, y + radius))
-        fill = text.PAPER if hollow else colour
-        self._draw.ellipse(box, fill=fill, outline=colour, width=round(1.4 * _FINE))
-
-    def area(self, points: Sequence[tuple[float, float]], colour: text.Colour) -> None:
-        self._draw.polygon([(x * _FINE, y * _FINE) for x, y in points], fill=colour)
-
-    def write(
-        self, x: float, y: float, told: str, size: int, fill: text.Colour = text.INK, anchor: str = "lm"
-    ) -> None:
-        text.write(self._draw, (x * _FINE, y * _FINE), told, size * _FINE, fill, anchor)
-
-    def done(self) -> RGB:
-        size = self.image.width // _FINE, self.image.height // _FINE
-        return np.array(self.image.resize(size, Image.Resampling.LANCZOS))
+def command(axis: Axis) -> str:
+    """What makes an axis's table; its place on a page is named after it."""
+    return f"python -m studies.ablations --only {axis.key}"
 
 
-def ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """Round numbers from at or below `low` to at or above `high`, at most `most`."""
-    step = next(
-        s
-        for power in range(-4, 4)
-        for s in (10.0**power, 2 * 10.0**power, 5 * 10.0**power)
-        if np.ceil(high / s - 1e-9) - np.floor(low / s + 1e-9) < most
-    )
-    first, last = round(np.floor(low / step + 1e-9)), round(np.ceil(high / step - 1e-9))
-    return [float(round(i * step, 10)) for i in range(first, max(last, first + 1) + 1)]
+def rows_of(page: str, axis: Axis) -> list[Measured]:
+    """The rows of an axis's table on a page, but those that could not be measured."""
+    lines = re.findall(r"^\| (.*) \|$", page.partition(begin(command(axis)))[2].partition(END)[0], re.M)
+    cells = [line.replace("**", "").split(" | ") for line in lines]
+    head, *rows = cells
+    change = next(i for i, name in enumerate(head) if name.startswith("Difference"))
+    known = [row for row in rows if re.fullmatch(r"[\d.]+", row[1])]
+    usual = next(float(row[1]) for row in known if row[0] == axis.usual)
+    found = []
+    for row in known:
+        apart = [float(v) for v in re.findall(r"[+-][\d.]+", row[change])] or [0.0]
+        values = {n: float(v) for n, v in zip(head, row, strict=True) if re.fullmatch(r"[\d.]+", v.strip())}
+        found.append(Measured(row[0], values, usual + apart[-2:][0], usual + apart[-1]))
+    return found
 
 
-def line_chart(
-    title: str, x_label: str, places: Sequence[float], lines: Sequence[Line], usual: float, log: bool = False
-) -> RGB:
-    """Means over the seeds as lines, least to greatest as a band behind each; `usual` is marked.
+def draw_chart(axis: Axis, rows: list[Measured], path: Path) -> None:
+    """A PNG of an axis's rows: lines where its variants have places, rows of dots where they have none."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError(f"charts need matplotlib: {extra('studies')}") from None
+    along = axis.variants[0].at is not None
+    figure = Figure((SIZE, 4.2 if along else 1.3 + 0.26 * len(rows)), layout="constrained")
+    ax = figure.add_subplot()
+    ax.set_title(axis.title, loc="left", color=INK, fontsize=13, pad=10)
+    ax.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    ax.tick_params(length=0, colors=FAINT)
+    draw_rows(ax, axis, rows)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, labelcolor=INK)
+    with atomic_path(path) as temp:
+        figure.savefig(temp, format="png", dpi=100)
 
-    `places` (points,) are laid out in proportion, or with `log` in proportion to their logarithm. At most
-    four lines.
+
+def draw_rows(ax: Any, axis: Axis, rows: list[Measured]) -> None:
+    """Draw them on matplotlib's axes."""
+    (_dots if axis.variants[0].at is None else _lines)(ax, axis, rows)
+
+
+def _lines(ax: Any, axis: Axis, rows: list[Measured]) -> None:
+    """mIoU along the axis: of its lines with their ranges, or of all classes, things and stuff."""
+    variants = {v.name: v for v in axis.variants}
+    places = {name: float(variant.at or 0) for name, variant in variants.items()}
+    place = {r.name: r.values.get("Captions", places[r.name]) for r in rows}
+    reach = "least to greatest difference from the preset"
+    for name, colour in zip(dict.fromkeys(variants[r.name].line for r in rows), (RED, BLUE), strict=False):
+        line = [r for r in rows if variants[r.name].line == name]
+        at = [place[r.name] for r in line]
+        band = {"color": colour, "alpha": 0.18, "lw": 0, "label": reach}
+        ax.fill_between(at, [r.low for r in line], [r.high for r in line], **band)
+        reach = ""
+        ax.plot(at, [r.values["mIoU"] for r in line], "o-", color=colour, ms=5, label=name or "all classes")
+    for part, colour in (("things", BLUE), ("stuff", GREEN)) if "" in {v.line for v in axis.variants} else ():
+        ax.plot(list(place.values()), [r.values[part] for r in rows], "o-", color=colour, ms=5, label=part)
+    ax.axvline(place[axis.usual], color=FAINT, ls="--", lw=1, label="the preset", zorder=0)
+    if axis.log:
+        ax.set_xscale("log")
+    ticks = sorted(set(place.values()))
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+    ax.set_xticks([], minor=True)
+    ax.set_xlabel(axis.along, color=INK)
+    ax.set_ylabel("mIoU (0 to 1)", color=INK)
+    ax.set_ylim(0, 1)
+    ax.grid(axis="y", color="#e2e5eb")
+
+
+def _dots(ax: Any, axis: Axis, rows: list[Measured]) -> None:
+    """A row a variant: its mIoU and range; a tick where regions that are labelled perfectly would be."""
+    usual = next(r for r in rows if r.name == axis.usual)
+    others = [r for r in rows if r is not usual]
+    label = "another setting; bar: least to greatest difference from the preset"
+    for kind, colour, chosen in (("the preset", RED, [usual]), (label, BLUE, others)):
+        at = [len(rows) - rows.index(r) for r in chosen]
+        mean = np.array([r.values["mIoU"] for r in chosen])
+        reach = np.abs(np.array([[r.low for r in chosen], [r.high for r in chosen]]) - mean)
+        ax.errorbar(mean, at, xerr=reach, fmt="o", color=colour, ms=7, capsize=3, label=kind)
+    bounds = [(r.values[BOUND], len(rows) - i) for i, r in enumerate(rows) if BOUND in r.values]
+    if bounds:
+        ax.plot(*zip(*bounds, strict=True), "|", color=FAINT, ms=12, mew=2, label=BOUND.lower())
+    ax.axvline(usual.values["mIoU"], color=RED, ls="--", lw=1, zorder=0)
+    for i, row in enumerate(rows):
+        text = f"{row.values['mIoU']:.3f}"
+        ax.annotate(text, (1.01, len(rows) - i), xycoords=("axes fraction", "data"), va="center", color=INK)
+    ax.set_yticks(range(len(rows), 0, -1), [r.name.replace("`", "") for r in rows], color=INK)
+    ax.set_xlabel("mIoU (0 to 1)", color=INK)
+    ax.grid(axis="x", color="#e2e5eb")
+
+
+def draw_charts(page: Path, text: str | None = None) -> None:
+    """Draw the chart of every axis that a page has a table of, beside the page; `text` is what it will hold.
+
+    InputError where matplotlib is not installed.
     """
-    left, right, top, bottom, height = 64, 150, 58, 56, 400
-    sheet = _Sheet(WIDTH, height)
-    sheet.write(20, 26, title, 18)
-    values = np.concatenate([line.values.ravel() for line in lines])
-    marks = ticks(float(np.nanmin(values)), float(np.nanmax(values)))
-    along = np.log(places) if log else np.asarray(places, dtype=np.float64)
-    x = left + (along - along[0]) / (along[-1] - along[0]) * (WIDTH - left - right)
-
-    def y(value: float) -> float:
-        return float(height - bottom - (value - marks[0]) / (marks[-1] - marks[0]) * (height - top - bottom))
-
-    for value in marks:
-        sheet.line([(left, y(value)), (WIDTH - right, y(value))], _RULE)
-        sheet.write(left - 10, y(value), f"{value:g}", 13, text.FAINT, "rm")
-    free = -1e9
-    for at, place in zip(x, places, strict=True):
-        name = f"{place:g}"
-        if at - text.width(name, 13) / 2 > free:
-            sheet.write(at, height - bottom + 18, name, 13, text.FAINT, "mm")
-            free = at + text.width(name, 13) / 2 + 6
-    sheet.write((left + WIDTH - right) / 2, height - 16, x_label, 13, text.FAINT, "mm")
-    marked = float(x[list(places).index(usual)])
-    sheet.dashes((marked, top), (marked, height - bottom), _GUIDE)
-    sheet.write(marked, top - 10, "preset", 12, text.FAINT, "mm")
-    for line, (r, g, b) in zip(lines, COLOURS[: len(lines)], strict=True):
-        low, high = line.values.min(0), line.values.max(0)
-        edge = [*zip(x, map(y, high), strict=True), *reversed([*zip(x, map(y, low), strict=True)])]
-        sheet.area(edge, tuple(round(255 - (255 - c) * 0.2) for c in (r, g, b)))  # type: ignore[arg-type]
-    names = _apart([y(line.values[:, -1].mean()) for line in lines], 18)
-    for line, colour, at in zip(lines, COLOURS[: len(lines)], names, strict=True):
-        middle = [(float(a), y(v)) for a, v in zip(x, line.values.mean(0), strict=True)]
-        sheet.line(middle, colour, 2.2)
-        for point in middle:
-            sheet.dot(*point, 3.2, colour)
-        sheet.write(WIDTH - right + 14, at, line.name, 14, colour)
-    return sheet.done()
+    text = page.read_text("utf-8") if text is None else text
+    for axis in AXES:
+        rows = rows_of(text, axis) if begin(command(axis)) in text else []
+        if rows:
+            draw_chart(axis, rows, page.with_name(f"{page.stem}-{axis.key}.png"))
 
 
-def _apart(places: Sequence[float], least: float) -> list[float]:
-    """The places moved down until each is `least` below the one above it."""
-    out = list(places)
-    free = -1e9
-    for i in sorted(range(len(out)), key=out.__getitem__):
-        out[i] = max(out[i], free)
-        free = out[i] + least
-    return out
+def main(
+    page: Annotated[Path, typer.Argument(help="A page with tables of studies.ablations.")],
+) -> None:
+    """Draw the charts of a page again, from the tables on it."""
+    draw_charts(page)
 
 
-def range_chart(
-    title: str,
-    x_label: str,
-    rows: Sequence[tuple[str, Floats]],
-    usual: int,
-    bounds: Sequence[float | None] | None = None,
-) -> RGB:
-    """A row a name: a dot at the mean over the seeds, a ring a seed, a line from least to greatest.
-
-    `usual` is the row whose mean is drawn through all; `bounds` are marked with a tick where there are any.
-    """
-    names = max(text.width(name, 14) for name, _ in rows)
-    left, right, top, step = min(names, 420) + 36, 70, 58, 27
-    height = top + step * len(rows) + 50
-    sheet = _Sheet(WIDTH, height)
-    sheet.write(20, 26, title, 18)
-    numbers = [float(v) for _, values in rows for v in values]
-    numbers += [b for b in bounds or () if b is not None]
-    marks = ticks(min(numbers), max(numbers), 9)
-
-    def x(value: float) -> float:
-        return float(left + (value - marks[0]) / (marks[-1] - marks[0]) * (WIDTH - left - right))
-
-    foot = top + step * len(rows)
-    for value in marks:
-        sheet.line([(x(value), top), (x(value), foot)], _RULE)
-        sheet.write(x(value), foot + 14, f"{value:g}", 13, text.FAINT, "mm")
-    sheet.write((left + WIDTH - right) / 2, foot + 36, x_label, 13, text.FAINT, "mm")
-    line = x(float(rows[usual][1].mean()))
-    sheet.dashes((line, top), (line, foot), _GUIDE)
-    first, second, *_ = COLOURS
-    for i, (name, values) in enumerate(rows):
-        y = top + step * (i + 0.5)
-        colour = first if i == usual else second
-        sheet.write(20, y, text.shorten(name, 14, left - 36), 14, text.INK if values.size else text.FAINT)
-        bound = bounds[i] if bounds else None
-        if bound is not None:
-            sheet.line([(x(bound), y - 8), (x(bound), y + 8)], text.FAINT, 2.2)
-        if not values.size:
-            continue
-        sheet.line([(x(float(values.min())), y), (x(float(values.max())), y)], colour, 1.6)
-        for value in values if len(values) > 1 else ():
-            sheet.dot(x(float(value)), y, 3.0, colour, hollow=True)
-        sheet.dot(x(float(values.mean())), y, 5.0, colour)
-        sheet.write(WIDTH - right + 12, y, f"{values.mean():.3f}", 13, text.INK)
-    return sheet.done()
+if __name__ == "__main__":
+    typer.run(main)

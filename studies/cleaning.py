@@ -8,29 +8,38 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import track
 
 from freeda.bank import Bank, Pair
 from freeda.bank.clean import Rules, clean
+from freeda.bank.format import shard_name, write_shard
+from freeda.bank.manifest import finish_bank
 from freeda.encoders import load_encoders
-from freeda.miniature import trial
-from freeda.model import FreeDA
-from freeda.presets import PRESETS
 
-from .ablation import scene_miou
-from .growth import pairs_of, write_bank
-from .page import Page, begin, publish
+from .held_out import HeldOut, generated
+from .sweep import (
+    PRESET,
+    Out,
+    Page,
+    Rows,
+    Scenes,
+    Seeds,
+    folder_of,
+    markdown,
+    mean_of,
+    publish,
+    said,
+    spread,
+    sweep,
+)
 
 COMMAND = "python -m studies.cleaning"
-MARK = begin(COMMAND)
-PRESET = PRESETS["miniature"]
 CASES: dict[str, Rules | None] = {
     "nothing": None,
     "`--outliers 3`": Rules(outliers=3.0),
@@ -44,17 +53,6 @@ CASES: dict[str, Rules | None] = {
 }
 
 
-@dataclass
-class Row:
-    """What one way of cleaning left and reached."""
-
-    name: str
-    pairs: list[int] = field(default_factory=list)
-    """A bank."""
-    miou: list[list[float]] = field(default_factory=list)
-    """A bank, and in it a seed."""
-
-
 def exchanged(pairs: Sequence[Pair], share: float) -> list[Pair]:
     """The pairs with the prototypes of a share of them, drawn at random, passed on among those drawn."""
     rng = np.random.default_rng(0)
@@ -65,59 +63,68 @@ def exchanged(pairs: Sequence[Pair], share: float) -> list[Pair]:
     return out
 
 
-def measure(seeds: Sequence[int], scenes: int, share: float) -> list[Row]:
-    """Every case on the bundled bank and on the one with exchanged prototypes."""
-    assert PRESET.bank is not None
-    console, encoders = Console(stderr=True), load_encoders(PRESET)
-    bundled = Bank.open(PRESET.bank)
-    model = FreeDA(PRESET, encoders, bundled)
-    held_out = {seed: trial.held_out(seed, scenes) for seed in seeds}
-    encoded = {
-        seed: [model.encode(s.image) for s in track(part, f"seed {seed}: encoding", console=console)]
-        for seed, part in held_out.items()
-    }
-    rows = [Row(name) for name in CASES]
+def spoilt(folder: Path, bank: Bank, share: float) -> Bank:
+    """A bank in `folder` with the pairs of another, `exchanged`."""
+    about = {"settings": {}, "digest": "", "captions": 0, "pictures": 0, "rejected": {}, "failed": []}
+    pairs = [Pair(**bank.row(i)) for i in range(len(bank))]
+    write_shard(folder / shard_name(0), exchanged(pairs, share), about)
+    finish_bank(folder, 1, {name: bank.meta[name] for name in ("preset", "models", "seed")})
+    return Bank.open(folder)
+
+
+def measure(seeds: Sequence[int], scenes: int, share: float, out: Path | None = None) -> dict[str, list[Any]]:
+    """Case -> per seed [pairs, mIoU, pairs, mIoU]: of the bundled bank, and with exchanged prototypes."""
+    encoders, bundled = load_encoders(PRESET), generated(None)
+    folder = folder_of(out, "cleaning", PRESET, encoders, scenes, share, bundled.identity, CASES)
     with tempfile.TemporaryDirectory() as place:
-        spoilt = write_bank(Path(place) / "spoilt", exchanged(pairs_of(bundled), share), bundled)
-        for i, bank in enumerate((bundled, spoilt)):
-            for j, (row, rules) in enumerate(zip(rows, CASES.values(), strict=True)):
-                made = clean(bank.path, Path(place) / f"{i}-{j}", rules).bank if rules else bank
-                cleaned = FreeDA(PRESET, encoders, made)
-                row.pairs.append(len(made))
-                row.miou.append([scene_miou(cleaned, held_out[s], encoded[s]) for s in seeds])
-    return rows
+        banks = bundled, spoilt(Path(place) / "spoilt", bundled, share)
+
+        @cache
+        def cleaned(name: str, i: int) -> Bank:
+            rules = CASES[name]
+            return clean(banks[i].path, Path(place) / f"{i}{name}", rules).bank if rules else banks[i]
+
+        def cases(held_out: HeldOut) -> Rows:
+            both = {name: (cleaned(name, 0), cleaned(name, 1)) for name in CASES}
+            return {
+                name: [v for b in made for v in (len(b), float(np.nanmean(held_out.iou_of(b))))]
+                for name, made in both.items()
+            }
+
+        def held_out(seed: int, _: Path) -> HeldOut:
+            return HeldOut(seed, scenes, PRESET, encoders)
+
+        return sweep(seeds, held_out, {"cases": cases}, folder)["cases"]
 
 
-def table(rows: Sequence[Row], share: float) -> str:
+def table(found: dict[str, list[Any]], share: float) -> str:
     """Markdown: mIoU, mean over the seeds, and its difference from the bank as it was."""
-    lines = [
-        f"| Cleaned by | Pairs | mIoU | | Pairs, {share:.0%} exchanged | mIoU | |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        cells = [row.name]
-        for i, pairs in enumerate(row.pairs):
-            apart = np.subtract(row.miou[i], rows[0].miou[i])
-            told = f"{apart.mean():+.3f} ({apart.min():+.3f} to {apart.max():+.3f})"
-            cells += [f"{pairs:,}", f"{np.mean(row.miou[i]):.3f}", "" if row is rows[0] else told]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows: list[list[str]] = []
+    usual = np.array(next(iter(found.values())))
+    for name, seeds in found.items():
+        values, cells = np.array(seeds), [name]
+        for pairs, miou in ((0, 1), (2, 3)):
+            change = "" if not rows else spread(values[:, miou] - usual[:, miou], "+.3f")
+            cells += [f"{values[0, pairs]:,.0f}", f"{values[:, miou].mean():.3f}", change]
+        rows.append(cells)
+    return markdown(["Cleaned by", "Pairs", "mIoU", "", f"Pairs, {share:.0%} exchanged", "mIoU", ""], rows)
 
 
 def main(
-    scenes: Annotated[int, typer.Option(min=1, help="Held-out scenes a seed.")] = 100,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds, from 0.")] = 3,
+    scenes: Scenes = 100,
+    seeds: Seeds = 3,
     share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of prototypes exchanged.")] = 0.3,
+    out: Out = None,
     page: Page = None,
 ) -> None:
     """Measure what the rules of `freeda bank clean` are worth on the miniature, and print a table."""
-    rows = measure(range(seeds), scenes, share)
-    said = f"{COMMAND} --scenes {scenes} --seeds {seeds} --share {share}"
+    found = measure(range(seeds), scenes, share, out)
+    command = said(COMMAND, False, scenes=scenes, seeds=seeds, share=share)
     text = (
-        f"`{said}`: the bundled bank, {scenes} held-out scenes a seed, seeds 0 to {seeds - 1}; differences "
-        f"are paired by seed, least to greatest in brackets.\n\n{table(rows, share)}"
+        f"`{command}`: the bundled bank, {scenes} held-out scenes, {mean_of(seeds)}; differences are paired "
+        f"by seed.\n\n{table(found, share)}"
     )
-    publish(text, page, MARK)
+    publish(text, page, COMMAND)
 
 
 if __name__ == "__main__":

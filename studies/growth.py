@@ -8,68 +8,137 @@ of pictures a word? Prompts are the templates that words are put into, or captio
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import typer
-from rich.console import Console
-from rich.progress import track
 
-from freeda.bank import Bank, Pair
-from freeda.bank.format import read_info, shard_name, write_shard
+from freeda.bank import Bank
+from freeda.bank.format import read_info
 from freeda.bank.layered import GrownBank
-from freeda.bank.manifest import finish_bank
-from freeda.collection.shard import load_models
-from freeda.encoders import Encoders
+from freeda.collection.shard import CollectModels, load_models
 from freeda.files import atomic_write_text
 from freeda.grow import grow, growth_options
 from freeda.miniature import trial
 from freeda.miniature.captions import WORDS
-from freeda.miniature.scenes import CLASSES, Scene
-from freeda.model import FreeDA
-from freeda.presets import PRESETS, Preset
-from freeda.segment.scene import Scene as EncodedScene
+from freeda.miniature.scenes import CLASSES
+from freeda.presets import Preset
 
-from .page import Page, begin, publish, spread
-from .references import ious
+from .held_out import Floats, HeldOut, MemoryBank, generated
+from .sweep import (
+    PRESET,
+    BankFolder,
+    Out,
+    Page,
+    Rows,
+    Scenes,
+    Seeds,
+    folder_of,
+    markdown,
+    mean_of,
+    publish,
+    said,
+    shown,
+    spread,
+    spread_table,
+    sweep,
+)
 
 COMMAND = "python -m studies.growth"
-MARK = begin(COMMAND)
-PRESET = PRESETS["miniature"]
 COUNTS = (1, 4, 16)
 USUAL = 12
 """Pictures a word where a word was left out: the default of `prompts_per_word`."""
 _SPAN = 500  # seeds of captions for prompts begin here: other scenes than the bundled bank's
 
-Table = dict[str, list[npt.NDArray[np.float64]]]
-"""Row -> (classes,) IoU, one entry a seed."""
 
-
-def pairs_of(bank: Bank) -> list[Pair]:
-    """All rows of a bank."""
-    return [Pair(**bank.row(i)) for i in range(len(bank))]
-
-
-def write_bank(folder: Path, pairs: Sequence[Pair], like: Bank) -> Bank:
-    """A bank of some rows of another."""
-    about = {"settings": {}, "digest": "", "captions": 0, "pictures": 0, "rejected": {}, "failed": []}
-    write_shard(folder / shard_name(0), pairs, about)
-    finish_bank(folder, 1, {name: like.meta[name] for name in ("preset", "models", "seed")})
-    return Bank.open(folder)
-
-
-def first_of_each(layer: Bank, pairs: Iterable[Pair], images: int) -> list[Pair]:
+def first_of_each(layer: Bank, images: int) -> MemoryBank:
     """The rows of the first `images` pictures drawn for every word."""
     drawn: dict[str, list[str]] = {}
     for entry in layer.meta["shards"]:
         settings = read_info(layer.path / entry["file"]).settings
         drawn.setdefault(settings["word"], []).extend(settings["ids"])
     wanted = {name for ids in drawn.values() for name in ids[:images]}
-    return [p for p in pairs if p.caption_id in wanted]
+    return MemoryBank.of(layer).rows(
+        np.array([layer.row(i)["caption_id"] in wanted for i in range(len(layer))], bool)
+    )
+
+
+@dataclass
+class Growing:
+    """What a seed's tables share: the pictures drawn for every class, and the scenes measured."""
+
+    held_out: HeldOut
+    base: MemoryBank
+    models: CollectModels
+    counts: Sequence[int]
+    usual: int
+
+    def iou(self, base: MemoryBank | None, layer: MemoryBank | None = None) -> Floats:
+        """(classes,) IoU with a bank, a layer grown beside it, or such a layer alone."""
+        if layer is None:
+            assert base is not None
+            return self.held_out.iou_of(base)
+        # Rows in memory have all that a grown bank asks of its parts.
+        return self.held_out.iou_of(GrownBank(cast(Any, base), cast(Any, layer)))
+
+    @cached_property
+    def whole(self) -> Floats:
+        """With the bank as it is."""
+        return self.iou(self.base)
+
+    @cached_property
+    def layers(self) -> dict[str, dict[int, MemoryBank]]:
+        """Prompts -> pictures a word -> what was grown for the class names."""
+        seed, preset, most = self.held_out.seed, self.held_out.preset, max(self.counts)
+        described = trial.bank_captions(trial.bank_scenes(_SPAN + seed, 40 * most), _SPAN + seed)
+        layers = {}
+        with tempfile.TemporaryDirectory() as temp:
+            file = atomic_write_text(Path(temp) / "captions.txt", "".join(f"{c.text}\n" for c in described))
+            for prompts, captions in (("templates", None), ("captions", file)):
+                layer = grow(
+                    CLASSES,
+                    Path(temp) / prompts,
+                    preset,
+                    images=max(most, self.usual),
+                    captions=captions,
+                    options=growth_options(preset),
+                    seed=seed,
+                    models=self.models,
+                    progress=True,
+                ).layer
+                layers[prompts] = {n: first_of_each(layer, n) for n in {*self.counts, self.usual}}
+        return layers
+
+    def alone(self) -> Rows:
+        """Banks grown of nothing: row -> [mIoU]."""
+        rows = {
+            f"{n} a word, {prompts}": self.iou(None, layers[n])
+            for prompts, layers in self.layers.items()
+            for n in self.counts
+        }
+        return {name: [float(np.nanmean(v))] for name, v in {**rows, "the bundled bank": self.whole}.items()}
+
+    def left_out(self) -> Rows:
+        """Row -> (classes,) IoU of each class while its words are left out of the bank.
+
+        In row "left out" nothing stands for them, in others what was grown of the class.
+        """
+        grown = {
+            f"grown, {self.usual} pictures from {p}": layers[self.usual] for p, layers in self.layers.items()
+        }
+        rows: Rows = {"in the bank": self.whole.tolist(), "left out": [], **{name: [] for name in grown}}
+        for c, word in enumerate(shown(CLASSES, "leaving words out")):
+            rest = self.base.without(WORDS[word])
+            nothing = float(self.iou(rest)[c])
+            rows["left out"].append(nothing)
+            for name, layer in grown.items():
+                mine = layer.only([word])
+                rows[name].append(float(self.iou(rest, mine)[c]) if len(mine) else nothing)
+        return rows
 
 
 def measure(
@@ -79,116 +148,35 @@ def measure(
     counts: Sequence[int] = COUNTS,
     usual: int = USUAL,
     preset: Preset = PRESET,
-) -> tuple[Table, Table]:
-    """IoU of every class: left out of `base` and grown again; and with banks grown of nothing.
+    out: Path | None = None,
+) -> dict[str, dict[str, list[Any]]]:
+    """Tables "alone" and "left out": banks grown of nothing; IoU of every class left out and grown again.
 
     A seed changes the pictures drawn and the scenes measured.
     """
-    console = Console(stderr=True)
-    options = growth_options(preset)
-    models = load_models(preset, options)
-    left_out: Table = {}
-    alone: Table = {}
-    all_pairs = pairs_of(base)
-    with tempfile.TemporaryDirectory() as temp:
-        folders = iter(Path(temp) / str(i) for i in range(10**6))
-        for seed in seeds:
-            held_out = trial.held_out(seed, scenes)
-            plain = FreeDA(preset, models.encoders, base)
-            encoded = [plain.encode(s.image) for s in track(held_out, "encoding scenes", console=console)]
-            described = trial.bank_captions(trial.bank_scenes(_SPAN + seed, 40 * max(counts)), _SPAN + seed)
-            file = atomic_write_text(next(folders), "".join(f"{c.text}\n" for c in described))
-            layers = {}
-            for prompts, captions in (("templates", None), ("captions", file)):
-                grown = grow(
-                    CLASSES,
-                    next(folders),
-                    preset,
-                    images=max(*counts, usual),
-                    captions=captions,
-                    options=options,
-                    seed=seed,
-                    models=models,
-                    progress=True,
-                )
-                layers[prompts] = (grown.layer, pairs_of(grown.layer))
-            rate = partial(_rate, preset, models.encoders, held_out, encoded)
-            whole = rate(base)
-            for prompts, (layer, pairs) in layers.items():
-                for n in counts:
-                    bank = write_bank(next(folders), first_of_each(layer, pairs, n), base)
-                    row = f"{n} a word, {prompts}"
-                    alone.setdefault(row, []).append(rate(GrownBank(None, bank)))
-            alone.setdefault("the bundled bank", []).append(whole)
-            drawn = {
-                f"grown, {usual} pictures from {prompts}": first_of_each(layer, pairs, usual)
-                for prompts, (layer, pairs) in layers.items()
-            }
-            left_out.setdefault("in the bank", []).append(whole)
-            for name, values in _one_by_one(rate, base, all_pairs, drawn, folders, console).items():
-                left_out.setdefault(name, []).append(values)
-    return left_out, alone
+    models, rows = load_models(preset, growth_options(preset)), MemoryBank.of(base)
+    folder = folder_of(out, "growth", preset, models.encoders, scenes, base.identity, counts, usual)
+
+    def make(seed: int, _: Path) -> Growing:
+        return Growing(HeldOut(seed, scenes, preset, models.encoders), rows, models, counts, usual)
+
+    return sweep(seeds, make, {"alone": Growing.alone, "left out": Growing.left_out}, folder)
 
 
-def _rate(
-    preset: Preset,
-    encoders: Encoders,
-    scenes: Sequence[Scene],
-    encoded: Sequence[EncodedScene],
-    bank: Bank | GrownBank,
-) -> npt.NDArray[np.float64]:
-    return ious(FreeDA(preset, encoders, bank).vocabulary(list(CLASSES)), scenes, encoded)
-
-
-def _one_by_one(
-    rate: Callable[[Bank | GrownBank], npt.NDArray[np.float64]],
-    base: Bank,
-    pairs: Sequence[Pair],
-    drawn: Mapping[str, Sequence[Pair]],
-    folders: Iterator[Path],
-    console: Console,
-) -> dict[str, npt.NDArray[np.float64]]:
-    """Row -> (classes,) IoU of each class while its words are left out of `base`, whose rows are `pairs`.
-
-    In row "left out" nothing stands for them; in the others what is `drawn` of the class under that name.
-    """
-    rows = {name: np.full(len(CLASSES), np.nan) for name in ("left out", *drawn)}
-    for c, word in enumerate(track(CLASSES, "leaving words out", console=console)):
-        rest = write_bank(next(folders), [p for p in pairs if p.noun not in WORDS[word]], base)
-        rows["left out"][c] = rate(rest)[c]
-        for name, of_all in drawn.items():
-            mine = [p for p in of_all if p.noun == word]
-            rows[name][c] = (
-                rate(GrownBank(rest, write_bank(next(folders), mine, base)))[c]
-                if mine
-                else rows["left out"][c]
-            )
-    return rows
-
-
-def mean_table(found: Table, first: str) -> str:
-    """Markdown: the mean over the classes, mean of the seeds with least and greatest."""
-    lines = [f"| {first} | mIoU |", "|---|---|"]
-    for name, values in found.items():
-        lines.append(f"| {name} | {spread([float(np.nanmean(v)) for v in values])} |")
-    return "\n".join(lines)
-
-
-def class_table(found: Table) -> str:
+def class_table(found: dict[str, list[list[float]]]) -> str:
     """Markdown: a row a class, means of the seeds; then their mean."""
-    lines = [f"| Word | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
-    for c, word in enumerate(CLASSES):
-        means = [f"{np.mean([v[c] for v in values]):.2f}" for values in found.values()]
-        lines.append(f"| {word} | {' | '.join(means)} |")
-    cells = [spread([float(np.nanmean(v)) for v in vs]) for vs in found.values()]
-    return "\n".join([*lines, f"| mean | {' | '.join(cells)} |"])
+    means = {name: np.mean(np.array(seeds, float), axis=0) for name, seeds in found.items()}
+    rows = [[word, *(f"{values[c]:.2f}" for values in means.values())] for c, word in enumerate(CLASSES)]
+    last = [spread(np.nanmean(np.array(seeds, float), axis=1)) for seeds in found.values()]
+    return markdown(["Word", *found], [*rows, ["mean", *last]])
 
 
 def main(
-    scenes: Annotated[int, typer.Option(min=1, help="Held-out scenes that are measured.")] = 100,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds, from 0.")] = 2,
+    scenes: Scenes = 100,
+    seeds: Seeds = 2,
     quick: Annotated[bool, typer.Option("--quick", help="12 scenes, one seed, 1 and 2 pictures.")] = False,
-    bank: Annotated[Path | None, typer.Option(help="The generated bank; default: the bundled one.")] = None,
+    bank: BankFolder = None,
+    out: Out = None,
     page: Page = None,
 ) -> None:
     """Measure growing on the miniature: a word left out and grown again, and banks grown of nothing."""
@@ -196,19 +184,16 @@ def main(
     usual = USUAL
     if quick:
         scenes, seeds, counts, usual = 12, 1, (1, 2), 2
-    place = PRESET.bank if bank is None else bank
-    assert place is not None
-    left_out, alone = measure(range(seeds), scenes, Bank.open(place), counts, usual)
-    command = COMMAND + (" --quick" if quick else f" --scenes {scenes} --seeds {seeds}")
+    found = measure(range(seeds), scenes, generated(bank), counts, usual, out=out)
     text = (
-        f"`{command}`: {scenes} held-out scenes, all {len(CLASSES)} class names, "
-        f"{'seed 0' if seeds == 1 else f'mean of seeds 0 to {seeds - 1} (least to greatest)'}.\n\n"
+        f"`{said(COMMAND, quick, scenes=scenes, seeds=seeds)}`: {scenes} held-out scenes, "
+        f"all {len(CLASSES)} class names, {mean_of(seeds)}.\n\n"
         "No bank at all, one grown for the class names alone:\n\n"
-        f"{mean_table(alone, 'Pictures')}\n\n"
+        f"{spread_table(['Pictures', 'mIoU'], found['alone'])}\n\n"
         "One word at a time (all its forms) left out of the bundled bank, then grown; IoU of that class:\n\n"
-        f"{class_table(left_out)}"
+        f"{class_table(found['left out'])}"
     )
-    publish(text, page, MARK)
+    publish(text, page, COMMAND)
 
 
 if __name__ == "__main__":

@@ -1,57 +1,118 @@
-"""One seed of the small world for many measurements: drawn once, encoded once, labelled again and again."""
+"""One seed of the small world: pictures drawn once, for many banks and measurements."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from freeda.bank import Pair
+from freeda.collection import shard
+from freeda.collection.attention import AttentionCapture
+from freeda.collection.captions import Caption
+from freeda.collection.masks import WordMask
+from freeda.collection.nouns import Noun
+from freeda.collection.pairs import NounKeys
 from freeda.collection.shard import CollectModels, Task
+from freeda.collection.tokens import token_offsets
 from freeda.errors import InputError
-from freeda.evaluation.metric import Confusion
 from freeda.files import atomic_path
 from freeda.miniature import trial
 from freeda.miniature.scenes import CLASSES, Scene
 from freeda.model import FreeDA
-from freeda.options import CollectOptions, SegmentOptions, Superpixels, parse_settings
+from freeda.options import Attribution, CollectOptions, SegmentOptions, Superpixels, parse_settings
 from freeda.pooling import pool_regions
 from freeda.presets import Preset
 from freeda.segment.regions import superpixels
 from freeda.segment.result import segment_scene
-from freeda.segment.scene import Scene as EncodedScene
 from freeda.segment.vocabulary import Vocabulary
 
-from .axes import Source, Variant
-from .pictures import PairBank, Picture, draw, pairs_of, plan
+from .axes import BOUND, MASKS, Source, Variant
+from .held_out import HeldOut, MemoryBank
+from .sweep import shown
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-Item = TypeVar("Item")
-Progress = Callable[[Sequence[Item], str], Iterable[Item]]
-"""Shows how a loop of that name goes on."""
+JUDGE = "judge"
+"""The judge's own mean IoU, beside `MASKS`."""
 MOST = 2.0
 """The largest share of the usual captions that a variant asks for."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What one variant reached with one seed."""
+class Picture:
+    """A drawn caption: the picture (H, W, 3), each way's token maps, patch features, CLIP's embedding."""
 
-    iou: npt.NDArray[np.float64]
-    """(classes,) IoU over all scenes; nan for a class that none shows and none was given."""
-    beside: dict[str, float]
-    """What else was measured, by the head of its column."""
+    task: Task
+    image: npt.NDArray[np.uint8]
+    maps: dict[Attribution, torch.Tensor]
+    features: torch.Tensor
+    seen: npt.NDArray[np.float32]
 
 
-class World:
-    """A seed's captions and held-out scenes. Pictures take long and are kept in `folder`, a file a batch."""
+Masks = list[list[tuple[Noun, WordMask]]]
+"""Of every picture each noun with its mask, rejected ones too."""
+
+
+def plan(captions: Sequence[Caption], tokenizer: Any, seed: int) -> list[Task]:
+    """The captions with a noun, and the text positions to watch."""
+    return shard.plan_captions(captions, tokenizer, seed, "auto").tasks
+
+
+def draw(
+    tasks: Sequence[Task], models: CollectModels, options: CollectOptions, ways: Sequence[Attribution]
+) -> Iterator[Picture]:
+    """Draw and encode the captions, each once, watched in all the ways of attribution together."""
+    generator = models.generator
+    for start in range(0, len(tasks), options.batch_size):
+        batch = tasks[start : start + options.batch_size]
+        texts, columns = [t.caption.text for t in batch], [t.columns for t in batch]
+        offsets = [token_offsets(generator.tokenizer, text) for text in texts]
+        words = [[i for i, (first, end) in enumerate(found) if end > first] for found in offsets]
+        with ExitStack() as stack:
+            watch = partial(AttentionCapture, generator.pipe.unet, columns, calls=options.steps, words=words)
+            captures = [stack.enter_context(watch(options=way)) for way in ways]
+            drawn = generator.draw(texts, [t.seed for t in batch], columns, options)
+        maps = [capture.maps() for capture in captures]
+        each = [dict(zip(ways, of_one, strict=True)) for of_one in zip(*maps, strict=True)]
+        yield from seen(batch, drawn.images, each, models)
+
+
+def seen(
+    tasks: Sequence[Task],
+    images: npt.NDArray[np.uint8],
+    maps: Sequence[dict[Attribution, torch.Tensor]],
+    models: CollectModels,
+) -> list[Picture]:
+    """A batch's pictures with what the encoders say of them."""
+    pixels = trial.pixels(images).to(models.encoders.device)
+    features = models.encoders.dense.encode(pixels)
+    embeddings = models.encoders.clip.encode_image(pixels).cpu().numpy()
+    return list(map(Picture, tasks, images, maps, features, embeddings))
+
+
+def pairs_of(
+    pictures: Sequence[Picture], models: CollectModels, options: CollectOptions
+) -> tuple[list[Pair], Masks]:
+    """The rows that the pictures give, and their masks."""
+    keys, way = NounKeys(models.encoders.clip, options), options.attribution
+    drawn = [shard.rows_of(p.task, p.image, p.maps[way], p.features, p.seen, keys, options) for p in pictures]
+    return [row for d in drawn for row in d.rows if isinstance(row, Pair)], [d.words for d in drawn]
+
+
+class World(HeldOut):
+    """A seed's captions and held-out scenes. Pictures take long and are kept in `folder`, a file a batch.
+
+    Pictures are watched in all the ways of attribution that variants ask for.
+    """
 
     def __init__(
         self,
@@ -61,21 +122,15 @@ class World:
         preset: Preset,
         models: CollectModels,
         folder: Path,
-        progress: Progress[Any],
+        ways: tuple[Attribution, ...] = (),
     ) -> None:
-        self.seed, self.captions, self.preset, self.models = seed, captions, preset, models
-        self.folder, self._progress = folder, progress
-        self._n_scenes = scenes
-        self._known: dict[object, Measured] = {}
+        super().__init__(seed, scenes, preset, models.encoders)
+        self.captions, self.models, self.folder = captions, models, folder
+        self.ways = ways or (preset.collect.attribution,)
         self._drawn: list[Picture] = []
-        self.encoded = lru_cache(None)(self._encode)
         self.pairs = lru_cache(None)(self._pairs)
         self.regions = lru_cache(None)(self._count_regions)
-
-    @cached_property
-    def scenes(self) -> list[Scene]:
-        """The held-out scenes."""
-        return trial.held_out(self.seed, self._n_scenes)
+        self._measure = lru_cache(None)(self._label_all)
 
     @cached_property
     def described(self) -> list[Scene]:
@@ -91,44 +146,42 @@ class World:
     def pictures(self, captions: int) -> list[Picture]:
         """The first pictures, drawn now where no file has them. (Whole batches are drawn: rounding depends
         on them.)"""
-        step = self.preset.collect.batch_size
-        batches = range(len(self._drawn), min(captions, len(self.tasks)), step)
-        for start in self._progress(batches, f"seed {self.seed}: drawing") if batches else ():
-            tasks = self.tasks[start : start + step]
-            path = self.folder / f"pictures-{start:05d}.npz"
-            way = self.preset.collect.attribution
+        options = self.preset.collect
+        batches = range(len(self._drawn), min(captions, len(self.tasks)), options.batch_size)
+        for start in shown(batches, f"seed {self.seed}: drawing") if batches else ():
+            tasks = self.tasks[start : start + options.batch_size]
+            path = self.folder / f"pictures-{crc32(repr(self.ways).encode()):08x}-{start:05d}.npz"
             if path.exists():
-                self._drawn += _read(path, tasks, self.models, self.preset.collect)
-            else:
-                made = list(draw(tasks, self.models, self.preset.collect, [way]))
-                with atomic_path(path) as temp, temp.open("wb") as file:
-                    maps = {f"map{i}": p.maps[way].cpu().numpy() for i, p in enumerate(made)}
-                    np.savez_compressed(file, images=np.stack([p.image for p in made]), **maps)  # type: ignore[arg-type]
-                self._drawn += made
+                with np.load(path, allow_pickle=False) as kept:
+                    maps = [
+                        {way: torch.from_numpy(kept[f"map{i}-{j}"]) for j, way in enumerate(self.ways)}
+                        for i in range(len(tasks))
+                    ]
+                    self._drawn += seen(tasks, kept["images"], maps, self.models)
+                continue
+            made = list(draw(tasks, self.models, options, self.ways))
+            arrays: dict[str, Any] = {"images": np.stack([p.image for p in made])}
+            for i, picture in enumerate(made):
+                arrays |= {f"map{i}-{j}": picture.maps[way].cpu() for j, way in enumerate(self.ways)}
+            with atomic_path(path) as temp, temp.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+            self._drawn += made
         return self._drawn[:captions]
 
-    def _pairs(self, options: CollectOptions, captions: int) -> list[Pair]:
-        return pairs_of(self.pictures(captions), self.models, options)[0]
+    def _pairs(self, options: CollectOptions, captions: int) -> tuple[list[Pair], Masks]:
+        return pairs_of(self.pictures(captions), self.models, options)
 
-    def _encode(self, cut: Superpixels) -> list[EncodedScene]:
-        model = FreeDA(self.preset, self.models.encoders)
-        name = f"seed {self.seed}: encoding, {cut.algorithm}"
-        return [model.encode(s.image, superpixels=cut) for s in self._progress(self.scenes, name)]
+    def measure(self, variant: Variant) -> tuple[npt.NDArray[np.float64], dict[str, float]]:
+        """(classes,) IoU as `iou`, all nan for a bank without pairs; what else was measured, by its name."""
+        return self._measure(*self.options(variant), variant.share, variant.source)
 
-    def measure(self, variant: Variant) -> Measured:
-        """Label all scenes with all class names."""
-        online, offline = self.options(variant)
-        asked = online, offline, variant.share, variant.source
-        if asked not in self._known:
-            count, vocabulary = Confusion(len(CLASSES)), self.vocabulary(variant)
-            for truth, scene in zip(self.scenes, self.encoded(online.superpixels), strict=True):
-                count.update(segment_scene(scene, vocabulary, online).labels, truth.labels)
-            captions = self.number(variant)
-            pairs = self.pairs(offline, captions)
-            beside = {"Captions": float(captions), "Pairs": float(len(pairs))}
-            beside |= self.regions(online.superpixels)
-            self._known[asked] = Measured(count.per_class_iou(), beside)
-        return self._known[asked]
+    def _label_all(self, *asked: Any) -> tuple[npt.NDArray[np.float64], dict[str, float]]:
+        online, offline, share, _ = asked
+        captions = self.number(share)
+        pairs, _ = self.pairs(offline, captions)
+        beside = {"Captions": float(captions), "Pairs": float(len(pairs))} | self.regions(online.superpixels)
+        nothing = np.full(len(CLASSES), np.nan)
+        return self.iou(self.vocabulary(*asked), online) if pairs else nothing, beside
 
     def lacking(self, variant: Variant) -> str | None:
         """Why the variant cannot be run here: its superpixels need a package that is not installed."""
@@ -140,9 +193,10 @@ class World:
 
     def label(self, variant: Variant, scene: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """(H, W) labels and superpixels of one scene."""
-        online, _ = self.options(variant)
+        online, offline = self.options(variant)
+        vocabulary = self.vocabulary(online, offline, variant.share, variant.source)
         encoded = self.encoded(online.superpixels)[scene]
-        return segment_scene(encoded, self.vocabulary(variant), online).labels, encoded.regions()
+        return segment_scene(encoded, vocabulary, online).labels, encoded.regions()
 
     def options(self, variant: Variant) -> tuple[SegmentOptions, CollectOptions]:
         """The preset's options with the variant's settings."""
@@ -151,19 +205,19 @@ class World:
             parse_settings(variant.offline, self.preset.collect),
         )
 
-    def number(self, variant: Variant) -> int:
-        """How many captions the variant's bank has."""
-        return max(1, round(self.captions * variant.share))
+    def number(self, share: float) -> int:
+        """How many captions a bank of this share of the usual number has."""
+        return max(1, round(self.captions * share))
 
-    def vocabulary(self, variant: Variant) -> Vocabulary:
-        """All class names, as the variant's bank and options make them ready."""
-        online, offline = self.options(variant)
-        bank = PairBank(self.pairs(offline, self.number(variant)))
-        model = FreeDA(replace(self.preset, segment=online), self.models.encoders, bank)
-        vocabulary = model.vocabulary(list(CLASSES))
-        if variant.source == "bank":
-            return vocabulary
-        return trial.with_prototypes(vocabulary, self.class_means(variant.source))
+    def vocabulary(
+        self, online: SegmentOptions, offline: CollectOptions, share: float, source: Source
+    ) -> Vocabulary:
+        """All class names, as a variant's bank and options make them ready."""
+        bank = MemoryBank.of_pairs(self.pairs(offline, self.number(share))[0])
+        vocabulary = FreeDA(replace(self.preset, segment=online), self.encoders, bank).vocabulary(
+            list(CLASSES)
+        )
+        return vocabulary if source == "bank" else trial.with_prototypes(vocabulary, self.class_means(source))
 
     def class_means(self, source: Source) -> Floats:
         """(classes, D) float32 prototypes without any retrieval; NaN for a class without any.
@@ -173,71 +227,69 @@ class World:
         classes that the caption names); "whole", the whole picture. Of the scenes that the captions describe:
         "true", the class's own pixels; "rendered-whole", the whole scene, for every class it shows.
         """
-        encoders, described = self.models.encoders, self.described[: self.captions]
+        described = self.described[: self.captions]
         if source == "true":
-            return trial.true_prototypes(encoders, described)
+            return trial.true_prototypes(self.encoders, described)
         rows: list[list[Floats]] = [[] for _ in CLASSES]
         if source == "masks":
-            for pair in self.pairs(self.preset.collect, self.captions):
+            for pair in self.pairs(self.preset.collect, self.captions)[0]:
                 if pair.noun in trial.CLASS_OF:
                     rows[CLASSES.index(trial.CLASS_OF[pair.noun])].append(pair.prototype.astype(np.float32))
         elif source == "rendered-whole":
             for scene in described:
-                features = encoders.dense.encode(trial.pixels([scene.image]))[0]
+                features = self.encoders.dense.encode(trial.pixels([scene.image]))[0]
                 for c in np.unique(scene.labels):
                     rows[int(c)] += _pooled(features, np.ones_like(scene.labels, dtype=bool))
         else:
-            places = self._judged if source == "judge" else _everywhere
-            for picture in self._progress(self.pictures(self.captions), f"seed {self.seed}: {source}"):
-                for word, place in places(picture).items():
+            for picture in shown(self.pictures(self.captions), f"seed {self.seed}: {source}"):
+                nouns = {n.lemma for n, _ in picture.task.nouns if n.lemma in trial.CLASS_OF}
+                everywhere = dict.fromkeys(nouns, np.ones(picture.image.shape[:2], dtype=bool))
+                places = self._places(picture) if source == "judge" else everywhere
+                for word, place in {trial.CLASS_OF[lemma]: place for lemma, place in places.items()}.items():
                     rows[CLASSES.index(word)] += _pooled(picture.features, place)
-        nothing = np.full(encoders.dense.dim, np.nan, np.float32)
-        return np.stack([np.mean(r, axis=0, dtype=np.float32) if r else nothing for r in rows])
+        return trial.means(rows, self.encoders.dense.dim)
 
-    def _judged(self, picture: Picture) -> dict[str, Mask]:
-        nouns = [n for n, _ in picture.task.nouns]
-        return {trial.CLASS_OF[n]: m for n, m in self._judge.places(picture.image, nouns).items()}
+    def _places(self, picture: Picture) -> dict[str, Mask]:
+        return self._judge.places(picture.image, [n for n, _ in picture.task.nouns])
 
     @cached_property
     def _judge(self) -> trial.AttributionJudge:
-        encoders, bank = self.models.encoders, PairBank(self.pairs(self.preset.collect, self.captions))
-        prototypes = trial.true_prototypes(encoders, self.described[: self.captions])
-        return trial.AttributionJudge(FreeDA(self.preset, encoders, bank), prototypes)
+        # The judge asks a bank for nothing but rows to be replaced by true prototypes.
+        bank = MemoryBank.of_pairs(self.pairs(self.preset.collect, self.captions)[0])
+        prototypes = trial.true_prototypes(self.encoders, self.described[: self.captions])
+        return trial.AttributionJudge(FreeDA(self.preset, self.encoders, bank), prototypes)
+
+    @cached_property
+    def _judged(self) -> list[dict[str, Mask]]:
+        pictures = self.pictures(self.captions)
+        return [self._places(p) for p in shown(pictures, f"seed {self.seed}: judging")]
+
+    @cached_property
+    def _reliability(self) -> float:
+        return self._judge.reliability(self.scenes[:50])
+
+    def masks(self, variant: Variant) -> dict[str, float]:
+        """Mean IoU of masks with where the judge sees their words, if it knows them; its own."""
+        _, masks = self.pairs(self.options(variant)[1], self.captions)
+        ious = [
+            trial.iou(places[noun.lemma], word.mask)
+            for places, found in zip(self._judged, masks, strict=True)
+            for noun, word in found
+            if noun.lemma in places
+        ]
+        return {MASKS: float(np.mean(ious)), JUDGE: self._reliability}
 
     def _count_regions(self, cut: Superpixels) -> dict[str, float]:
         """Regions a scene, and the mIoU of the best labelling that gives each region one class."""
         if cut.algorithm == "none":
             return {}
-        count, numbers = Confusion(len(CLASSES)), []
-        for truth, scene in zip(self.scenes, self.encoded(cut), strict=True):
-            regions = scene.regions()
-            numbers.append(int(regions.max()) + 1)
-            count.update(trial.best_of_regions(regions, truth.labels), truth.labels)
-        return {"Regions a scene": float(np.mean(numbers)), "Labelled perfectly": count.miou()}
-
-
-def _everywhere(picture: Picture) -> dict[str, Mask]:
-    """The whole picture for every class that its caption names."""
-    named = {trial.CLASS_OF[n.lemma] for n, _ in picture.task.nouns if n.lemma in trial.CLASS_OF}
-    return {word: np.ones(picture.image.shape[:2], dtype=bool) for word in named}
+        regions = [scene.regions() for scene in self.encoded(cut)]
+        best = (trial.best_of_regions(r, s.labels) for r, s in zip(regions, self.scenes, strict=True))
+        number = float(np.mean([int(r.max()) + 1 for r in regions]))
+        return {"Regions a scene": number, BOUND: trial.counted(self.scenes, best).miou()}
 
 
 def _pooled(features: torch.Tensor, mask: Mask) -> list[Floats]:
     """The mean patch over a mask at picture size, (D,), or nothing where no patch is sampled inside it."""
     pooled, weight = pool_regions(features, np.where(mask, 0, -1), 1)
     return [pooled[0]] if weight[0] else []
-
-
-def _read(path: Path, tasks: Sequence[Task], models: CollectModels, options: CollectOptions) -> list[Picture]:
-    """A batch of pictures from its file; encoded again, which is quick."""
-    with np.load(path, allow_pickle=False) as file:
-        images = file["images"]
-        maps = [torch.from_numpy(file[f"map{i}"]) for i in range(len(tasks))]
-    pixels = trial.pixels(images).to(models.encoders.device)
-    features = models.encoders.dense.encode(pixels)
-    seen = models.encoders.clip.encode_image(pixels).cpu().numpy()
-    way = options.attribution
-    return [
-        Picture(task, image, {way: found}, patches, embedding)
-        for task, image, found, patches, embedding in zip(tasks, images, maps, features, seen, strict=True)
-    ]

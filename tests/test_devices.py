@@ -37,8 +37,8 @@ from freeda.precision import autocast
 from freeda.presets import PRESETS, Preset
 from freeda.profile import Clock
 from freeda.references.add import add_images
-from studies import ablation, ablations
-from studies.axes import AXES
+from studies import ablations
+from studies.axes import AXES, Variant
 
 CAPTIONS = ["a cat on a table", "a dog in the grass"]
 PHOTO = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
@@ -144,17 +144,18 @@ def telling_the_story(place: Place) -> Any:
 
 
 def ablating_masks(place: Place) -> Any:
-    settings = [(), ("attribution.heads=max", "key=caption")]
-    return ablation.measure([0], 2, 1, settings, place.preset)
+    variants = Variant("usual"), Variant("changed", offline=("attribution.heads=max", "key=caption"))
+    axes = [replace(axis, variants=variants, usual="usual") for axis in AXES if axis.key == "masks"]
+    return [found.rows for found in ablations.measure(axes, [0], 2, 1, place.new(), place.preset)]
 
 
 def ablating(place: Place) -> Any:
     axes, kept = [axis for axis in AXES if axis.key == "sources"], place.new()
     found = ablations.measure(axes, [0], 2, 1, kept, place.preset)
-    for part in kept.rglob("sources.json"):
+    for part in kept.rglob("sources-*.json"):
         part.unlink()
     found += ablations.measure(axes, [0], 2, 1, kept, place.preset)  # with the pictures read from their files
-    return [vars(row) for one in found for row in one.rows]
+    return [one.rows for one in found]
 
 
 @pytest.mark.parametrize(

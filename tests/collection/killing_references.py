@@ -22,7 +22,8 @@ from freeda.bank.verify import find_damage
 from freeda.encoders import load_encoders
 from freeda.miniature.scenes import HELD_OUT, render
 from freeda.references.add import add_images, reference_options
-from studies.references import PRESET, write_folder
+from studies.references import write_folder
+from studies.sweep import PRESET
 
 OPTIONS = replace(reference_options(PRESET.collect), shard_size=2)
 

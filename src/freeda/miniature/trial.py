@@ -65,8 +65,21 @@ def true_prototypes(encoders: Encoders, scenes: Sequence[Scene]) -> npt.NDArray[
             pooled, weight = pool_regions(features, scene.labels.astype(np.int64), len(CLASSES))
             for c in np.flatnonzero(weight > 0):
                 rows[c].append(pooled[c])
-    nothing = np.full(encoders.dense.dim, np.nan, np.float32)
+    return means(rows, encoders.dense.dim)
+
+
+def means(rows: Sequence[Sequence[npt.NDArray[np.float32]]], dim: int) -> npt.NDArray[np.float32]:
+    """(classes, dim): the mean of each class's rows, NaN where it has none."""
+    nothing = np.full(dim, np.nan, np.float32)
     return np.stack([np.mean(r, axis=0, dtype=np.float32) if r else nothing for r in rows])
+
+
+def counted(scenes: Iterable[Scene], labels: Iterable[npt.NDArray[Any]]) -> Confusion:
+    """The confusion of label maps of scenes with the truth."""
+    count = Confusion(len(CLASSES))
+    for truth, found in zip(scenes, labels, strict=True):
+        count.update(found, truth.labels)
+    return count
 
 
 def with_prototypes(vocabulary: Vocabulary, prototypes: npt.NDArray[np.float32]) -> Vocabulary:
@@ -141,9 +154,7 @@ def unseen_words(model: FreeDA, scenes: Sequence[Scene], encoded: Sequence[Encod
     rows = [CLASSES.index(c) for c in UNSEEN]
     for key, names in (("bank_words", CLASSES), ("unseen_words", tuple(UNSEEN.get(c, c) for c in CLASSES))):
         vocabulary = model.vocabulary(list(names))
-        count = Confusion(len(CLASSES))
-        for truth, scene in zip(scenes, encoded, strict=True):
-            count.update(model.segment(scene, vocabulary).labels, truth.labels)
+        count = counted(scenes, (model.segment(scene, vocabulary).labels for scene in encoded))
         out[key] = float(np.nanmean(count.per_class_iou()[rows]))
     return out
 
