@@ -10,7 +10,6 @@ from typing import Any
 
 from ..errors import InputError
 from ..options.word_list import split_words
-from ..segment.vocabulary import parse_names
 from .readers import whole_text
 
 NAMES_FILES = (
@@ -115,6 +114,8 @@ def class_word(name: str, place: str = "") -> str:
 
     Raises InputError beginning with `place` for a name that is no word, such as a blank one.
     """
+    from ..segment.vocabulary import parse_names  # it loads torch, which whoever finds files does without
+
     try:
         (tidy,) = parse_names({name.replace("_", " "): ()})
     except InputError as error:

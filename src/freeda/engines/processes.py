@@ -167,7 +167,14 @@ def _serve(orders: Connection, said: str, module: str, first: Order) -> None:
     os.dup2(handle, 2)
     with suppress(OSError):
         Path(said).unlink()  # both have it open: nothing is left, whoever is killed
-    Thread(target=_leave_with_parent, daemon=True).start()
+    parent = parent_process()
+    assert parent is not None
+
+    def leave_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=leave_with_parent, daemon=True).start()
     os.environ.update(environment(first["threads"]))
 
     @answering
@@ -188,10 +195,3 @@ def _serve(orders: Connection, said: str, module: str, first: Order) -> None:
         orders.send(loaded)
         while work:
             orders.send(make(orders.recv()))
-
-
-def _leave_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
