@@ -256,10 +256,7 @@ class AttentionCapture:
 
 
 def watched_layers(unet: Any, blocks: str) -> list[Any]:
-    """Return the `attn2` modules of those blocks ("down-up", "down", "up", "all"), in order.
-
-    Raises ModelError where there is none, or where one cannot be watched, and says why.
-    """
+    """Return the `attn2` modules of those blocks, in order; ModelError where one cannot be watched."""
     chosen = [
         *(unet.down_blocks if blocks != "up" else ()),
         *(unet.up_blocks if blocks != "down" else ()),

@@ -228,10 +228,7 @@ def settings_of(
     tagger: str,
     drawing: torch.dtype | None = None,
 ) -> dict[str, Any]:
-    """All that the rows depend on; devices, workers and the fields of PACE change them by rounding only.
-
-    `dtype` is the encoders', `drawing` the generator's where it differs.
-    """
+    """All that the rows depend on: `dtype` is the encoders', `drawing` the generator's where it differs."""
     chosen = {name: value for name, value in to_dict(options).items() if name not in PACE}
     return {
         "preset": preset,

@@ -110,10 +110,7 @@ def _counts_up(lines: Sequence[str]) -> bool:
 
 
 def class_word(name: str, place: str = "") -> str:
-    """A class name as the bank's noun: lower case, underscores and runs of white space as one blank.
-
-    Raises InputError beginning with `place` for a name that is no word, such as a blank one.
-    """
+    """A class name as a noun: lower case, "_" a blank. InputError, after `place`, for what is none."""
     from ..segment.vocabulary import parse_names  # it loads torch, which whoever finds files does without
 
     try:

@@ -117,10 +117,7 @@ def begin(first: Order) -> Make:
 
 
 class CaptionProgress(RunProgress):
-    """Captions done out of all, images a second, time left, pairs kept and nouns rejected.
-
-    Rates and counts are those of this run: what an earlier one did counts as done only.
-    """
+    """Shows captions done, and of this run the pace, the time left, pairs kept and nouns rejected."""
 
     def __init__(
         self,

@@ -75,10 +75,7 @@ class OnRay(Engine):
         self.about: dict[str, Any] = {"engine": "ray", "device": self._wanted, "workers": workers}
 
     def dtype(self, name: str | torch.dtype) -> torch.dtype:
-        """See `Engine`. "auto" is bfloat16 on GPUs and float32 on CPUs: all nodes must agree.
-
-        InputError for "auto" on a device that is "auto": what the rows depend on must be the same every time.
-        """
+        """See `Engine`; "auto" is bfloat16 on GPUs, float32 on CPUs: all nodes must agree."""
         import torch
 
         from ..precision import choose_dtype

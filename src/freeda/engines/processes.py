@@ -70,11 +70,7 @@ class Processes(Engine):
 
 
 def deal_devices(device: str | torch.device, workers: int | None) -> list[str]:
-    """The device of each worker: those named ("cuda:0,cuda:1"), dealt in turn; all of them for "auto".
-
-    Without `workers` there is one for every device named. Raises InputError for a device that is not there,
-    and for fewer workers than devices.
-    """
+    """The device of each worker, dealt in turn; InputError for one not there or without a worker."""
     import torch
 
     from ..precision import choose_device
