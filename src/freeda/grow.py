@@ -23,10 +23,8 @@ from .bank.layered import GrownBank
 from .bank.manifest import finish_bank
 from .bank.verify import shard_damage
 from .collection.captions import Caption, prompts_for
-from .collection.job import models_of
-from .collection.plan import settings_of, sweep
-from .collection.progress import CaptionProgress
-from .collection.runner import Runner
+from .collection.job import models_of, settings_of, sweep
+from .collection.runner import CaptionProgress, Runner
 from .collection.shard import CollectModels, broken, load_models, make_shard
 from .errors import BankError, InputError
 from .files import cache_folder, make_folder

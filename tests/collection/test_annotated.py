@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from freeda.errors import InputError
-from freeda.references.annotated import AnnotatedFolder
-from freeda.references.layouts import open_folder
+from freeda.references.annotated import AnnotatedFolder, open_folder
 
 RNG = np.random.default_rng(0)
 NAMES = {"1": "cat", "2": "dog", "7": "cat"}

@@ -20,7 +20,7 @@ from commands import fill_the_disk
 from freeda.bank import Bank
 from freeda.bank.arrays import FILES
 from freeda.bank.format import read_info, shard_name
-from freeda.collection import plan, shard
+from freeda.collection import job, shard
 from freeda.collection.captions import Caption, to_captions
 from freeda.collection.job import collect
 from freeda.collection.shard import HOPELESS, Tally, make_shard
@@ -317,19 +317,19 @@ def test_a_directory_without_the_right_to_write(tmp_path: Path) -> None:
 
 
 def test_settings_of_an_older_version_count_as_defaults(tmp_path: Path) -> None:
-    new = plan.settings_of("fake", {}, OPTIONS, 0, torch.float32, "pattern")
+    new = job.settings_of("fake", {}, OPTIONS, 0, torch.float32, "pattern")
     old = json.loads(json.dumps(new))
     for name in ("threshold_rule", "min_contrast", "superpixels"):
         del old["options"][name]
     old["options"]["batch_size"] = 99  # once recorded, though the rows do not depend on it
-    assert first_difference(plan.comparable(old), new) == ""
+    assert first_difference(job.comparable(old), new) == ""
     other = json.loads(json.dumps(new))
     other["options"]["superpixels"]["scale"] = 7.0
     del other["options"]["superpixels"]["sigma"]
-    assert first_difference(plan.comparable(other), new).startswith("options.superpixels.scale was 7.0")
+    assert first_difference(job.comparable(other), new).startswith("options.superpixels.scale was 7.0")
     changed = json.loads(json.dumps(new))
     changed["options"]["threshold_rule"] = "otsu"
-    assert "threshold_rule" in first_difference(plan.comparable(old), changed)
+    assert "threshold_rule" in first_difference(job.comparable(old), changed)
 
 
 def test_a_bank_is_continued_in_the_precision_that_drew_it(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from freeda.collection import progress, shard
+from freeda.collection import runner, shard
 from freeda.collection.captions import to_captions
 from freeda.collection.job import collect
 from freeda.collection.shard import load_models, make_shard, savings
@@ -44,7 +44,7 @@ def test_a_batch_too_large_is_drawn_one_by_one_and_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = io.StringIO()
-    monkeypatch.setattr(progress, "Console", lambda **_: Console(file=out, width=300))
+    monkeypatch.setattr(runner, "Console", lambda **_: Console(file=out, width=300))
     monkeypatch.setattr("freeda.progress.Console", lambda **_: Console(file=out, width=300))
     bank = run(tmp_path / "a", models=fails(OUT, lambda texts: len(texts) > 1), progress=True)
     run(tmp_path / "b", models=fake_models())

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from freeda.collection.plan import LOG, append_line, cut_broken_line
-from freeda.collection.progress import CaptionProgress, counts_line
+from freeda.collection.job import LOG, append_line, cut_broken_line
+from freeda.collection.runner import CaptionProgress, counts_line
 from freeda.collection.shard import Tally
 from freeda.progress import LINE_EVERY, duration
 

@@ -29,8 +29,8 @@ from freeda.options import SegmentOptions
 from freeda.presets import Preset
 from freeda.references import add as references
 from freeda.references.add import add_images, reference_options
+from freeda.references.annotated import open_folder
 from freeda.references.extract import Taker, _resized, choose, why_not
-from freeda.references.layouts import open_folder
 from freeda.segment.prototypes import retrieve
 from freeda.segment.windows import resize_image
 

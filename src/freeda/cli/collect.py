@@ -130,7 +130,7 @@ def collect(
 
 def _report(bank: Bank, out: str) -> None:
     """What the whole bank holds, by whichever runs it was made."""
-    from ..collection.progress import counts_line
+    from ..collection.runner import counts_line
     from ..collection.shard import Tally
 
     meta = bank.meta

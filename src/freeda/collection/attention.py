@@ -78,7 +78,6 @@ class AttentionCapture:
         self._batch = 0
         self._latent: tuple[int, int] = (0, 0)
         self._sums: dict[int, torch.Tensor] = {}
-        self._shapes: dict[int, tuple[int, int]] = {}
         self._tables: dict[tuple[Any, ...], tuple[torch.Tensor, torch.Tensor | None]] = {}
 
     def __enter__(self) -> AttentionCapture:
@@ -118,10 +117,11 @@ class AttentionCapture:
             )
         total: Any = 0
         weight = 0
-        for index, acc in self._sums.items():
-            n, h, _, c = acc.shape
-            level = acc.permute(0, 3, 1, 2).reshape(n * c, h, *self._shapes[index])
-            if self._shapes[index] != self._latent:  # else nothing would change
+        for acc in self._sums.values():
+            n, h, positions, c = acc.shape
+            shape, _ = _level(positions, self._latent)
+            level = acc.permute(0, 3, 1, 2).reshape(n * c, h, *shape)
+            if shape != self._latent:  # else nothing would change
                 level = F.interpolate(level, self._latent, mode="bicubic", align_corners=False)
             level = level.clamp(min=0)
             if self._options.normalisation == "head":
@@ -195,8 +195,7 @@ class AttentionCapture:
             raise ModelError(
                 "the UNet's attention batch does not match its latents: this pipeline cannot be watched"
             )
-        shape, level = _level(query.shape[1], self._latent)
-        if level in self._options.left_out:
+        if _level(query.shape[1], self._latent)[1] in self._options.left_out:
             return
         if mask is not None:
             mask = attn.prepare_attention_mask(mask, text, self._batch)
@@ -210,7 +209,6 @@ class AttentionCapture:
             self._sums[index] += kept
         else:
             self._sums[index] = kept.clone()  # a running sum of its own, never a view
-            self._shapes[index] = shape
 
     def _attend(
         self, query: torch.Tensor, key: torch.Tensor, scale: float, mask: torch.Tensor | None
@@ -258,10 +256,7 @@ class AttentionCapture:
 
 
 def watched_layers(unet: Any, blocks: str) -> list[Any]:
-    """Return the `attn2` modules of those blocks ("down-up", "down", "up", "all"), in order.
-
-    Raises ModelError where there is none, or where one cannot be watched, and says why.
-    """
+    """Return the `attn2` modules of those blocks, in order; ModelError where one cannot be watched."""
     chosen = [
         *(unet.down_blocks if blocks != "up" else ()),
         *(unet.up_blocks if blocks != "down" else ()),

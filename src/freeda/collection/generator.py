@@ -61,10 +61,7 @@ class DrawnBatch:
 
 
 def picture_seed(caption_id: str, seed: int = 0) -> int:
-    """The seed of a caption's picture, 0 to 2**63 - 1: a hash of its id and the run's seed.
-
-    So the picture does not depend on the batch size, the order of work or restarts.
-    """
+    """The seed of a caption's picture, 0 to 2**63 - 1, made of its id and the run's seed alone."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{caption_id}".encode()).digest()[:8], "big") >> 1
 
 
@@ -72,10 +69,7 @@ class Generator:
     """A loaded text-to-image pipeline."""
 
     def __init__(self, pipe: Any, device: torch.device | None = None, offload: str = "none") -> None:
-        """`pipe` is a diffusers pipeline of one of `FAMILIES`; it is used as it is.
-
-        `device` is where it computes, if its weights are kept elsewhere by `offload`.
-        """
+        """Take a pipeline of one of `FAMILIES`; with `offload`, `device` is where it computes."""
         self.pipe = pipe
         self._device, self._offload = device or pipe.device, offload
         self._own_scheduler = pipe.scheduler
@@ -91,10 +85,7 @@ class Generator:
 
     @property
     def tokenizer(self) -> Any:
-        """The tokenizer whose positions the attribution's columns are.
-
-        XL has two, which cut a caption alike: at each position their encoders' states stand side by side.
-        """
+        """The tokenizer whose positions the columns are; XL's second one cuts a caption alike."""
         return self.pipe.tokenizer
 
     def draw(

@@ -89,10 +89,7 @@ def word_mask(
 
 
 def word_map(token_maps: torch.Tensor, columns: Sequence[int], wanted: Sequence[int]) -> torch.Tensor:
-    """Mean over a word's tokens, all its occurrences: (h, w) from (len(columns), h, w).
-
-    `columns` names the text position of each token map, `wanted` the word's (all among `columns`).
-    """
+    """Mean (h, w) of the maps (len(columns), h, w) of the text positions `wanted`, all among `columns`."""
     at = {column: i for i, column in enumerate(columns)}
     return token_maps[[at[c] for c in wanted]].mean(0)
 

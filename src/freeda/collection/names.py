@@ -10,7 +10,6 @@ from typing import Any
 
 from ..errors import InputError
 from ..options.word_list import split_words
-from ..segment.vocabulary import parse_names
 from .readers import whole_text
 
 NAMES_FILES = (
@@ -111,10 +110,9 @@ def _counts_up(lines: Sequence[str]) -> bool:
 
 
 def class_word(name: str, place: str = "") -> str:
-    """A class name as the bank's noun: lower case, underscores and runs of white space as one blank.
+    """A class name as a noun: lower case, "_" a blank. InputError, after `place`, for what is none."""
+    from ..segment.vocabulary import parse_names  # it loads torch, which whoever finds files does without
 
-    Raises InputError beginning with `place` for a name that is no word, such as a blank one.
-    """
     try:
         (tidy,) = parse_names({name.replace("_", " "): ()})
     except InputError as error:

@@ -37,11 +37,7 @@ def find_nouns(text: str, tagger: str = "auto") -> list[Noun]:
 
 
 def nouns_of(caption: Caption, tagger: str = "auto") -> list[Noun]:
-    """The nouns to look for in a caption's picture: all of them, or only the word that is wanted of it.
-
-    A wanted word is taken as it is given, in lower case: it need be no noun of the tagger's, and a plural
-    stays one.
-    """
+    """The nouns to look for in a caption's picture: all, or the word wanted of it, plural or not."""
     if caption.word is None:
         return find_nouns(caption.text, tagger)
     spans = word_spans(caption.text, caption.word)
@@ -97,10 +93,7 @@ def _is_plural(word: Word) -> bool:
 
 
 def _drop_not_objects(run: list[Word]) -> list[Word]:
-    """The run without words that name nothing drawable at its ends ("kitchen area" -> "kitchen").
-
-    Of a game nothing is left ("tennis", "baseball game"), but "tennis player" and "video game" stay.
-    """
+    """The run without words at its ends that name nothing drawable; nothing of "tennis" is left."""
     if all(w.text in LISTS.GAMES for w in run):
         return []
     if singular(run[-1].text) in LISTS.CONTESTS and not (len(run) > 1 and run[-2].text in LISTS.SHOWN_GAMES):

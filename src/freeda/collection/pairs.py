@@ -75,8 +75,7 @@ class NounKeys:
         template = self.noun(noun.lemma)
         if template is None or self._options.key == "template":
             return template
-        read = self._read(caption)
-        if read is None:
+        if (read := self._read(caption)) is None:
             return None
         embedding, states, offsets = read
         if self._options.key == "caption":
@@ -171,21 +170,16 @@ def finished_pair(
 
 def small_jpeg(image: npt.NDArray[np.uint8]) -> bytes:
     """A picture (H, W, 3) as JPEG, its longer side at most 256 pixels."""
-    return _saved(_small(image, Image.Resampling.LANCZOS), "JPEG", quality=90)
+    return _small(image, Image.Resampling.LANCZOS, "RGB", format="JPEG", quality=90)
 
 
 def small_png(mask: npt.NDArray[np.bool_]) -> bytes:
     """A mask (H, W) as one-bit PNG of the size `small_jpeg` gives its picture."""
-    return _saved(_small(mask.astype(np.uint8) * 255, Image.Resampling.NEAREST).convert("1"), "PNG")
+    return _small(mask.astype(np.uint8) * 255, Image.Resampling.NEAREST, "1", format="PNG")
 
 
-def _small(pixels: npt.NDArray[np.uint8], how: Image.Resampling) -> Image.Image:
-    small = Image.fromarray(pixels)
+def _small(pixels: npt.NDArray[np.uint8], how: Image.Resampling, mode: str, **saving: Any) -> bytes:
+    small, out = Image.fromarray(pixels), io.BytesIO()
     small.thumbnail((_KEPT_SIDE, _KEPT_SIDE), how)
-    return small
-
-
-def _saved(image: Image.Image, form: str, **how: Any) -> bytes:
-    out = io.BytesIO()
-    image.save(out, form, **how)
+    small.convert(mode).save(out, **saving)
     return out.getvalue()

@@ -234,10 +234,7 @@ def plan_captions(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger
 def _attempt(
     batch: list[Task], models: CollectModels, options: CollectOptions
 ) -> tuple[Sequence[CaptionResult | Exception], Tally]:
-    """Each caption's picture and rows, or its error, and whether they had to be tried one by one.
-
-    Raises MachineError where memory, or the device, fails a caption alone.
-    """
+    """Each caption's result or error: drawn together or, where that fails, one by one."""
     with told_if_short("drawing a picture", options, models.encoders.device, models.generator.dtype):
         try:
             return _draw_batch(batch, models, options), Tally(len(batch))

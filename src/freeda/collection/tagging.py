@@ -56,10 +56,7 @@ def choose_tagger(name: str = "auto") -> str:
 
 @lru_cache
 def prove_tagger(tagger: str) -> None:
-    """Raise ModelError where a tagger does not find the nouns of a plain sentence.
-
-    Whatever keeps it from that would meet every caption, and is the fault of none.
-    """
+    """Raise ModelError where a tagger fails on a plain sentence, which is no caption's fault."""
     try:
         tags = _tags(list(_PLAIN), tagger)
     except Exception as error:  # libraries raise all kinds
@@ -69,10 +66,7 @@ def prove_tagger(tagger: str) -> None:
 
 
 def tag_words(text: str, tagger: str = "auto") -> list[Word]:
-    """The words of `text` in order, tagged by spaCy or by the mended PatternTagger (see `choose_tagger`).
-
-    Errors as `choose_tagger` and `prove_tagger` raise them.
-    """
+    """The words of `text` in order, tagged; errors as `choose_tagger` and `prove_tagger` raise them."""
     tagger = choose_tagger(tagger)
     prove_tagger(tagger)
     found = list(_WORD.finditer(text))

@@ -27,10 +27,7 @@ def token_offsets(tokenizer: Any, text: str, length: int | None = None) -> list[
 
 
 def prove_tokenizer(tokenizer: Any) -> None:
-    """Raise ModelError where a tokenizer does not say where the word of "a dog" stands.
-
-    Whatever keeps it from that would meet every caption, and is the fault of none.
-    """
+    """Raise ModelError where a tokenizer does not say where a word stands, which is no caption's fault."""
     try:
         placed = span_columns(token_offsets(tokenizer, "a dog"), [(2, 5)])
     except Exception as error:  # libraries raise all kinds

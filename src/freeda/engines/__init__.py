@@ -115,10 +115,7 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def answering(work: Callable[..., Answer]) -> Callable[..., Answer]:
-    """Make a worker's function answer where it would raise: {"error": {"kind", "text"}, "host"}.
-
-    The kind is that of an error of freeda's, else None.
-    """
+    """Make a worker's function answer an error: {"error": {"kind" (None: not ours), "text"}, "host"}."""
 
     @wraps(work)
     def answer(*given: Any) -> Answer:

@@ -45,6 +45,8 @@ PATIENCE = 900.0
 TOLD = 120.0
 """Seconds without any worker after which that is told of; at once where the cluster lacks what one needs."""
 _GOODBYE = 2.0  # seconds that a worker has to clean up after itself
+# What folders of this machine begin with: another's locks may not be seen, on a disk that both have.
+_PREFIX = f"freeda-worker-{socket.gethostname()}-"
 # What a gRPC client says first and what a server answers: a frame (length, kind, flags, stream) of settings.
 _SETTINGS = b"\x04"
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" * 5
@@ -73,10 +75,7 @@ class OnRay(Engine):
         self.about: dict[str, Any] = {"engine": "ray", "device": self._wanted, "workers": workers}
 
     def dtype(self, name: str | torch.dtype) -> torch.dtype:
-        """See `Engine`. "auto" is bfloat16 on GPUs and float32 on CPUs: all nodes must agree.
-
-        InputError for "auto" on a device that is "auto": what the rows depend on must be the same every time.
-        """
+        """See `Engine`; "auto" is bfloat16 on GPUs, float32 on CPUs: all nodes must agree."""
         import torch
 
         from ..precision import choose_dtype
@@ -101,7 +100,7 @@ class OnRay(Engine):
         import ray
 
         with connected(self._workers):
-            there = resources()
+            there = Resources.now()
             cuda = self._wanted == "cuda" or (self._wanted == "auto" and there.gpus > 0)
             gpus = self._gpus if cuda else 0.0
             if cuda and not there.gpus and self._workers is None:
@@ -114,7 +113,12 @@ class OnRay(Engine):
 
             def wait(seconds: float) -> None:
                 nonlocal told
-                lacks = _shortage(threads, gpus)
+                each, now = counted(threads, "CPU"), Resources.now()
+                each += f" and {gpus:g} GPU{'s' * (gpus > 1)}" if gpus else ""
+                lacks = (
+                    f"each asks for {each} of one node, and the Ray cluster has {now.cpus} CPUs and "
+                    f"{now.gpus:g} GPUs in all; `ray status` tells what is in use"
+                )
                 if seconds >= PATIENCE:
                     raise WorkerError(f"no worker was there after {PATIENCE:.0f} s: {lacks}")
                 if not told and seconds >= (TOLD if room else 0):
@@ -255,6 +259,14 @@ class Resources:
     def __post_init__(self) -> None:
         self.cpus, self.gpus = int(sum(c for c, _ in self.nodes)), sum(g for _, g in self.nodes)
 
+    @classmethod
+    def now(cls) -> Resources:
+        """Return what the nodes that are alive have."""
+        import ray
+
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return cls(tuple((there.get("CPU", 0.0), there.get("GPU", 0.0)) for there in alive))
+
     def fit(self, threads: int, gpus: float) -> int:
         """How many workers of so many CPUs and (shares of) GPUs there is room for."""
         rooms = [(c // threads, g // gpus if gpus else c // threads) for c, g in self.nodes]
@@ -266,26 +278,8 @@ class Resources:
         return next((n for n in range(most, 1, -1) if self.fit(n, gpus) >= workers), 1)
 
 
-def resources() -> Resources:
-    """What the nodes that are alive have."""
-    import ray
-
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return Resources(tuple((there.get("CPU", 0.0), there.get("GPU", 0.0)) for there in alive))
-
-
-def _shortage(threads: int, gpus: float) -> str:
-    """What a worker needs and what there is, where none has come yet."""
-    in_all, each = resources(), counted(threads, "CPU")
-    each += f" and {gpus:g} GPU{'s' * (gpus > 1)}" if gpus else ""
-    return (
-        f"each asks for {each} of one node, and the Ray cluster has {in_all.cpus} CPUs and "
-        f"{in_all.gpus:g} GPUs in all; `ray status` tells what is in use"
-    )
-
-
 class Actor:
-    """What works in a process of Ray's, in a folder of its own. `notes` is called from a second thread."""
+    """What works in a process of Ray's, in a folder of its own."""
 
     def __init__(self, module: str, first: Order, reads: Mapping[str, bytes]) -> None:
         """Load nothing yet. `reads` are files that the work expects in its folder."""
@@ -321,11 +315,10 @@ class Actor:
             self._own.clear()
 
     def notes(self) -> tuple[int | None, list[Any]]:
-        """Return the number of the piece at hand and its notes so far."""
+        """Return the number of the piece at hand and its notes so far; called from a second thread."""
         return self._noted
 
     def leave(self) -> None:
-        """Clean up: nothing more is to be done."""
         if self._own is not None:
             self._own.remove()
 
@@ -344,7 +337,7 @@ class OwnFolder:
         # Under its name only once it is locked: at no moment does it look like a dead worker's.
         early = Path(tempfile.mkdtemp(prefix="new-", dir=parent))
         self._lock = _locked(early) if SYSTEM_LOCKS else None
-        self.path = early if self._lock is None else early.rename(parent / f"{_prefix()}{early.name[4:]}")
+        self.path = early if self._lock is None else early.rename(parent / f"{_PREFIX}{early.name[4:]}")
         """To work in; empty."""
 
     def clear(self) -> None:
@@ -364,16 +357,11 @@ def tidy(parent: Path) -> None:
     """Remove the folders in `parent` whose owners were processes of this user and machine and are gone."""
     if not SYSTEM_LOCKS:  # nobody can tell whose folder is in use, so all of them stay
         return
-    for folder in parent.glob(f"{_prefix()}*"):
+    for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             if folder.stat().st_uid == os.getuid() and (lock := _locked(folder)) is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(lock)
-
-
-def _prefix() -> str:
-    """What folders of this machine begin with: another's locks may not be seen, on a disk that both have."""
-    return f"freeda-worker-{socket.gethostname()}-"
 
 
 def _locked(folder: Path) -> int | None:

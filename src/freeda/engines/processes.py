@@ -70,11 +70,7 @@ class Processes(Engine):
 
 
 def deal_devices(device: str | torch.device, workers: int | None) -> list[str]:
-    """The device of each worker: those named ("cuda:0,cuda:1"), dealt in turn; all of them for "auto".
-
-    Without `workers` there is one for every device named. Raises InputError for a device that is not there,
-    and for fewer workers than devices.
-    """
+    """The device of each worker, dealt in turn; InputError for one not there or without a worker."""
     import torch
 
     from ..precision import choose_device
@@ -167,7 +163,14 @@ def _serve(orders: Connection, said: str, module: str, first: Order) -> None:
     os.dup2(handle, 2)
     with suppress(OSError):
         Path(said).unlink()  # both have it open: nothing is left, whoever is killed
-    Thread(target=_leave_with_parent, daemon=True).start()
+    parent = parent_process()
+    assert parent is not None
+
+    def leave_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=leave_with_parent, daemon=True).start()
     os.environ.update(environment(first["threads"]))
 
     @answering
@@ -188,10 +191,3 @@ def _serve(orders: Connection, said: str, module: str, first: Order) -> None:
         orders.send(loaded)
         while work:
             orders.send(make(orders.recv()))
-
-
-def _leave_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

@@ -14,7 +14,7 @@ from ..bank import Bank
 from ..bank.format import MANIFEST, SHARDS, caption_digest, read_column, read_info, shard_name, write_shard
 from ..bank.manifest import finish_bank, made_with
 from ..bank.verify import shard_damage
-from ..collection.plan import refuse_foreign, sweep
+from ..collection.job import refuse_foreign, sweep
 from ..encoders import Encoders, load_encoders, model_identity
 from ..errors import BankError, InputError
 from ..files import make_folder
@@ -22,8 +22,8 @@ from ..lock import only_writer
 from ..options import CollectOptions, to_dict
 from ..precision import choose_device
 from ..presets import DEFAULT, Preset, find_preset
+from .annotated import open_folder
 from .extract import ID_PREFIX, Choice, Taker, choose
-from .layouts import open_folder
 
 OPTIONS = ("templates", "min_area", "max_area", "min_agreement", "keep_images", "batch_size", "shard_size")
 """Fields of CollectOptions that act on references from pictures; a key is always the "template" one."""
@@ -81,7 +81,7 @@ def add_images(
     picture and class is never added twice, wherever the picture lies.
 
     Args:
-        folder, names, images, masks, ignore: see `layouts.open_folder`.
+        folder, names, images, masks, ignore: see `annotated.open_folder`.
         out: the bank directory. A new one is made; one made with the same models gets the references added
             behind its own rows, which stay as they are.
         model: a preset, its name, or a preset JSON file; its generator is not needed.

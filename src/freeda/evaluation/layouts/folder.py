@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ...collection.names import NAMES_FILES, NO_CLASS, Names, find_names
 from ...errors import InputError
-from ...references.annotated import Pairs, read_coloured, read_values
-from ...references.layouts import pair_folder, unnamed
+from ...references.annotated import Pairs, pair_folder, read_coloured, read_values, unnamed
 from ...sources import SUFFIXES
 from .files import IGNORE, MOST_LABELS, Found, Remap, Sample, complain, no_folder, read_list
 
@@ -18,7 +17,7 @@ BACKGROUND = "background"
 def find_folder(data: Path, split: str | None, names: Path | None) -> tuple[Found, tuple[str, ...], bool]:
     """The samples of a folder, its classes in the order of its names file, and whether it has a background.
 
-    Images and masks are found and paired as for `freeda bank add-images` (`references.layouts`), but each
+    Images and masks are found and paired as for `freeda bank add-images` (`references.annotated`), but each
     image has one label map here. The names file (`collect.names`) gives each value or colour its class. A
     class called "background" is the last label; "void", "unlabeled" and the like do not count, nor do values
     0 and 255 without a name, or black.
