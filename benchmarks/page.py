@@ -10,7 +10,7 @@ from common import arguments, begin, report, side_by_side
 from playwright.sync_api import sync_playwright
 
 import freeda
-from freeda.app.samples import samples
+from freeda.app.engine import samples
 from freeda.app.server import serve
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]

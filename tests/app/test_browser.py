@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from freeda.app.samples import samples
+from freeda.app.engine import samples
 from freeda.segment import Segmentation
 
 from .conftest import WAIT

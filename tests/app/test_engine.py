@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from freeda.app import exports
-from freeda.app.engine import Engine, Knobs, safe_stem
+from freeda.app import files
+from freeda.app.engine import Engine, Knobs, safe_stem, samples
 from freeda.app.limits import Limits
-from freeda.app.samples import samples
 from freeda.app.view import labels_view
 from freeda.errors import InputError
 from freeda.images import read_image
@@ -70,7 +69,7 @@ def test_what_must_be_known_of_picture_and_words(engine: Engine, photo: Path, tm
             assert [one["caveat"] for one in view["classes"]] == ["", bear]
         result, strengths = opened.result, np.full(2, 0.5, np.float32)
         assert result is not None
-        file = exports.write(opened, result, "overlay", tmp_path, result.palette, strengths)
+        file = files.write(opened, result, "overlay", tmp_path, result.palette, strengths)
         legend = overlay(result.image, result.labels, result.names, caveats=result.caveats)
         assert read_image(file).shape == legend.shape
         assert legend.shape != overlay(result.image, result.labels, result.names).shape

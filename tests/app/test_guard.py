@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from freeda.app.guard import Guard
-from freeda.app.limits import Limits
-from freeda.app.rate import Rate
+from freeda.app.limits import Limits, Rate
 
 
 async def reached(scope: Any, receive: Any, send: Any) -> None:

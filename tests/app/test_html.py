@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 
 from freeda.app import html
-from freeda.app.engine import Engine, Knobs
-from freeda.app.evidence import references, verdict
-from freeda.app.samples import samples
+from freeda.app.engine import Engine, Knobs, samples
+from freeda.app.html import references, verdict
 from freeda.app.view import SIDE, labels_view, photo_view
 
 NASTY = '<script>alert("x")</script>'
@@ -23,7 +22,12 @@ NASTY = '<script>alert("x")</script>'
 
 @pytest.mark.parametrize("text", [NASTY, "a & b", "\x1b[31m", "'quoted\"", "\u202ereversed"])
 def test_texts_are_texts(text: str) -> None:
-    for made in (html.say(text), html.card("", text, text), html.section(text, text, ""), html.blank(text)):
+    for made in (
+        html.say(text),
+        html.card("", text, text),
+        html.section(text, text, ""),
+        html.masked(None, text, text),
+    ):
         assert "<script" not in made and "\x1b" not in made and "\u202e" not in made
         assert 'alert("x")' not in made
     assert html.say("a & <b>") == "a &amp; &lt;b&gt;"

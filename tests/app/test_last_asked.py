@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from freeda.app.samples import samples
+from freeda.app.engine import samples
 
 
 def held(page: Any, pattern: str) -> Callable[[], None]:

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from freeda.app import exports
-from freeda.app.engine import Engine, Knobs
-from freeda.app.samples import samples
+from freeda.app import files
+from freeda.app.engine import Engine, Knobs, samples
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def geojson(engine: Engine, path: Path, out: Path) -> Any:
     result = engine.label("me", "sunset, water, tree", Knobs()).result
     assert result is not None
     opacities = np.ones(len(result.names), np.float32)
-    written = exports.write(opened, result, "geojson", out, result.palette, opacities)
+    written = files.write(opened, result, "geojson", out, result.palette, opacities)
     assert written.name == "Field-one.geojson"
     return json.loads(written.read_text("utf-8")), result
 
@@ -47,7 +46,7 @@ def test_it_keeps_its_georeference(engine: Engine, tmp_path: Path) -> None:
     np.testing.assert_array_equal(drawn, result.labels)
     path.unlink()  # as files go after half an hour: the place was remembered
     opacities = np.ones(3, np.float32)
-    again = exports.write(engine.opened("me"), result, "geojson", tmp_path, result.palette, opacities)
+    again = files.write(engine.opened("me"), result, "geojson", tmp_path, result.palette, opacities)
     assert json.loads(again.read_text("utf-8")) == told and str(tmp_path) not in str(result.file)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from freeda.app.samples import samples
+from freeda.app.engine import samples
 
 
 def test_a_photograph_of_ones_own(page: Any, tmp_path: Path) -> None:

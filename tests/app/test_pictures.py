@@ -11,7 +11,7 @@ import pytest
 
 from freeda.app.kept import Drawing
 from freeda.app.limits import Limits
-from freeda.app.offline import recut, story
+from freeda.app.offline_tab import recut, story
 from freeda.errors import InputError
 from freeda.model import FreeDA
 from freeda.presets import ModelSource

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from freeda.app.limits import Limits
-from freeda.app.sessions import Shelf
+from freeda.app.limits import Limits, Shelf
 from freeda.errors import InputError
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -11,22 +12,26 @@ from typing import Any
 from PIL import Image
 
 from ..errors import InputError
-from ..images import RGB, read_image
+from ..images import RGB, of_world, read_image
+from ..miniature.scenes import HELD_OUT, render
 from ..model import FreeDA
 from ..options import Changes
 from ..options.word_list import split_words
+from ..presets import DRAWN
 from ..segment.result import Segmentation
 from ..segment.scene import Scene
 from ..segment.vocabulary import Names, Vocabulary, parse_names
+from ..show.tiles import enlarge
 from ..source_file import SourceFile, source_file
-from .limits import Limits
-from .sessions import Shelf
+from .limits import Limits, Shelf
 
 Picture = str | Path | RGB | Image.Image
 EVERYTHING_ELSE = "everything else"
 """What the page calls all that is none of the words."""
 _VOCABULARIES = 64
 """Lists of words whose vectors are kept: going back to one costs nothing."""
+_CHOSEN = (25, 11, 38, 28, 22, 16)  # of both kinds: in the last two, something small is missed
+_LARGER = 4  # scenes are 128 pixels wide, which is little for a page
 
 
 @dataclass(frozen=True)
@@ -215,3 +220,28 @@ def safe_stem(name: str) -> str:
     """A plain file name made of whatever a visitor's file was called: letters, digits, - and _."""
     stem = re.sub(r"[^\w-]+", "-", Path(name).stem, flags=re.ASCII).strip("-_")
     return stem[:60] or "photograph"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A scene and what is in it."""
+
+    name: str
+    image: RGB
+    words: str
+
+    @property
+    def picture(self) -> Image.Image:
+        """The image with the record of the world that it is of."""
+        return of_world(self.image, DRAWN)
+
+
+@lru_cache(maxsize=1)
+def samples() -> tuple[Sample, ...]:
+    """The bundled scenes, the one shown first in front. No model has seen them in training."""
+    found = []
+    for number, index in enumerate(_CHOSEN, start=1):
+        scene = render(HELD_OUT, index)
+        words = ", ".join((scene.backdrop, scene.ground, *(thing.kind for thing in scene.things)))
+        found.append(Sample(f"scene-{number}", enlarge(scene.image, _LARGER), words))
+    return tuple(found)

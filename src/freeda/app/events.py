@@ -23,9 +23,7 @@ HEAVY: dict[str, Any] = {
 """Events that take a while: one at a time for all visitors, the others wait in line."""
 DRAWING: dict[str, Any] = {
     **HEAVY,
-    "concurrency_id": "drawing",
-    "concurrency_limit": 4,
-    "show_progress": "hidden",
+    **{"concurrency_id": "drawing", "concurrency_limit": 4, "show_progress": "hidden"},
 }
 """Events that show pictures as they are drawn: they let others at the models in between."""
 

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 
-from .limits import Limits
-from .rate import Rate
+from .limits import Limits, Rate
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -169,12 +168,9 @@ def _names_files(value: Any) -> bool:
     waiting = [value]
     while waiting:
         one = waiting.pop()
-        if isinstance(one, dict):
-            if "meta" in one:
-                return True
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
+        if isinstance(one, dict) and "meta" in one:
+            return True
+        waiting += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
     return False
 
 

@@ -23,11 +23,11 @@ from ..identity import without_commits
 from ..images import RGB
 from ..model import FreeDA
 from ..options import PACE, CollectOptions, to_dict
-from .limits import Limits
-from .sessions import Shelf
+from .limits import Limits, Shelf
 
 Picture = tuple[RGB, npt.NDArray[np.bool_]]
 """A picture (h, w, 3) and a mask (h, w) in it."""
+_Seen = tuple[RGB, list[tuple[Noun, WordMask]]]
 _STEP = 2
 """Pictures drawn before the visitor sees the next ones, and before others have their turn."""
 _KEPT = 256
@@ -70,61 +70,47 @@ class Drawing:
         """Draw one caption and locate its nouns. Raises InputError for one without nouns."""
         if not self.possible:
             raise InputError("this model's generator is not on this machine: captions cannot be drawn here")
-        pictures: list[tuple[RGB, list[tuple[Noun, WordMask]]]] = []
-        made = self._shard(
-            [Caption("page", text)], seed, lambda _, image, words: pictures.append((image, words))
-        )
+        made, seen = self._shard([Caption("page", text)], seed)
         if made.error is not None:
             raise InputError(f"this caption cannot be drawn ({told_of(made.error)})")
-        if not pictures:
+        if not seen:
             raise InputError('no noun was found in this caption: try one such as "a red house on the grass"')
-        image, words = pictures[0]
+        image, words = seen["page"]
         return Drawn(image, tuple(words), {pair.noun for pair in made.pairs})
 
     def stepwise(self, rows: Sequence[int]) -> Iterator[tuple[dict[int, Picture], bool]]:
-        """`pictures`, first those at hand, then with a few more each time; and whether more are to come."""
+        """Pictures of rows of the bank, first those at hand, then with a few more each time; and whether more
+        are to come. Rows that kept no picture, and whose picture cannot be drawn again, are left out.
+        """
         found = {row: known for row in rows if (known := self._pictures.get(row)) is not None}
         missing = [row for row in dict.fromkeys(rows) if row not in found]
         yield dict(found), bool(missing)
         for start in range(0, len(missing), _STEP):
-            found.update(self.pictures(missing[start : start + _STEP]))
+            more = self._made(missing[start : start + _STEP])
+            for row, picture in more.items():
+                self._pictures.put(row, picture)
+            found.update(more)
             yield dict(found), start + _STEP < len(missing)
 
-    def pictures(self, rows: Sequence[int]) -> dict[int, Picture]:
-        """Picture and mask of those rows of the bank that kept one, or whose picture can be drawn again."""
+    def _made(self, rows: Sequence[int]) -> dict[int, Picture]:
         bank: Any = self._model.bank
-        if not hasattr(bank, "row"):
-            return {}
+        pairs = {row: bank.row(row) for row in rows} if hasattr(bank, "row") else {}
         found: dict[int, Picture] = {}
-        missing: dict[int, dict[str, Any]] = {}
-        for row in dict.fromkeys(rows):
-            known = self._pictures.get(row)
-            pair = bank.row(row) if known is None else {}
-            if known is not None:
-                found[row] = known
-            elif pair["image"] is not None and pair["mask"] is not None:
+        again: dict[int, dict[str, Any]] = {}
+        for row, pair in pairs.items():
+            if pair["image"] is not None and pair["mask"] is not None:
                 found[row] = kept_picture(pair, Path(getattr(bank, "path", "bank")), row)
             elif self._same(bank, pair):
-                missing[row] = pair
-        found.update(self._again(bank, missing))
-        for row, picture in found.items():
-            self._pictures.put(row, picture)
+                again[row] = pair
+        if again:  # seed and caption make the same picture again, up to rounding
+            captions = {pair["caption_id"]: pair["caption"] for pair in again.values()}
+            _, seen = self._shard([Caption(*one) for one in captions.items()], bank.meta["seed"])
+            for row, pair in again.items():
+                image, words = seen.get(pair["caption_id"], (None, []))
+                masks = {noun.lemma: word.mask for noun, word in words}
+                if image is not None and pair["noun"] in masks:
+                    found[row] = image, masks[pair["noun"]]
         return found
-
-    def _again(self, bank: Any, missing: dict[int, dict[str, Any]]) -> dict[int, Picture]:
-        """Rows that kept no picture: seed and caption make the same one again, up to rounding."""
-        captions = {
-            pair["caption_id"]: Caption(pair["caption_id"], pair["caption"]) for pair in missing.values()
-        }
-        seen: dict[tuple[str, str], Picture] = {}
-
-        def keep(caption: Caption, image: RGB, words: list[tuple[Noun, WordMask]]) -> None:
-            seen.update({(caption.id, noun.lemma): (image, word.mask) for noun, word in words})
-
-        if captions:
-            self._shard(list(captions.values()), bank.meta["seed"], keep)
-        wanted = {row: (pair["caption_id"], pair["noun"]) for row, pair in missing.items()}
-        return {row: seen[key] for row, key in wanted.items() if key in seen}
 
     def _same(self, bank: Any, pair: dict[str, Any]) -> bool:
         """Whether a row's picture is what this machine would draw: same generator, options and seed."""
@@ -140,8 +126,14 @@ class Drawing:
             and pair["seed"] == picture_seed(pair["caption_id"], meta["seed"])
         )
 
-    def _shard(self, captions: list[Caption], seed: int, on_picture: Any) -> ShardResult:
+    def _shard(self, captions: list[Caption], seed: int) -> tuple[ShardResult, dict[str, _Seen]]:
+        """What captions give, and by their ids the pictures with the nouns that were located."""
+        seen: dict[str, _Seen] = {}
+
+        def keep(caption: Caption, image: RGB, words: list[tuple[Noun, WordMask]]) -> None:
+            seen[caption.id] = image, words
+
         with self._busy:
             if self._models is None:
                 self._models = with_generator(self._model.encoders, self._model.preset, self.options)
-            return make_shard(captions, self._models, self.options, seed=seed, on_picture=on_picture)
+            return make_shard(captions, self._models, self.options, seed=seed, on_picture=keep), seen

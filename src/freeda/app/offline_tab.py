@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
+from ..collection.masks import WordMask
+from ..collection.nouns import Noun
+from ..options import CollectOptions
+from ..show.tiles import heat_map, mask_picture
+from . import html
 from .engine import Engine, check_text
 from .events import HEAVY, LIGHT, friendly, unchecked, within
 from .kept import Drawing, Drawn
-from .offline import EXAMPLES, NONE, story
-from .sessions import Shelf
+from .limits import Shelf
 
+NONE = html.empty("Write a caption and press Draw.")
+EXAMPLES = (
+    "a red house on the grass under a blue sky",
+    "a boat on the water before a sunset",
+    "a butterfly and a flower in front of a wall",
+)
 _SEEDS = 2**31 - 1
 _THRESHOLD = "Mask threshold", 0.05, 0.95
 
@@ -77,3 +87,42 @@ def offline_tab(engine: Engine, drawing: Drawing) -> None:
     drawn = gr.on(asks, friendly(tab.draw), inputs, told, trigger_mode="always_last", **HEAVY)
     threshold.change(friendly(tab.cut), threshold, told, trigger_mode="always_last", **LIGHT)
     drawn.success(friendly(tab.cut), threshold, told, **LIGHT)  # it may have been moved meanwhile
+
+
+def story(drawn: Drawn, caption: str, options: CollectOptions, threshold: float) -> str:
+    """Picture, word maps and masks of a caption; masks are cut anew at `threshold`, 0 to 1."""
+    picture = html.cards([html.card(html.image(drawn.image, caption), "", caption)])
+    maps, masks = [], []
+    for noun, word in drawn.words:
+        cut = recut(word, threshold)
+        fate = _fate(noun, cut, drawn, options, threshold)
+        spoken = list(dict.fromkeys(caption[a:b] for a, b in noun.spans))
+        written = [] if spoken == [noun.lemma] else [f"written {', '.join(spoken)}"]
+        where = html.image(heat_map(drawn.image, word.map), f"where {noun.lemma} is")
+        maps.append(html.card(where, noun.lemma, *written))
+        mask = html.image(mask_picture(drawn.image, cut.mask), f"mask of {noun.lemma}")
+        masks.append(html.card(mask, noun.lemma, f"{100 * cut.area:.1f} % of the picture", fate))
+    return (
+        f'<div class="story">{html.section("Picture", "as drawn", picture)}<div>'
+        + html.section("Word maps", "where the generator's attention went for each noun", html.cards(maps))
+        + html.section("Masks", f"map above {threshold:g}: what the bank learns from", html.cards(masks))
+        + "</div></div>"
+    )
+
+
+def recut(word: WordMask, threshold: float) -> WordMask:
+    """The same map, cut elsewhere."""
+    mask = word.map > threshold
+    return replace(word, mask=mask, area=float(mask.mean()))
+
+
+def _fate(noun: Noun, cut: WordMask, drawn: Drawn, options: CollectOptions, threshold: float) -> str:
+    if cut.flat:
+        return "rejected: flat map"
+    if not cut.mask.any() or cut.area < options.min_area:
+        return "rejected: too small"
+    if cut.area > options.max_area:
+        return "rejected: too large"
+    if threshold == options.threshold and noun.lemma not in drawn.kept:
+        return "rejected: no key, or no patch inside"
+    return "becomes a reference"

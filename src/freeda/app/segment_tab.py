@@ -11,14 +11,12 @@ import gradio as gr
 import numpy as np
 
 from ..errors import FreedaError, InputError
-from . import exports
-from .engine import Engine, Knobs, Open
+from .engine import Engine, Knobs, Open, samples
 from .events import DRAWING, HEAVY, LIGHT, unchecked, within
-from .evidence import CLASSES, REFERENCES, references, verdict
-from .files import OwnFolder
+from .files import KINDS, OwnFolder, write
+from .html import CLASSES, REFERENCES, data_url, references, verdict
 from .kept import Drawing
-from .samples import samples
-from .view import data_url, labels_view, photo_view
+from .view import labels_view, photo_view
 
 _SLIDERS = (
     ("Local weight", 0, 1, 0.01, "Looks of the region (1) against the whole window (0)."),
@@ -37,43 +35,29 @@ class SegmentTab:
         self.engine, self.drawing, self.folder = engine, drawing, folder
         self._stamps = itertools.count(1)
 
-    def start(
-        self, words: str, weight: Any, k: Any, scale: Any, others: bool, request: gr.Request
-    ) -> dict[str, Any]:
+    def start(self, request: gr.Request, words: str, *sliders: Any) -> dict[str, Any]:
         """The first bundled scene, when the page is opened."""
         first = samples()[0]
-        return self._open(request, first.picture, first.name, words, (weight, k, scale, others))
+        return self._open(_who(request), first.picture, first.name, words, sliders)
 
-    def sample(
-        self, weight: Any, k: Any, scale: Any, others: bool, event: gr.EventData, request: gr.Request
-    ) -> Any:
+    def sample(self, event: gr.EventData, request: gr.Request, *sliders: Any) -> Any:
         """Another bundled scene, with words for it: the page takes them if no others were typed."""
-        chosen = samples()[int(event.index) % len(samples())]
-        if self._late(request, wish := int(event.wish)):
+        chosen, who, wish = samples()[int(event.index) % len(samples())], _who(request), int(event.wish)
+        if self._late(who, wish):
             return gr.skip()
-        knobs = (weight, k, scale, others)
-        view = self._open(request, chosen.picture, chosen.name, chosen.words, knobs, wish)
+        view = self._open(who, chosen.picture, chosen.name, chosen.words, sliders, wish)
         return {**view, "words": chosen.words}
 
-    def upload(
-        self,
-        words: str,
-        weight: Any,
-        k: Any,
-        scale: Any,
-        others: bool,
-        event: gr.EventData,
-        request: gr.Request,
-    ) -> Any:
+    def upload(self, event: gr.EventData, request: gr.Request, words: str, *sliders: Any) -> Any:
         """A visitor's photograph."""
         try:
             path = self.folder.upload(str(event.path))
         except FreedaError as error:
             return self._sorry(error)
-        if self._late(request, wish := int(event.wish)):
+        who, wish = _who(request), int(event.wish)
+        if self._late(who, wish):
             return gr.skip()
-        knobs = (weight, k, scale, others)
-        return self._open(request, path, str(event.name)[:100], words, knobs, wish)
+        return self._open(who, path, str(event.name)[:100], words, sliders, wish)
 
     def again(self, request: gr.Request) -> Any:
         """All there is to see, for a browser that missed an answer."""
@@ -84,12 +68,10 @@ class SegmentTab:
         assert opened.asked is not None
         return {**photo_view(opened), **self._view(opened), "asked": opened.asked[0]}
 
-    def label(
-        self, words: str, weight: Any, k: Any, scale: Any, others: bool, request: gr.Request
-    ) -> dict[str, Any]:
+    def label(self, request: gr.Request, words: str, *sliders: Any) -> dict[str, Any]:
         """Other words or other sliders: the photograph as it is labelled now."""
         try:
-            view = self._view(self.engine.label(_who(request), words, _knobs(weight, k, scale, others)))
+            view = self._view(self.engine.label(_who(request), words, _knobs(sliders)))
         except FreedaError as error:
             view = self._sorry(error)
         return {**view, "asked": words}
@@ -126,24 +108,24 @@ class SegmentTab:
             colours = [c if _HEX.fullmatch(c) else "#808080" for c in map(str, event.colours)]
             rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours], np.uint8)
             opacities = np.nan_to_num(np.clip(np.array(event.opacities, np.float32), 0, 1))
-            path = exports.write(opened, result, str(event.kind), self.folder.new(), rgb, opacities)
+            path = write(opened, result, str(event.kind), self.folder.new(), rgb, opacities)
         except FreedaError as error:
             return self._sorry(error)
         return {"file": path.as_posix(), "name": path.name, "stamp": next(self._stamps)}
 
-    def _late(self, request: gr.Request, wish: int) -> bool:
+    def _late(self, who: str, wish: int) -> bool:
         """Whether a photograph that was asked for later is open: requests may overtake each other."""
         try:
-            return self.engine.opened(_who(request)).wish > wish
+            return self.engine.opened(who).wish > wish
         except FreedaError:
             return False
 
     def _open(
-        self, request: gr.Request, image: Any, name: str, words: str, sliders: tuple[Any, ...], wish: int = 0
+        self, who: str, image: Any, name: str, words: str, sliders: tuple[Any, ...], wish: int = 0
     ) -> dict[str, Any]:
-        who, view = _who(request), {}
+        view: dict[str, Any] = {}
         try:
-            knobs = _knobs(*sliders)
+            knobs = _knobs(sliders)
             opened = self.engine.open(who, image, name, knobs.scale)
             opened.wish = wish
             view = photo_view(opened)
@@ -159,18 +141,11 @@ class SegmentTab:
         return {**labels_view(opened), "stamp": next(self._stamps)}
 
 
-def _knobs(*values: Any) -> Knobs:
+def _knobs(sliders: tuple[Any, ...]) -> Knobs:
     """What the sliders say. Raises InputError for a number that is missing or out of a slider's range."""
-    *numbers, others = values
+    *numbers, others = sliders
     weight, k, scale = (within(value, *how[:3]) for value, how in zip(numbers, _SLIDERS, strict=True))
     return Knobs(weight, int(k), scale, bool(others))
-
-
-def _close(engine: Engine) -> Any:
-    def close(request: gr.Request) -> None:
-        engine.close(_who(request))
-
-    return close
 
 
 def _who(request: gr.Request) -> str:
@@ -198,7 +173,7 @@ def segment_tab(
         apply_default_css=False,
         elem_id="studio",
         samples=[[sample.words, data_url(sample.image[::4, ::4], "JPEG")] for sample in samples()],
-        kinds=list(exports.KINDS.items()),
+        kinds=list(KINDS.items()),
         most=engine.limits.upload_megabytes * 1_000_000,
         about=f"This is the {preset.name} model: it knows {preset.world}." if preset.world else "",
     )
@@ -210,12 +185,9 @@ def segment_tab(
             start = min(max(value, least), most)
             slider = gr.Slider(least, most, start, step=step, label=label, info=info, visible=visible)
             knobs.append(unchecked(slider))
-        others = gr.Checkbox(
-            label="Everything else",
-            info="A label of its own for all that is none of the words.",
-        )
-    weight, k, scale = knobs
-    knobs.append(others)
+        info = "A label of its own for all that is none of the words."
+        knobs.append(gr.Checkbox(label="Everything else", info=info))
+    weight, k, scale, others = knobs
     asked = [words, *knobs]
 
     # What was asked for last is what is seen at the end: requests by one event follow one another with what
@@ -234,4 +206,8 @@ def segment_tab(
     studio.again(tab.again, None, studio, **LIGHT)
     studio.pick(tab.pick, None, studio, trigger_mode="multiple", **DRAWING)
     studio.download(tab.download, None, studio, trigger_mode="multiple", **HEAVY)
-    page.unload(_close(engine))
+
+    def close(request: gr.Request) -> None:
+        engine.close(_who(request))
+
+    page.unload(close)

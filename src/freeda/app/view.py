@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..images import RGB
 from ..segment.result import Segmentation
 from ..show.caveats import alone
 from ..show.export import area_shares
 from ..show.overlay import badge_places, label_map_image
 from ..show.palette import ink, to_hex
 from .engine import Open
+from .html import data_url
 
 SIDE = 1024
 """Longer side of what is shown, at most, in pixels; files have the photograph's own size."""
@@ -72,7 +70,7 @@ def classes(result: Segmentation) -> list[dict[str, Any]]:
             "name": name,
             "number": i + 1,
             "colour": to_hex(colour),
-            "ink": "#{:02x}{:02x}{:02x}".format(*ink(colour)),
+            "ink": to_hex(ink(colour)),
             "share": float(shares[i]),
             "caveat": result.caveats.of_class(name),
         }
@@ -85,28 +83,9 @@ def to_png(result: Segmentation) -> str:
     return data_url(label_map_image(result.labels, result.palette), "PNG")
 
 
-def data_url(picture: npt.NDArray[np.uint8] | Image.Image, kind: str) -> str:
-    """A picture (a PIL image, or uint8 (H, W) or (H, W, 3)) as a data URL; `kind` is "PNG" or "JPEG"."""
-    out = io.BytesIO()
-    settings: dict[str, Any] = {"quality": 88} if kind == "JPEG" else {"compress_level": 1}
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    image.save(out, kind, **settings)
-    return f"data:image/{kind.lower()};base64," + base64.b64encode(out.getvalue()).decode("ascii")
-
-
-def outline(photo: RGB, mask: npt.NDArray[np.bool_], side: int) -> RGB:
-    """`photo` with all but `mask` pale, the longer side at most `side`."""
-    from ..show.tiles import mask_picture
-
-    step = max(1, -(-max(mask.shape) // side))
-    return mask_picture(np.ascontiguousarray(photo[::step, ::step]), mask[::step, ::step])
-
-
 def _reduced(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Labels at the size shown: each pixel takes the one that its centre falls into."""
     scale = min(1.0, SIDE / max(labels.shape))
-    rows, columns = (
-        ((np.arange(max(1, round(n * scale))) + 0.5) * (n / max(1, round(n * scale)))).astype(np.int64)
-        for n in labels.shape
-    )
-    return labels[rows[:, None], columns] if scale < 1 else labels
+    sizes = [(n, max(1, round(n * scale))) for n in labels.shape]
+    rows, columns = (((np.arange(few) + 0.5) * (n / few)).astype(np.int64) for n, few in sizes)
+    return labels[rows[:, None], columns]

@@ -52,9 +52,9 @@ def palette(n: int) -> NDArray[np.uint8]:
     return colours[np.arange(n) % len(colours)]
 
 
-def to_hex(colour: NDArray[np.uint8]) -> str:
+def to_hex(colour: NDArray[np.uint8] | tuple[int, int, int]) -> str:
     """A uint8 (3,) colour as `#rrggbb`."""
-    return f"#{bytes(colour.tolist()).hex()}"
+    return f"#{bytes(map(int, colour)).hex()}"
 
 
 def rgb(colour: NDArray[Any]) -> tuple[int, int, int]:
