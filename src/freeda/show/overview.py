@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import printable
-from ..written import Written
+from ..files import Written
 from .text import percent
 
 _STYLE = """
