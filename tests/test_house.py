@@ -20,8 +20,8 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # Imports run downwards: a room imports from rooms below its own storey, and from itself.
 STOREYS = (
     ("errors", "profile"),
-    ("options", "identity", "files", "progress", "model_files", "proof", "source_file"),
-    ("written", "lock"),
+    ("options", "identity", "files", "progress", "model_files", "proof"),
+    ("lock", "source_file"),
     ("sources",),
     ("images",),
     ("presets", "remote"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from .show import Row, Section, Tile, draw_regions, heat_map, mask_picture, pale
 SHOWN = 6
 JUDGED = 100
 """Generated pictures whose word masks are judged."""
+_Drawn = tuple[Caption, npt.NDArray[np.uint8], list[tuple[Noun, WordMask]]]
 LABELS = {
     "full": "full method",
     "local_only": "local similarity only",
@@ -42,21 +42,6 @@ LABELS = {
     "true_masks": "prototypes from true masks",
     "regions_upper_bound": "superpixels labelled perfectly",
 }
-
-
-@dataclass
-class _Story:
-    """What is kept of the generated pictures for the page and the judge."""
-
-    pictures: list[tuple[Caption, npt.NDArray[np.uint8], list[tuple[Noun, WordMask]]]] = field(
-        default_factory=list
-    )
-
-    def keep(
-        self, caption: Caption, image: npt.NDArray[np.uint8], words: list[tuple[Noun, WordMask]]
-    ) -> None:
-        if len(self.pictures) < JUDGED:
-            self.pictures.append((caption, image, words))
 
 
 def run_demo(out: str | Path, seed: int = 0, captions: int = 400, scenes: int = 200) -> dict[str, object]:
@@ -69,7 +54,7 @@ def run_demo(out: str | Path, seed: int = 0, captions: int = 400, scenes: int = 
     for name in ("page.png", "report.json"):  # an earlier demo's lie beside its bank
         if (out / name).exists() and not (out / "demo-bank").is_dir():
             raise InputError(f"{out / name}: no demo's: it would be lost, so give another --out")
-    console, clock, story = Console(), Clock(), _Story()
+    console, clock, drawn = Console(), Clock(), list[_Drawn]()
     preset = PRESETS["miniature"]
     with clock("load"):
         models = load_models(preset, preset.collect)
@@ -79,9 +64,14 @@ def run_demo(out: str | Path, seed: int = 0, captions: int = 400, scenes: int = 
     # Always drawn anew: the demo's figures must not come from an earlier run's bank. The name is the demo's
     # own, so that no bank of the user's is ever removed.
     place = out / "demo-bank"
+
+    def keep(*picture: Any) -> None:
+        if len(drawn) < JUDGED:
+            drawn.append(picture)
+
     shutil.rmtree(place, ignore_errors=True)
     with clock("collect"):
-        bank = collect(texts, place, preset, seed=seed, progress=True, models=models, on_picture=story.keep)
+        bank = collect(texts, place, preset, seed=seed, progress=True, models=models, on_picture=keep)
     model = FreeDA(preset, models.encoders, bank)
     with clock("encode"):
         encoded = [model.encode(s.image) for s in track(unseen_scenes, "encoding scenes", console=console)]
@@ -91,7 +81,7 @@ def run_demo(out: str | Path, seed: int = 0, captions: int = 400, scenes: int = 
         words = trial.unseen_words(model, unseen_scenes, encoded)
     with clock("attribution"):
         judge = trial.AttributionJudge(model, prototypes)
-        for _, image, found in story.pictures:
+        for _, image, found in drawn:
             judge.see(image, found)
         reliability = judge.reliability(unseen_scenes[:50])
     things = [iou for c, iou in judge.ious if c in THINGS]
@@ -113,7 +103,7 @@ def run_demo(out: str | Path, seed: int = 0, captions: int = 400, scenes: int = 
         "per_class": scores.per_class["full"],
     }
     with clock("page"):
-        page = _page(out, story, unseen_scenes, encoded, model, scores.miou)
+        page = _page(out, drawn, unseen_scenes, encoded, model, scores.miou)
     report["seconds"] = {s.name: round(s.seconds, 2) for s in clock.stages() if s.name != "other"}
     atomic_write_json(out / "report.json", _without_nan(report))
     _print(console, report, scores, bank, page)
@@ -174,7 +164,7 @@ def _print(console: Console, report: dict[str, object], scores: trial.Scores, ba
 
 def _page(
     out: Path,
-    story: _Story,
+    drawn: list[_Drawn],
     scenes: list[Scene],
     encoded: list[EncodedScene],
     model: FreeDA,
@@ -182,7 +172,7 @@ def _page(
 ) -> Path:
     colours = palette(len(CLASSES))
     offline = []
-    for caption, image, words in story.pictures[:SHOWN]:
+    for caption, image, words in drawn[:SHOWN]:
         tiles = [Tile(image, "generated")]
         for noun, word in words[:4]:
             tiles += [

@@ -1,4 +1,4 @@
-"""Writing files so that they appear whole or not at all."""
+"""Writing files so that they appear whole or not at all, and over nobody's but freeda's own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import secrets
 import shutil
 import zipfile
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ DAMAGED_NPZ = (
     *(zipfile.BadZipFile, zlib.error, RuntimeError),
 )
 """What numpy and zipfile raise for an .npz file that is damaged, or none."""
+RECORD = ".freeda.jsonl"
+"""One JSON object a line: "name" of a file and "sha256" of what was to be written to it, before it was."""
 _HOMELESS = Path(os.devnull)
 OWN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
 """How a file of our own is opened to be written in place: what a link of its name leads to is somebody's."""
@@ -184,3 +188,75 @@ def _remove(temp: Path) -> None:
     else:
         with suppress(OSError):
             temp.unlink()
+
+
+def digest_of(path: str | Path) -> str | None:
+    """SHA-256 (hex) of a file's bytes; None for what is no plain readable file."""
+    with suppress(OSError, ValueError):
+        if Path(path).is_file():
+            with open(path, "rb") as file:
+                return file_digest(file, "sha256").hexdigest()
+    return None
+
+
+class Written:
+    """The files that freeda wrote into a folder, and the only way to write more there.
+
+    A file is ours while it holds just what was written: one of that name that came from elsewhere, or that
+    somebody has corrected since, is not.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = usable(folder)
+        self._known: dict[str, set[str]] = defaultdict(set)
+        try:
+            text = (self.folder / RECORD).read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            text = ""
+        except OSError as error:
+            raise InputError(f"{self.folder / RECORD}: cannot be read ({error.strerror})") from error
+        self._learn(text.splitlines())
+
+    def ours(self, name: str) -> bool:
+        """Whether a file of that name may be written: there is none, or it is as we wrote it."""
+        path = self.folder / name
+        return not os.path.lexists(path) or digest_of(path) in self._known.get(name, ())
+
+    @contextmanager
+    def replace(self, *names: str) -> Iterator[list[Path]]:
+        """Temporary paths that become these files, all on the disk before the first is renamed.
+
+        Raises InputError for a name that is another's file, and as `files.atomic_paths`.
+        """
+        for name in names:
+            if not self.ours(name):
+                raise InputError(
+                    f"{self.folder / name}: not written over, since freeda did not write it or somebody has "
+                    "changed it: move it away, or choose another folder"
+                )
+        with atomic_paths(*(self.folder / name for name in names)) as temps:
+            yield temps
+            self._note(dict(zip(names, map(digest_of, temps), strict=True)))
+
+    def _note(self, digests: dict[str, str | None]) -> None:
+        """Claim contents before they appear, so that a killed run's files are known as ours."""
+        lines = [json.dumps({"name": name, "sha256": digest}) for name, digest in digests.items()]
+        path = make_folder(self.folder) / RECORD
+        try:
+            handle = os.open(path, OWN | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                size = os.fstat(handle).st_size
+                torn = size and os.pread(handle, 1, size - 1) != b"\n"  # by a full disk, or a crash
+                os.write(handle, ("\n" * bool(torn) + "\n".join(lines) + "\n").encode())
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        self._learn(lines)
+
+    def _learn(self, lines: list[str]) -> None:
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError, RecursionError):  # torn, or somebody's
+                entry = json.loads(line)
+                self._known[entry["name"]].add(entry["sha256"])

@@ -6,9 +6,16 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from huggingface_hub import HfApi, constants, errors, get_token, snapshot_download
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 from rich.console import Console
 from rich.text import Text
 
@@ -43,22 +50,16 @@ class Missing:
 
 def is_offline() -> bool:
     """Whether the user forbids asking the hub (HF_HUB_OFFLINE), as the hub's own client understands it."""
-    from huggingface_hub import constants
-
     return constants.HF_HUB_OFFLINE
 
 
 def endpoint() -> str:
     """Where the hub is: HF_ENDPOINT, or the public one."""
-    from huggingface_hub import constants
-
     return constants.ENDPOINT
 
 
 def cache() -> Path:
     """The folder that fetched models are kept in."""
-    from huggingface_hub import constants
-
     return Path(constants.HF_HUB_CACHE)
 
 
@@ -72,8 +73,6 @@ def find(source: ModelSource, part: Part) -> Path | None:
 
 def snapshots(source: ModelSource) -> Iterator[Path]:
     """The folders of the cache, whole or not, that hold the model at a revision that would do."""
-    from huggingface_hub import snapshot_download
-
     for revision in _revisions(source):
         try:
             yield Path(
@@ -91,16 +90,18 @@ def commit_of(folder: Path) -> str | None:
 
 def ask(source: ModelSource, part: Part, what: str) -> Missing:
     """What of a model has to be fetched, by the hub's listing; nothing is. Raises ModelError, one line."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import RevisionNotFoundError
-
-    _refuse_offline(source, part, what)
+    if is_offline():
+        has = f"{_named(source)} is not in the local cache"
+        if folder := next(snapshots(source), None):
+            lacking = wanted(part, here(folder), index_of(folder), source.weight_name)[1]
+            has = f"{_named(source)} in the local cache lacks {lacking} ({folder})"
+        raise ModelError(f"{what}: {has} and HF_HUB_OFFLINE is set; {HINT}")
     revisions = _revisions(source)
     for i, revision in enumerate(revisions):
         try:
             info = HfApi().model_info(source.id, revision=revision, files_metadata=True, timeout=TIMEOUT)
         except Exception as error:
-            if isinstance(error, RevisionNotFoundError) and i + 1 < len(revisions):
+            if isinstance(error, errors.RevisionNotFoundError) and i + 1 < len(revisions):
                 continue
             raise _refused(error, source, what) from error
         sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or ()}
@@ -136,7 +137,10 @@ def fetch(missing: Missing) -> Path:
     small = [name for name in missing.files if name not in large]
     for chosen in (small, large) if large else (small,):
         folder = _download(missing, chosen)
-        if (wrong := damage(folder, chosen)) or (wrong := _unfit(missing, folder)):
+        wrong = damage(folder, chosen)
+        with suppress(OSError, ValueError):  # of a file that was not asked for now
+            wrong = wrong or unfit(missing.part, folder)
+        if wrong:
             raise ModelError(f"{missing.what}: {missing.source.id}: {wrong}")
     return folder
 
@@ -190,13 +194,6 @@ def _revisions(source: ModelSource) -> list[str]:
 
 
 def _download(missing: Missing, files: Sequence[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils.tqdm import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
     quiet = not sys.stderr.isatty() and not are_progress_bars_disabled()
     if quiet:
         disable_progress_bars()
@@ -211,23 +208,6 @@ def _download(missing: Missing, files: Sequence[str]) -> Path:
             enable_progress_bars()
 
 
-def _unfit(missing: Missing, folder: Path) -> str | None:
-    try:
-        return unfit(missing.part, folder)
-    except (OSError, ValueError):  # a file that was not asked for now: looked at when the model is loaded
-        return None
-
-
-def _refuse_offline(source: ModelSource, part: Part, what: str) -> None:
-    if not is_offline():
-        return
-    has = f"{_named(source)} is not in the local cache"
-    if folder := next(snapshots(source), None):
-        lacking = wanted(part, here(folder), index_of(folder), source.weight_name)[1]
-        has = f"{_named(source)} in the local cache lacks {lacking} ({folder})"
-    raise ModelError(f"{what}: {has} and HF_HUB_OFFLINE is set; {HINT}")
-
-
 def _named(source: ModelSource) -> str:
     return source.id if source.revision is None else f"{source.id} at revision {source.revision}"
 
@@ -237,14 +217,11 @@ HINT = "run the same once with a network, or name a local folder in a preset fil
 
 
 def _refused(error: Exception, source: ModelSource, what: str) -> ModelError:
-    """The one line that is true of whatever the hub's client raises."""
     return ModelError(f"{what}: {_named(source)} is not in the local cache, and {why(error, source)}")
 
 
 def why(error: BaseException, source: ModelSource) -> str:
     """What is true of an error of the hub's client, as the end of a sentence, with what to do."""
-    from huggingface_hub import errors, get_token
-
     hub = endpoint()
     token = "the token in use" if get_token() else "no token is set"
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
@@ -271,12 +248,9 @@ def why(error: BaseException, source: ModelSource) -> str:
         return f"{hub} answered {status} ({first_line(error)}): try later"
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "ProxyError" in kinds:
-        names = [
-            n
-            for n in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
-            if os.environ.get(n) or os.environ.get(n.lower())
-        ]
-        proxy = ", ".join(names) or "of this system"
+        names = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+        set_here = [name for name in names if os.environ.get(name) or os.environ.get(name.lower())]
+        proxy = ", ".join(set_here) or "of this system"
         return f"the proxy ({proxy}) did not let {hub} be asked ({first_line(error)})"
     if kinds & {"ConnectError", "ConnectTimeout", "TimeoutException", "NetworkError", "ConnectionError"}:
         return f"{hub} cannot be reached ({first_line(error)}): is there a network? {HINT}"

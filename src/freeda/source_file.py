@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
 from .errors import extra
+from .files import digest_of
 
 _GEO_TAGS = (33922, 34264)  # GeoTIFF 1.1: tie points, transformation
 _DRIVERS = {
@@ -85,22 +86,10 @@ def source_file(path: str | Path, size: tuple[int, int]) -> SourceFile:
     return SourceFile(str(full), digest_of(full), _place(full, size))
 
 
-def digest_of(path: str | Path) -> str | None:
-    """SHA-256 (hex) of a file's bytes; None for what is no plain readable file."""
-    try:
-        if not _is_file(Path(path)):
-            return None
-        with open(path, "rb") as file:
-            return file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):
-        return None
-
-
 def _is_file(path: Path) -> bool:
-    try:
+    with suppress(OSError):  # a name too long
         return path.is_file()
-    except OSError:  # a name too long
-        return False
+    return False
 
 
 def _place(path: Path, size: tuple[int, int]) -> Place | None:
@@ -149,32 +138,25 @@ def _crs_name(crs: Any) -> str | None:
 
 
 def _driver(path: Path) -> str | None:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(8)
-    except OSError:
-        return None
-    return next((driver for begin, driver in _DRIVERS.items() if head.startswith(begin)), None)
+    with suppress(OSError), open(path, "rb") as file:
+        head = file.read(8)
+        return next((driver for begin, driver in _DRIVERS.items() if head.startswith(begin)), None)
+    return None
 
 
 def _tagged(path: Path) -> bool:
     """Whether a TIFF says where it lies."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            tags: Any = getattr(image, "tag_v2", {})
-            return any(tag in tags for tag in _GEO_TAGS)
-    except (OSError, ValueError, SyntaxError):
-        return False
+    with suppress(OSError, ValueError, SyntaxError), Image.open(path) as image:
+        return any(tag in getattr(image, "tag_v2", {}) for tag in _GEO_TAGS)
+    return False
 
 
 def _turned(path: Path) -> bool:
     """Whether its stored rows are not the photograph's."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            return image.getexif().get(0x0112, 1) != 1
-    except OSError:
-        return False
+    with suppress(OSError), Image.open(path) as image:
+        return bool(image.getexif().get(0x0112, 1) != 1)
+    return False

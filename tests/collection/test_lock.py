@@ -16,8 +16,8 @@ import pytest
 from freeda import lock
 from freeda.collection.job import collect
 from freeda.errors import BankError, FreedaError, FreedaWarning
+from freeda.files import RECORD, Written
 from freeda.lock import LOCK, only_writer
-from freeda.written import RECORD, Written
 from waiting import wait_for
 
 from .fakes import OPTIONS, PRESET, captions, fake_models

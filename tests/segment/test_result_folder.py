@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from freeda.files import Written
 from freeda.options.exports import EXPORTS, FORMAT
 from freeda.segment.result_folder import ResultFolder
-from freeda.written import Written
 
 RECORD = {"format": FORMAT, "image": None, "width": 4, "height": 3, "overlay": "x.overlay.jpg", "classes": []}
 KINDS = {"labels": ".labels.png", "overlay": ".overlay.jpg", "json": ".json"}

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from freeda.errors import InputError
+from freeda.files import Written
 from freeda.show import (
     Row,
     Section,
@@ -23,7 +24,6 @@ from freeda.show import (
 )
 from freeda.show.export import record_of
 from freeda.show.html import write_overview
-from freeda.written import Written
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)

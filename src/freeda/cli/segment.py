@@ -14,11 +14,11 @@ from rich.table import Table
 from typer import Argument, Option
 
 from ..errors import InputError
+from ..files import Written
 from ..options import VOCABULARY, export_kinds, parse_settings
 from ..presets import DEFAULT, ENCODERS, drawing_with, find_preset
 from ..profile import Clock
 from ..sources import find_images
-from ..written import Written
 from .base import print_table, say, say_error
 from .options import (
     KINDS,

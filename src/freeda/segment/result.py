@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..files import to_json
+from ..files import Written, to_json
 from ..identity import difference
 from ..options import VOCABULARY, SegmentOptions, export_kinds, to_dict
 from ..options.exports import FORMAT, PICTURES, RECORD, export_names
@@ -25,7 +25,6 @@ from ..show.html import result_html
 from ..show.palette import REST, palette
 from ..show.text import percent
 from ..source_file import SourceFile
-from ..written import Written
 from .background import label_names, rest_labels
 from .explain import explain_pixel
 from .matching import LocalScore, PlaceScores

@@ -14,11 +14,10 @@ from typing import Any
 from PIL import Image
 
 from ..errors import InputError
-from ..files import to_json
+from ..files import Written, to_json
 from ..options.exports import EXPLANATION, EXPORTS, FORMAT, PICTURES, RECORD, export_names
 from ..show.explanation import Explanation
 from ..show.export import png
-from ..written import Written
 from .npz import shaped
 
 Point = tuple[int, int]

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import FreedaError, InputError, device_lost, out_of_memory
-from ..files import make_folder, sweep
+from ..files import digest_of, make_folder, sweep
 from ..lock import only_writer
 from ..options import SegmentOptions, to_dict
 from ..options.exports import PICTURES
 from ..profile import OFF, Clock
 from ..show.export import record_of
-from ..source_file import digest_of
 from .result import Segmentation
 from .result_folder import Point, ResultFolder, explained
 from .scene import Photograph, Scene

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import printable
+from ..files import Written
 from ..images import RGB
-from ..written import Written
 from .caveats import NONE, Caveats
 from .export import area_shares, jpeg
 from .overlay import overlay
