@@ -42,48 +42,34 @@ def main(
 
     from freeda.precision import choose_device
 
-    from . import clip, dense, regions, unet, vae
-    from .data import training_pairs
+    from . import clip, dense, unet, vae
+    from .data import Run, training_pairs
 
     if threads:
         torch.set_num_threads(threads)
-    chosen = choose_device(device)
-    state, chosen_stages = work / "state", stage or STAGES
+    train = {"vae": vae.train, "dense": dense.train, "clip": clip.train, "unet": unet.train}
     results = {
         "clip": out / "clip",
         "vae": work / "weights" / "vae",
         "dense": out / "dense",
         "unet": out / "generator",
     }
-    to_train = [s for s in chosen_stages if s in results and not _whole(results[s])]
+    chosen_stages = stage or STAGES
+    to_train = [s for s in chosen_stages if s in train and not any(results[s].glob("**/*.safetensors"))]
     if to_train or "data" in chosen_stages:
         pairs = training_pairs(work / "data", scenes)
         near = training_pairs(work / "data", scenes * 6 // 5, CLOSE)
+        run = Run(pairs, near, work / "state", results, choose_device(device), pace)
     for name in to_train:
         print(f"{name}: training", flush=True)
         result = results[name]
         temporary = result.with_name(result.name + ".part")
         shutil.rmtree(temporary, ignore_errors=True)
-        if name == "clip":
-            recipes = clip.RECIPE.paced(pace), clip.THINGS_TOO.paced(pace)
-            clip.train(pairs, near, state, temporary, results["dense"], chosen, *recipes)
-        elif name == "vae":
-            vae.train(pairs, state, temporary, chosen, vae.RECIPE.paced(pace))
-        elif name == "dense":
-            recipes = dense.RECIPE.paced(pace), regions.RECIPE.paced(pace)
-            dense.train(pairs, state, temporary, results["vae"], chosen, *recipes)
-        else:
-            folders = results["clip"], results["vae"], results["dense"]
-            recipes = unet.RECIPE.paced(pace), unet.ALIGNED.paced(pace)
-            unet.train(pairs, near, state, temporary, *folders, chosen, *recipes)
+        train[name](run, temporary)
         shutil.rmtree(result, ignore_errors=True)
         temporary.rename(result)
     if "bank" in chosen_stages:
         _bank(out, device)
-
-
-def _whole(folder: Path) -> bool:
-    return any(folder.glob("**/*.safetensors"))
 
 
 def _bank(out: Path, device: str) -> None:

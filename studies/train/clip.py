@@ -27,9 +27,7 @@ from freeda.options import TEMPLATES
 from freeda.presets import CLIP_MEAN, CLIP_STD
 
 from .common import Draws, Recipe, augment, batch_of, fit, random_view, view
-from .data import Pairs
-from .features import patch_features
-from .words import FORMS, present
+from .data import FORMS, Pairs, Run, patch_features, present
 
 LENGTH = 32
 RECIPE = Recipe(steps=2400, batch=96, rate=1e-3)
@@ -135,17 +133,10 @@ class _Aligned(nn.Module):
         self.scale = nn.Parameter(torch.tensor(2.5))
 
 
-def train(
-    pairs: Pairs,
-    near: Pairs,
-    folder: Path,
-    out: Path,
-    dense: Path,
-    device: torch.device,
-    recipe: Recipe = RECIPE,
-    things: Recipe = THINGS_TOO,
-) -> None:
+def train(run: Run, out: Path) -> None:
     """Trains CLIP and writes model and tokenizer to `out` (transformers' folder format)."""
+    pairs, near, folder, device = run.pairs, run.near, run.state, run.device
+    recipe, things = RECIPE.paced(run.pace), THINGS_TOO.paced(run.pace)
     tokenizer = kept_tokenizer(pairs.captions, folder)
     learner = _Learner(make_model(tokenizer)).to(device)
     clip = learner.clip
@@ -229,7 +220,7 @@ def train(
 
     fit("clip", learner, recipe, both, folder, probe)
     sources = [
-        (source, known, patch_features(source, dense, folder / f"features{name}.npy", device))
+        (source, known, patch_features(source, run.results["dense"], folder / f"features{name}.npy", device))
         for source, known, name in ((pairs, words, ""), (near, near_words, "-near"))
     ]
     learnt = _Aligned(learner, sources[0][2].shape[1]).to(device)

@@ -22,10 +22,9 @@ from freeda.miniature.scenes import HELD_OUT, SIZE, render
 from freeda.presets import IMAGENET_MEAN, IMAGENET_STD
 
 from . import regions
-from .common import Draws, Recipe, augment, batch_of, fit, random_view, view
-from .data import Pairs
+from .common import Draws, Recipe, augment, batch_of, fit, kept, random_view, view
+from .data import FORMS, Pairs, Run
 from .vae import encode
-from .words import FORMS
 
 RECIPE = Recipe(steps=2900, batch=33, rate=1.5e-3, average=0.997)
 PATCH = 8
@@ -133,7 +132,8 @@ def patch_targets(maps: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
 
 def softened(pairs: Pairs, vae_folder: Path, path: Path, device: torch.device) -> NDArray[np.uint8]:
     """The first pictures through the autoencoder, with noise on their latents: how generated ones look."""
-    if not path.exists():
+
+    def make() -> NDArray[np.uint8]:
         vae = AutoencoderTiny.from_pretrained(vae_folder, torch_dtype=torch.float32).to(device).eval()
         parts = []
         for i in range(0, min(SOFTENED, len(pairs)), 250):
@@ -142,11 +142,9 @@ def softened(pairs: Pairs, vae_folder: Path, path: Path, device: torch.device) -
             with torch.no_grad():
                 y = vae.decoder(z / vae.config.scaling_factor)
             parts.append(((y.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
-        temporary = path.with_suffix(".tmp.npy")
-        np.save(temporary, np.concatenate(parts), allow_pickle=False)
-        temporary.replace(path)
-    pictures: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return pictures
+        return np.concatenate(parts)
+
+    return kept(path, make)
 
 
 def _rarity(maps: NDArray[np.uint8], names: NDArray[np.float32]) -> Tensor:
@@ -159,18 +157,11 @@ def _rarity(maps: NDArray[np.uint8], names: NDArray[np.float32]) -> Tensor:
     return share.clamp(min=1e-4).rsqrt()
 
 
-def train(
-    pairs: Pairs,
-    folder: Path,
-    out: Path,
-    vae_folder: Path,
-    device: torch.device,
-    recipe: Recipe = RECIPE,
-    namer: Recipe = regions.RECIPE,
-) -> None:
+def train(run: Run, out: Path) -> None:
     """Trains the dense encoder and writes it to `out` (transformers' folder format)."""
-    soft = softened(pairs, vae_folder, folder / "softened.npy", device)
-    region_maps, names = regions.name_regions(pairs, folder, device, namer)
+    pairs, device, recipe = run.pairs, run.device, RECIPE.paced(run.pace)
+    soft = softened(pairs, run.results["vae"], run.state / "softened.npy", device)
+    region_maps, names = regions.name_regions(run)
     learner = _Learner(make_model()).to(device)
     rarity = _rarity(region_maps, names).to(device)
 
@@ -213,5 +204,5 @@ def train(
         ]
         return f"patch mIoU {np.mean(iou):.3f}  stuff {np.mean(iou[:9]):.3f}  things {np.mean(iou[9:]):.3f}"
 
-    fit("dense", learner, recipe, loss, folder, probe)
+    fit("dense", learner, recipe, loss, run.state, probe)
     learner.encoder.half().save_pretrained(out)

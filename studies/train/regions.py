@@ -16,6 +16,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +24,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from freeda.files import atomic_path
 from freeda.presets import PRESETS
 from freeda.segment.regions import superpixels
 
-from .common import Draws, Recipe, fit
-from .data import Pairs
-from .words import FORMS, present
+from .common import Draws, Recipe, fit, kept
+from .data import FORMS, Pairs, Run, present
 
 RECIPE = Recipe(steps=1200, batch=16, rate=2e-3, decay=0.01, warmup=50, average=0.99)
 SIDE = 32
@@ -87,15 +88,13 @@ def cut_pictures(pairs: Pairs, path: Path) -> Regions:
                 first.append(first[-1] + len(c))
                 if len(maps) % 1000 == 0:
                     print(f"regions: cut {len(maps)}/{n} pictures", flush=True)
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez(
-            temporary,
-            maps=np.stack(maps),
-            crops=np.concatenate(crops),
-            extent=np.concatenate(extent),
-            first=np.array(first),
-        )
-        temporary.replace(path)
+        whole: dict[str, Any] = {
+            "maps": np.stack(maps),
+            "crops": np.concatenate(crops),
+            "extent": np.concatenate(extent),
+        }
+        with atomic_path(path) as temp, temp.open("wb") as file:
+            np.savez(file, first=np.array(first), **whole)
     with np.load(path, allow_pickle=False) as found:
         return Regions(found["maps"], found["crops"], found["extent"], found["first"])
 
@@ -146,19 +145,15 @@ def _bag_loss(log: Tensor, bag: Tensor, said: Tensor) -> Tensor:
     return agreement + 0.5 * presence
 
 
-def name_regions(
-    pairs: Pairs,
-    folder: Path,
-    device: torch.device,
-    recipe: Recipe = RECIPE,
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def name_regions(run: Run) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Trains the teacher and lets it speak.
 
     Returns region maps (N, 128, 128) uint8 and, per picture and region, the probabilities of the words
     (N, MOST + 1, words) float32; the last row, "no region", is all zero.
     """
-    cut = cut_pictures(pairs, folder / "regions.npz")
-    words = torch.from_numpy(present(pairs.captions[: len(cut.maps)])).float().to(device)
+    device, recipe = run.device, RECIPE.paced(run.pace)
+    cut = cut_pictures(run.pairs, run.state / "regions.npz")
+    words = torch.from_numpy(present(run.pairs.captions[: len(cut.maps)])).float().to(device)
     crops, extent = torch.from_numpy(cut.crops), torch.from_numpy(cut.extent)
     namer = Namer().to(device)
 
@@ -174,24 +169,19 @@ def name_regions(
         x = x.flip(2) if draws.numpy.random() < 0.5 else x
         return _bag_loss(namer(x, extent[rows].to(device)), bag, words[torch.from_numpy(chosen)])
 
-    fit("regions", namer, recipe, loss, folder)
-    spoken = folder / "regions-named.npy"
-    if not spoken.exists():
+    fit("regions", namer, recipe, loss, run.state)
+
+    @torch.no_grad()
+    def speak() -> NDArray[np.float32]:
         out = np.zeros((len(cut.maps), MOST + 1, len(FORMS)), np.float32)
-        with torch.no_grad():
-            for start in range(0, len(cut.maps), 200):
-                chosen = np.arange(start, min(start + 200, len(cut.maps)))
-                rows, bag = bags(chosen)
-                log = namer(crops[rows].to(device), extent[rows].to(device))
-                log = (
-                    log.masked_fill(words[torch.from_numpy(chosen)][bag] == 0, -torch.inf)
-                    .softmax(-1)
-                    .cpu()
-                    .numpy()
-                )
-                inside = rows.numpy() - cut.first[chosen][bag.cpu().numpy()]
-                out[chosen[bag.cpu().numpy()], inside] = log
-        temporary = spoken.with_suffix(".tmp.npy")
-        np.save(temporary, out, allow_pickle=False)
-        temporary.replace(spoken)
-    return cut.maps, np.load(spoken, allow_pickle=False)
+        for start in range(0, len(cut.maps), 200):
+            chosen = np.arange(start, min(start + 200, len(cut.maps)))
+            rows, bag = bags(chosen)
+            log = namer(crops[rows].to(device), extent[rows].to(device))
+            unsaid = words[torch.from_numpy(chosen)][bag] == 0
+            of = chosen[bag.cpu().numpy()]
+            inside = rows.numpy() - cut.first[of]
+            out[of, inside] = log.masked_fill(unsaid, -torch.inf).softmax(-1).cpu().numpy()
+        return out
+
+    return cut.maps, np.array(kept(run.state / "regions-named.npy", speak))

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from .common import Draws, Recipe, fit
-from .data import Pairs
-from .features import patch_features
+from .common import Draws, Recipe, fit, kept
+from .data import Pairs, Run, patch_features
 from .vae import encode
 
 RECIPE = Recipe(steps=7500, stop=6076, batch=32, rate=8e-4, decay=0.01, average=0.998)
@@ -66,12 +66,14 @@ def make_scheduler() -> DDIMScheduler:
 
 def _latents(pairs: Pairs, vae: AutoencoderTiny, path: Path, device: torch.device) -> Tensor:
     """Scaled latents of every training picture, computed once."""
-    if not path.exists() or len(np.load(path, mmap_mode="r", allow_pickle=False)) != len(pairs):
+    if path.exists() and len(np.load(path, mmap_mode="r", allow_pickle=False)) != len(pairs):
+        path.unlink()
+
+    def make() -> NDArray[np.float32]:
         parts = [encode(vae, pairs, slice(i, i + 250), device).cpu() for i in range(0, len(pairs), 250)]
-        temporary = path.with_suffix(".tmp.npy")
-        np.save(temporary, torch.cat(parts).numpy(), allow_pickle=False)
-        temporary.replace(path)
-    return torch.from_numpy(np.load(path, allow_pickle=False))
+        return torch.cat(parts).numpy()
+
+    return torch.from_numpy(np.array(kept(path, make)))
 
 
 class _Aligned(nn.Module):
@@ -94,22 +96,13 @@ class _Aligned(nn.Module):
         return out, self.head(self._seen.pop())
 
 
-def train(
-    pairs: Pairs,
-    near: Pairs,
-    folder: Path,
-    out: Path,
-    clip: Path,
-    vae_folder: Path,
-    dense: Path,
-    device: torch.device,
-    recipe: Recipe = RECIPE,
-    aligned: Recipe = ALIGNED,
-) -> None:
+def train(run: Run, out: Path) -> None:
     """Trains the denoiser on latents and writes a whole StableDiffusionPipeline folder to `out`."""
+    pairs, near, folder, device = run.pairs, run.near, run.state, run.device
+    clip, recipe, aligned = run.results["clip"], RECIPE.paced(run.pace), ALIGNED.paced(run.pace)
     text = CLIPTextModel.from_pretrained(clip, dtype=torch.float32).to(device).eval().requires_grad_(False)
     tokenizer = CLIPTokenizer.from_pretrained(clip)
-    vae = AutoencoderTiny.from_pretrained(vae_folder, torch_dtype=torch.float32).to(device).eval()
+    vae = AutoencoderTiny.from_pretrained(run.results["vae"], torch_dtype=torch.float32).to(device).eval()
     far_latents = _latents(pairs, vae, folder / "latents.npy", device)
     near_latents = _latents(near, vae, folder / "latents-near.npy", device)
     scheduler = make_scheduler()
@@ -153,7 +146,7 @@ def train(
         return noisy, t, a.sqrt() * noise - (1 - a).sqrt() * z, words
 
     fit("unet", model, recipe, loss, folder)
-    said = patch_features(near, dense, folder / "features-near.npy", device)
+    said = patch_features(near, run.results["dense"], folder / "features-near.npy", device)
     learner = _Aligned(model, said.shape[1]).to(device)
 
     def aligned_loss(draws: Draws) -> Tensor:

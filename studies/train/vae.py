@@ -11,7 +11,7 @@ from diffusers import AutoencoderTiny
 from torch import Tensor
 
 from .common import Draws, Recipe, batch_of, fit
-from .data import Pairs
+from .data import Pairs, Run
 
 RECIPE = Recipe(steps=3200, batch=32, rate=1.5e-3, decay=0.0, average=0.995)
 CROP = 64
@@ -36,8 +36,9 @@ def _gradient(x: Tensor) -> Tensor:
     return torch.cat([(x[..., 1:, :-1] - x[..., :-1, :-1]), (x[..., :-1, 1:] - x[..., :-1, :-1])], 1)
 
 
-def train(pairs: Pairs, folder: Path, out: Path, device: torch.device, recipe: Recipe = RECIPE) -> None:
+def train(run: Run, out: Path) -> None:
     """Trains on crops (the network is convolutional), scales latents to unit spread, writes to `out`."""
+    pairs, device, recipe = run.pairs, run.device, RECIPE.paced(run.pace)
     model = make_model().to(device, memory_format=torch.channels_last)
 
     def loss(draws: Draws) -> Tensor:
@@ -61,7 +62,7 @@ def train(pairs: Pairs, folder: Path, out: Path, device: torch.device, recipe: R
         error = (model.decoder(z).clamp(-1, 1) - x).div(2).square().mean()
         return f"PSNR {-10 * error.log10().item():.2f} dB  latent spread {z.std().item():.3f}"
 
-    fit("vae", model, recipe, loss, folder, probe)
+    fit("vae", model, recipe, loss, run.state, probe)
     with torch.no_grad():
         spread = encode(model, pairs, slice(0, 512), device).std().item()
     model.register_to_config(scaling_factor=1.0 / spread)

@@ -9,10 +9,9 @@ import pytest
 
 from freeda.collection.nouns import find_nouns
 from freeda.miniature.captions import UNSEEN, WORDS, caption
-from freeda.miniature.pen import sprite
 from freeda.miniature.scenes import BANK, CLASSES, HELD_OUT, SIZE, TRAIN, render
 from freeda.miniature.stuff import STUFF, texture
-from freeda.miniature.things import DRAW, THINGS
+from freeda.miniature.things import DRAW, THINGS, sprite
 from freeda.miniature.trial import CLASS_OF
 
 SCENES = [render(HELD_OUT, i) for i in range(40)]

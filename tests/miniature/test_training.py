@@ -12,11 +12,10 @@ from torch import nn
 
 import standin  # noqa: F401 - gives torch the device of that name, before autograd counts devices
 from studies.train.clip import kept_tokenizer
-from studies.train.common import Draws, Recipe, augment, fit
+from studies.train.common import Draws, Optimiser, Recipe, augment, fit, orthogonal
+from studies.train.data import FORMS, present
 from studies.train.dense import patch_targets
-from studies.train.optimiser import Optimiser, orthogonal
 from studies.train.regions import MOST, SIDE, _bag_loss, _cut
-from studies.train.words import FORMS, present
 
 RECIPE = Recipe(steps=9, batch=4, rate=1e-2, warmup=2)
 

@@ -20,14 +20,14 @@ def main(
 ) -> None:
     """Draw held-out scenes with a caption and their label map each."""
     colours = palette(len(CLASSES))
-    sheet = []
-    for row in range(rows):
-        tiles = []
-        for index in range(first + 3 * row, first + 3 * row + 3):
-            scene = render(HELD_OUT, index)
-            text = caption(scene, np.random.default_rng(index))
-            tiles += [Tile(scene.image, text), Tile(tint(scene.image, scene.labels, colours, 0.8), "truth")]
-        sheet.append(Row(tiles))
+
+    def tiles(index: int) -> list[Tile]:
+        scene = render(HELD_OUT, index)
+        text = caption(scene, np.random.default_rng(index))
+        return [Tile(scene.image, text), Tile(tint(scene.image, scene.labels, colours, 0.8), "truth")]
+
+    pairs = [tiles(index) for index in range(first, first + 3 * rows)]
+    sheet = [Row([*pairs[i], *pairs[i + 1], *pairs[i + 2]]) for i in range(0, 3 * rows, 3)]
     key = list(zip(CLASSES, colours, strict=True))
     print(write_page(out, "The miniature world", [Section("Held-out scenes", sheet, key=key)], tile=160))
 

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from .scenes import Scene, Thing
+from .scenes import CLASSES, Scene, Thing
 
-WORDS: dict[str, tuple[str, ...]] = {
-    "sky": ("sky",),
-    "night": ("night",),
-    "sunset": ("sunset", "sundown"),
-    "wall": ("wall", "brick wall"),
-    "grass": ("grass", "meadow"),
-    "sand": ("sand", "beach"),
-    "water": ("water", "sea"),
-    "snow": ("snow",),
-    "road": ("road", "street"),
-    "ball": ("ball", "beach ball"),
-    "star": ("star",),
-    "tree": ("tree",),
-    "house": ("house", "home"),
-    "mushroom": ("mushroom",),
-    "fish": ("fish",),
-    "flower": ("flower", "blossom"),
-    "car": ("car",),
-    "boat": ("boat", "sailboat"),
-    "umbrella": ("umbrella",),
-    "butterfly": ("butterfly",),
-    "clock": ("clock",),
+_SYNONYMS: dict[str, tuple[str, ...]] = {
+    "sunset": ("sundown",),
+    "wall": ("brick wall",),
+    "grass": ("meadow",),
+    "sand": ("beach",),
+    "water": ("sea",),
+    "road": ("street",),
+    "ball": ("beach ball",),
+    "house": ("home",),
+    "flower": ("blossom",),
+    "boat": ("sailboat",),
 }
-"""The words of each class; the first is its benchmark name (and `scenes.CLASSES`)."""
-
+WORDS: dict[str, tuple[str, ...]] = {c: (c, *_SYNONYMS.get(c, ())) for c in CLASSES}
+"""The words of each class; the first is its benchmark name."""
 UNSEEN: dict[str, str] = {
     "grass": "lawn",
     "water": "lake",
@@ -111,9 +100,8 @@ def caption(scene: Scene, rng: np.random.Generator, *, complete: bool = False, u
     phrases = [_thing(scene.things[i], rng, unseen, scene.near) for i in order]
     things = phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
     ground = word(scene.ground, rng, unseen)
-    if rng.random() < 0.4:
-        ground = f"{rng.choice(_ADJECTIVES[scene.ground])} {ground}"
-    ground = "the " + ground
+    adjective = f"{rng.choice(_ADJECTIVES[scene.ground])} " if rng.random() < 0.4 else ""
+    ground = f"the {adjective}{ground}"
     back = _backdrop(scene.backdrop, rng)
     drop = 1.0 if complete else rng.random()
     if drop < 0.08:

@@ -12,9 +12,8 @@ from scipy.ndimage import gaussian_filter
 from ..images import of_world
 from ..presets import DRAWN
 from ..show.tiles import enlarge
-from .pen import sprite
 from .stuff import BACKDROPS, GROUNDS, STUFF, texture
-from .things import DRAW, THINGS
+from .things import DRAW, THINGS, sprite
 
 SIZE = 128
 CLASSES: tuple[str, ...] = (*STUFF, *THINGS)
@@ -55,11 +54,8 @@ class Scene:
 def _horizon(rng: np.random.Generator, flat: bool) -> NDArray[np.float64]:
     x = np.arange(SIZE)
     wave = 0.0 if flat else rng.uniform(0, 4)
-    return (
-        SIZE * rng.uniform(0.34, 0.62)
-        + wave * np.sin(x * rng.uniform(0.03, 0.09) + rng.uniform(0, 6))
-        + wave * 0.5 * np.sin(x * rng.uniform(0.1, 0.2))
-    )
+    level = SIZE * rng.uniform(0.34, 0.62) + wave * np.sin(x * rng.uniform(0.03, 0.09) + rng.uniform(0, 6))
+    return level + wave * 0.5 * np.sin(x * rng.uniform(0.1, 0.2))
 
 
 def _place(
@@ -71,10 +67,7 @@ def _place(
         if len(spots) == n:
             break
         r = int(np.clip(rng.lognormal(np.log(median), 0.26), least, most))
-        x, y = (
-            int(rng.integers(r // 2 + 4, SIZE - r // 2 - 4)),
-            int(rng.integers(r // 2 + 12, SIZE - r // 2 - 4)),
-        )
+        x, y = (int(rng.integers(r // 2 + least, SIZE - r // 2 - 4)) for least in (4, 12))
         if all(np.hypot(x - u, y - v) > 0.8 * (r + s) for s, u, v in spots):
             spots.append((r, x, y))
     return spots
@@ -87,9 +80,8 @@ def render(stream: int, index: int) -> Scene:
     backdrop = str(rng.choice(list(BACKDROPS)))
     ground = str(rng.choice(list(GROUNDS)))
     y = np.arange(SIZE)[:, None]
-    below = np.clip(y - _horizon(rng, flat=ground in ("water", "road"))[None, :] + 0.5, 0, 1).astype(
-        np.float32
-    )
+    horizon = _horizon(rng, flat=ground in ("water", "road"))
+    below = np.clip(y - horizon + 0.5, 0, 1).astype(np.float32)
     top = int(np.argmax(below.max(1) > 0))
     canvas = texture(backdrop, SIZE, SIZE, rng)
     floor = np.zeros_like(canvas)
@@ -100,18 +92,15 @@ def render(stream: int, index: int) -> Scene:
     counts = [0.75, 0.25, 0.0] if near else [0.35, 0.45, 0.2]
     kinds = rng.choice(list(THINGS), size=int(rng.choice([1, 2, 3], p=counts)), replace=False)
     spread = (38, 30, 50) if near else (23, 14, 38)
+    spots = sorted(_place(rng, len(kinds), *spread), key=lambda s: s[2] + s[0])
     things = []
-    for kind, (r, cx, cy) in zip(
-        kinds, sorted(_place(rng, len(kinds), *spread), key=lambda s: s[2] + s[0]), strict=False
-    ):
+    for kind, (r, cx, cy) in zip(kinds, spots, strict=False):
         draw, choice = DRAW[str(kind)]
-        colour = str(rng.choice(choice))
-        colours, alpha = sprite(
-            draw, colour, 2 * r, float(rng.uniform(-12, 12)), bool(rng.random() < 0.5), rng
-        )
-        shade, _ = _fit(alpha, cx + r // 6, cy + r // 6, r)
+        colour, angle, flip = str(rng.choice(choice)), float(rng.uniform(-12, 12)), bool(rng.random() < 0.5)
+        colours, alpha = sprite(draw, colour, 2 * r, angle, flip, rng)
+        shade = _laid(alpha, cx + r // 6, cy + r // 6, r)
         canvas = canvas * (1 - 0.3 * gaussian_filter(shade, r / 8))[..., None]
-        cover, paint = _fit(alpha, cx, cy, r, colours)
+        cover, paint = _laid(alpha, cx, cy, r), _laid(colours, cx, cy, r)
         canvas = canvas + (paint - canvas) * cover[..., None]
         labels[cover >= 0.5] = CLASSES.index(str(kind))
         things.append(Thing(str(kind), colour, r, cx, cy))
@@ -121,19 +110,10 @@ def render(stream: int, index: int) -> Scene:
     return Scene(backdrop, ground, tuple(things), image, labels, near)
 
 
-def _fit(
-    alpha: NDArray[np.floating],
-    cx: int,
-    cy: int,
-    r: int,
-    colours: NDArray[np.float32] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The sprite's coverage (and colours) laid on an empty full-size canvas, cut at its border."""
-    cover, paint = np.zeros((SIZE, SIZE), np.float32), np.zeros((SIZE, SIZE, 3), np.float32)
+def _laid(sprite: NDArray[np.float32], cx: int, cy: int, r: int) -> NDArray[np.float32]:
+    """A sprite (2r, 2r, ...) laid on an empty full-size canvas, cut at its border."""
+    out = np.zeros((SIZE, SIZE, *sprite.shape[2:]), np.float32)
     y0, x0 = cy - r, cx - r
     ys, xs = slice(max(y0, 0), min(y0 + 2 * r, SIZE)), slice(max(x0, 0), min(x0 + 2 * r, SIZE))
-    sy, sx = slice(ys.start - y0, ys.stop - y0), slice(xs.start - x0, xs.stop - x0)
-    cover[ys, xs] = alpha[sy, sx]
-    if colours is not None:
-        paint[ys, xs] = colours[sy, sx]
-    return cover, paint
+    out[ys, xs] = sprite[ys.start - y0 : ys.stop - y0, xs.start - x0 : xs.stop - x0]
+    return out

@@ -52,11 +52,8 @@ def _sunset(rng: RNG, h: int, w: int) -> F32:
     t = _ramp(h, w) + 0.05 * _noise(rng, h, w, 5, 50)
     top, low = _colour((0.62, 0.28, 0.52), rng), _colour((0.99, 0.66, 0.28), rng)
     middle = _colour((0.95, 0.42, 0.36), rng)
-    out = np.where(
-        t[..., None] < 0.5,
-        _blend(top, middle, np.clip(t * 2, 0, 1)),
-        _blend(middle, low, np.clip(t * 2 - 1, 0, 1)),
-    )
+    upper, lower = _blend(top, middle, np.clip(t * 2, 0, 1)), _blend(middle, low, np.clip(t * 2 - 1, 0, 1))
+    out = np.where(t[..., None] < 0.5, upper, lower)
     streak = np.clip(_noise(rng, h, w, 3, 40) - 0.9, 0, 1)
     return _blend(out.astype(np.float32), np.array((1.0, 0.84, 0.62), np.float32), streak * 0.6)
 
@@ -77,9 +74,8 @@ def _wall(rng: RNG, h: int, w: int) -> F32:
 
 def _grass(rng: RNG, h: int, w: int) -> F32:
     blades = _noise(rng, h, w, 5, 1)
-    out = _blend(
-        _colour((0.16, 0.46, 0.12), rng), _colour((0.44, 0.70, 0.22), rng), np.clip(0.5 + 0.32 * blades, 0, 1)
-    )
+    share = np.clip(0.5 + 0.32 * blades, 0, 1)
+    out = _blend(_colour((0.16, 0.46, 0.12), rng), _colour((0.44, 0.70, 0.22), rng), share)
     return out * (1 + 0.07 * _noise(rng, h, w, 18, 26))[..., None]
 
 
@@ -92,15 +88,9 @@ def _sand(rng: RNG, h: int, w: int) -> F32:
 
 def _water(rng: RNG, h: int, w: int) -> F32:
     y, x = np.mgrid[0:h, 0:w]
-    phase = (
-        y * rng.uniform(0.75, 1.05)
-        + 1.6 * np.sin(x * rng.uniform(0.12, 0.2) + rng.uniform(0, 6))
-        + 1.3 * _noise(rng, h, w, 12, 20)
-    )
-    crest = np.clip(np.sin(phase), -0.3, 1).astype(np.float32)
-    return _blend(
-        _colour((0.08, 0.33, 0.56), rng), _colour((0.36, 0.70, 0.82), rng), np.clip(crest, 0, 1) * 0.8
-    )
+    phase = y * rng.uniform(0.75, 1.05) + 1.6 * np.sin(x * rng.uniform(0.12, 0.2) + rng.uniform(0, 6))
+    crest = np.clip(np.sin(phase + 1.3 * _noise(rng, h, w, 12, 20)), 0, 1).astype(np.float32) * 0.8
+    return _blend(_colour((0.08, 0.33, 0.56), rng), _colour((0.36, 0.70, 0.82), rng), crest)
 
 
 def _snow(rng: RNG, h: int, w: int) -> F32:
@@ -122,19 +112,9 @@ def _road(rng: RNG, h: int, w: int) -> F32:
     return out.astype(np.float32)
 
 
-BACKDROPS: dict[str, Callable[[RNG, int, int], F32]] = {
-    "sky": _sky,
-    "night": _night,
-    "sunset": _sunset,
-    "wall": _wall,
-}
-GROUNDS: dict[str, Callable[[RNG, int, int], F32]] = {
-    "grass": _grass,
-    "sand": _sand,
-    "water": _water,
-    "snow": _snow,
-    "road": _road,
-}
+Texture = Callable[[RNG, int, int], F32]
+BACKDROPS: dict[str, Texture] = {"sky": _sky, "night": _night, "sunset": _sunset, "wall": _wall}
+GROUNDS: dict[str, Texture] = {"grass": _grass, "sand": _sand, "water": _water, "snow": _snow, "road": _road}
 STUFF = (*BACKDROPS, *GROUNDS)
 
 

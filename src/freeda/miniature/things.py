@@ -1,18 +1,112 @@
-"""The twelve things of the small world, each drawn in a unit square."""
+"""The twelve things of the small world, each drawn in a unit square with Pillow, then shaded with numpy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from .pen import COLOURS, DARK, RGB, WHITE, Pen, Point, mix
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+RGB = tuple[int, int, int]
+Point = tuple[float, float]
+
+COLOURS: dict[str, RGB] = {
+    "red": (208, 40, 44),
+    "orange": (238, 130, 30),
+    "yellow": (240, 204, 48),
+    "green": (58, 150, 64),
+    "blue": (44, 92, 208),
+    "purple": (128, 62, 170),
+    "pink": (238, 130, 170),
+    "white": (238, 236, 230),
+    "brown": (134, 88, 52),
+}
+CANVAS = 160
+WHITE, DARK = (244, 242, 236), (44, 40, 44)
+
+
+def mix(a: RGB, b: RGB, t: float) -> RGB:
+    """Linear blend of two colours; t = 0 gives a, t = 1 gives b."""
+    r, g, c = (round(x + (y - x) * t) for x, y in zip(a, b, strict=True))
+    return r, g, c
+
+
+class Pen:
+    """A Pillow canvas addressed in [-1, 1] x [-1, 1] (y downwards)."""
+
+    def __init__(self) -> None:
+        self.image = Image.new("RGBA", (CANVAS, CANVAS), (0, 0, 0, 0))
+        self._draw = ImageDraw.Draw(self.image)
+
+    def _at(self, p: Point) -> Point:
+        return (p[0] + 1) * CANVAS / 2, (p[1] + 1) * CANVAS / 2
+
+    def polygon(self, points: Sequence[Point], fill: RGB) -> None:
+        self._draw.polygon([self._at(p) for p in points], fill=(*fill, 255))
+
+    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: RGB) -> None:
+        self._draw.ellipse([self._at((x - rx, y - ry)), self._at((x + rx, y + ry))], fill=(*fill, 255))
+
+    def pie(self, x: float, y: float, r: float, start: float, end: float, fill: RGB) -> None:
+        square = [self._at((x - r, y - r)), self._at((x + r, y + r))]
+        self._draw.pieslice(square, start, end, fill=(*fill, 255))
+
+    def box(self, x0: float, y0: float, x1: float, y1: float, fill: RGB) -> None:
+        self._draw.rectangle([self._at((x0, y0)), self._at((x1, y1))], fill=(*fill, 255))
+
+    def line(self, points: Sequence[Point], width: float, fill: RGB) -> None:
+        pixels = max(1, round(width * CANVAS / 2))
+        self._draw.line([self._at(p) for p in points], (*fill, 255), pixels, joint="curve")
+
+    def clip_to(self, other: Pen) -> None:
+        """Keeps only what lies on `other`'s ink."""
+        alpha = Image.new("L", self.image.size, 0)
+        alpha.paste(self.image.getchannel("A"), mask=other.image.getchannel("A"))
+        self.image.putalpha(alpha)
+
+    def paste(self, other: Pen) -> None:
+        self.image.alpha_composite(other.image)
+        self._draw = ImageDraw.Draw(self.image)
+
+
+def sprite(
+    draw: Callable[[Pen, RGB], None],
+    colour: str,
+    side: int,
+    angle: float,
+    flip: bool,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """One shaded thing: colours (side, side, 3) and coverage (side, side), float32 in [0, 1].
+
+    `side` is in pixels, `angle` in degrees. The colour is varied a little with `rng`.
+    """
+    base = np.clip(np.array(COLOURS[colour], float) * rng.uniform(0.86, 1.1) + rng.normal(0, 8, 3), 0, 255)
+    pen = Pen()
+    draw(pen, (int(base[0]), int(base[1]), int(base[2])))
+    image = pen.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else pen.image
+    image = image.rotate(angle, Image.Resampling.BICUBIC)
+    # Premultiplied down-sampling keeps dark fringes out of the soft border.
+    data = np.asarray(image, np.float32) / 255
+    pre = np.concatenate([data[..., :3] * data[..., 3:], data[..., 3:]], -1)
+    planes = [Image.fromarray(pre[..., i]).resize((side, side), Image.Resampling.BOX) for i in range(4)]
+    *channels, alpha = (np.asarray(plane) for plane in planes)
+    colours = np.stack(channels, -1) / np.maximum(alpha, 1e-4)[..., None]
+    cover = Image.fromarray((alpha * 255).astype(np.uint8))
+    soft = np.asarray(cover.filter(ImageFilter.GaussianBlur(side / 14)), np.float32) / 255
+    gy, gx = np.gradient(soft)
+    light = 1.0 - (gx + gy) * side / 14 * 0.9  # lit from the upper left: a soft relief at the rim
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    light = light * (1.04 - 0.12 * (x + y) / 2)
+    paint = np.clip(colours * np.clip(light, 0.55, 1.35)[..., None], 0, 1)
+    return paint.astype(np.float32), alpha.astype(np.float32)
 
 
 def _ring(n: int, r: float, turn: float = 0.0, x: float = 0.0, y: float = 0.0) -> list[Point]:
-    return [
-        (x + r * math.cos(turn + 2 * math.pi * i / n), y + r * math.sin(turn + 2 * math.pi * i / n))
-        for i in range(n)
-    ]
+    angles = [turn + 2 * math.pi * i / n for i in range(n)]
+    return [(x + r * math.cos(a), y + r * math.sin(a)) for a in angles]
 
 
 def _ball(p: Pen, c: RGB) -> None:
@@ -32,23 +126,13 @@ def _star(p: Pen, c: RGB) -> None:
 def _tree(p: Pen, c: RGB) -> None:
     p.polygon([(-0.11, 0.1), (0.11, 0.1), (0.17, 0.98), (-0.17, 0.98)], (112, 72, 42))
     p.line([(0.03, 0.2), (0.05, 0.95)], 0.04, (80, 50, 30))
-    for x, y, r in (
-        (-0.42, 0.0, 0.4),
-        (0.42, 0.0, 0.4),
-        (0.0, -0.5, 0.46),
-        (-0.28, -0.3, 0.4),
-        (0.28, -0.3, 0.4),
-    ):
+    for x, y in ((-0.42, 0.0), (0.42, 0.0), (0.0, -0.5), (-0.28, -0.3), (0.28, -0.3)):
+        r = 0.4 if x else 0.46
         p.ellipse(x, y, r, r * 0.92, mix(c, DARK, 0.3))
     for i in range(46):
         a, r = i * 2.4, 0.7 * math.sqrt((i + 0.5) / 46)
-        p.ellipse(
-            r * 1.02 * math.cos(a),
-            -0.24 + r * 0.86 * math.sin(a),
-            0.1,
-            0.075,
-            mix(c, WHITE if i % 3 else DARK, 0.22 if i % 3 else 0.12),
-        )
+        leaf = mix(c, WHITE, 0.22) if i % 3 else mix(c, DARK, 0.12)
+        p.ellipse(r * 1.02 * math.cos(a), -0.24 + r * 0.86 * math.sin(a), 0.1, 0.075, leaf)
 
 
 def _house(p: Pen, c: RGB) -> None:
@@ -59,11 +143,8 @@ def _house(p: Pen, c: RGB) -> None:
         p.line([(-0.76, -0.2 + 0.19 * i), (0.76, -0.2 + 0.19 * i)], 0.025, mix(c, DARK, 0.22))
     p.polygon([(-0.98, -0.14), (0, -0.96), (0.98, -0.14)], roof)
     for t in (0.3, 0.6):
-        p.line(
-            [(-0.98 + t * 0.9, -0.14 - t * 0.14), (0.98 - t * 0.9, -0.14 - t * 0.14)],
-            0.03,
-            mix(roof, DARK, 0.3),
-        )
+        y = -0.14 - t * 0.14
+        p.line([(-0.98 + t * 0.9, y), (0.98 - t * 0.9, y)], 0.03, mix(roof, DARK, 0.3))
     p.box(-0.16, 0.34, 0.2, 0.95, mix(COLOURS["brown"], DARK, 0.3))
     for x in (-0.58, 0.34):
         p.box(x, 0.08, x + 0.3, 0.42, WHITE)
@@ -167,10 +248,8 @@ def _umbrella(p: Pen, c: RGB) -> None:
 def _butterfly(p: Pen, c: RGB) -> None:
     for s in (-1, 1):
         p.polygon([(0, -0.02), (s * 0.3, -0.75), (s * 0.78, -0.86), (s * 0.97, -0.5), (s * 0.7, 0.02)], c)
-        p.polygon(
-            [(0, 0.0), (s * 0.68, 0.06), (s * 0.74, 0.48), (s * 0.44, 0.8), (s * 0.14, 0.5)],
-            mix(c, DARK, 0.18),
-        )
+        lower = [(0, 0.0), (s * 0.68, 0.06), (s * 0.74, 0.48), (s * 0.44, 0.8), (s * 0.14, 0.5)]
+        p.polygon(lower, mix(c, DARK, 0.18))
         p.line([(s * 0.3, -0.75), (s * 0.78, -0.86), (s * 0.97, -0.5), (s * 0.7, 0.02)], 0.07, DARK)
         p.line([(s * 0.68, 0.06), (s * 0.74, 0.48), (s * 0.44, 0.8)], 0.07, DARK)
         p.ellipse(s * 0.66, -0.5, 0.15, 0.15, mix(c, WHITE, 0.75))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,12 +39,11 @@ def bank_scenes(seed: int, n: int) -> list[Scene]:
 
 def bank_captions(scenes: Sequence[Scene], seed: int) -> list[Caption]:
     """One caption a scene, in words that leave the UNSEEN forms out."""
-    return [
-        Caption(
-            f"{seed}-{i}", caption(s, np.random.default_rng([BANK, seed, i]), complete=True, unseen=False)
-        )
+    texts = (
+        caption(s, np.random.default_rng([BANK, seed, i]), complete=True, unseen=False)
         for i, s in enumerate(scenes)
-    ]
+    )
+    return [Caption(f"{seed}-{i}", text) for i, text in enumerate(texts)]
 
 
 def pixels(images: Iterable[npt.NDArray[np.uint8]]) -> torch.Tensor:
@@ -104,29 +103,23 @@ def measure(
 ) -> Scores:
     """Label the scenes with all class names in every variant of the method."""
     vocabulary = model.vocabulary(list(CLASSES))
-    best = with_prototypes(vocabulary, truth_prototypes)
-    counts = {
-        name: Confusion(len(CLASSES))
-        for name in ("full", "local_only", "global_only", "clip_patches", "true_masks", "regions_upper_bound")
+
+    def segmented(known: Vocabulary, **changes: float) -> Iterator[npt.NDArray[Any]]:
+        return (model.segment(scene, known, **changes).labels for scene in encoded)
+
+    labels: dict[str, Iterator[npt.NDArray[Any]]] = {
+        "full": segmented(vocabulary),
+        "local_only": segmented(vocabulary, local_weight=1.0),
+        "global_only": segmented(vocabulary, local_weight=0.0),
+        "clip_patches": (clip_patches(model.encoders, s.image, vocabulary) for s in scenes),
+        "true_masks": segmented(with_prototypes(vocabulary, truth_prototypes)),
+        "regions_upper_bound": (
+            best_of_regions(e.regions(), s.labels) for e, s in zip(encoded, scenes, strict=True)
+        ),
     }
-    for truth, scene in zip(scenes, encoded, strict=True):
-        guesses: dict[str, npt.NDArray[Any]] = {
-            "full": model.segment(scene, vocabulary).labels,
-            "local_only": model.segment(scene, vocabulary, local_weight=1.0).labels,
-            "global_only": model.segment(scene, vocabulary, local_weight=0.0).labels,
-            "clip_patches": clip_patches(model.encoders, truth.image, vocabulary),
-            "true_masks": model.segment(scene, best).labels,
-            "regions_upper_bound": best_of_regions(scene.regions(), truth.labels),
-        }
-        for name, labels in guesses.items():
-            counts[name].update(labels, truth.labels)
-    return Scores(
-        {name: c.miou() for name, c in counts.items()},
-        {
-            name: {k: float(v) for k, v in zip(CLASSES, c.per_class_iou(), strict=True)}
-            for name, c in counts.items()
-        },
-    )
+    counts = {name: counted(scenes, found) for name, found in labels.items()}
+    per_class = {n: dict(zip(CLASSES, c.per_class_iou().tolist(), strict=True)) for n, c in counts.items()}
+    return Scores({name: c.miou() for name, c in counts.items()}, per_class)
 
 
 def clip_patches(
@@ -150,13 +143,14 @@ def best_of_regions(regions: npt.NDArray[np.int64], truth: npt.NDArray[np.uint8]
 
 def unseen_words(model: FreeDA, scenes: Sequence[Scene], encoded: Sequence[EncodedScene]) -> dict[str, float]:
     """Mean IoU over the classes of UNSEEN, named in the bank's words and in words that no caption used."""
-    out = {}
     rows = [CLASSES.index(c) for c in UNSEEN]
-    for key, names in (("bank_words", CLASSES), ("unseen_words", tuple(UNSEEN.get(c, c) for c in CLASSES))):
-        vocabulary = model.vocabulary(list(names))
+
+    def mean(names: list[str]) -> float:
+        vocabulary = model.vocabulary(names)
         count = counted(scenes, (model.segment(scene, vocabulary).labels for scene in encoded))
-        out[key] = float(np.nanmean(count.per_class_iou()[rows]))
-    return out
+        return float(np.nanmean(count.per_class_iou()[rows]))
+
+    return {"bank_words": mean(list(CLASSES)), "unseen_words": mean([UNSEEN.get(c, c) for c in CLASSES])}
 
 
 CLASS_OF: dict[str, str] = {form: c for c, forms in WORDS.items() for form in forms}
@@ -203,9 +197,8 @@ class AttributionJudge:
     def see(self, image: npt.NDArray[np.uint8], words: Sequence[tuple[Noun, WordMask]]) -> None:
         """Compare the masks of one generated picture with the classifier's regions of the same words."""
         places = self.places(image, [n for n, _ in words])
-        self.ious += [
-            (CLASS_OF[n.lemma], iou(places[n.lemma], w.mask)) for n, w in words if n.lemma in places
-        ]
+        known = [(n.lemma, w.mask) for n, w in words if n.lemma in places]
+        self.ious += [(CLASS_OF[lemma], iou(places[lemma], mask)) for lemma, mask in known]
 
     def reliability(self, scenes: Sequence[Scene]) -> float:
         """The classifier's own mean IoU against the truth of rendered scenes, told what they show."""
@@ -213,7 +206,5 @@ class AttributionJudge:
         for scene in scenes:
             classes = sorted({CLASSES[i] for i in np.unique(scene.labels)})
             labels = self._label(scene.image, classes)
-            for i, c in enumerate(classes):
-                mine, true = labels == i, scene.labels == CLASSES.index(c)
-                found.append(iou(mine, true))
+            found += [iou(labels == i, scene.labels == CLASSES.index(c)) for i, c in enumerate(classes)]
         return float(np.mean(found))
