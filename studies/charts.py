@@ -41,15 +41,17 @@ def command(axis: Axis) -> str:
 
 
 def rows_of(page: str, axis: Axis) -> list[Measured]:
-    """The rows of an axis's table on a page, but those that could not be measured."""
+    """The rows of an axis's table on a page, but those not measured; none without the preset's."""
     lines = re.findall(r"^\| (.*) \|$", page.partition(begin(command(axis)))[2].partition(END)[0], re.M)
     cells = [line.replace("**", "").split(" | ") for line in lines]
+    if not cells:
+        return []
     head, *rows = cells
     change = next(i for i, name in enumerate(head) if name.startswith("Difference"))
     known = [row for row in rows if re.fullmatch(r"[\d.]+", row[1])]
-    usual = next(float(row[1]) for row in known if row[0] == axis.usual)
-    found = []
-    for row in known:
+    usual = next((float(row[1]) for row in known if row[0] == axis.usual), 0.0)
+    found: list[Measured] = []
+    for row in known if usual else ():
         apart = [float(v) for v in re.findall(r"[+-][\d.]+", row[change])] or [0.0]
         values = {n: float(v) for n, v in zip(head, row, strict=True) if re.fullmatch(r"[\d.]+", v.strip())}
         found.append(Measured(row[0], values, usual + apart[-2:][0], usual + apart[-1]))

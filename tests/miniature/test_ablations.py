@@ -309,6 +309,7 @@ def test_the_table() -> None:
     assert [(r.low, r.high) for r in read] == [
         *((0.6, 0.6), (pytest.approx(0.65), pytest.approx(0.73)), (pytest.approx(0.35), pytest.approx(0.65)))
     ]
+    assert rows_of(f"{begin(command(SMALL))}\n{END}", SMALL) == []
     one = Findings(SMALL, rows_with(**{"24": [0.5], "2": [0.75]}))
     assert "| 2 | 0.750 | 0.750 | 0.750 | +0.250 | 11 |" in table(one)
     masks = replace(SMALL, parts=False)
