@@ -19,7 +19,7 @@ from common import arguments, begin, random_encoders, random_vocabulary, report
 from freeda.evaluation.counts import Counts
 from freeda.evaluation.dataset import check_dataset, contents, open_dataset
 from freeda.evaluation.job import evaluate
-from freeda.evaluation.subject import freeda_labeller, protocol_options
+from freeda.evaluation.subject import FreedaLabeller, protocol_options
 from freeda.model import FreeDA
 from freeda.presets import PRESETS
 from freeda.profile import Clock
@@ -45,7 +45,7 @@ def main() -> None:
         words = random_vocabulary(len(data.classes), size)
         preset = PRESETS[size]
         model = FreeDA(preset, encoders, clock=clock)
-        method = freeda_labeller(model, words, protocol_options(preset, data), len(data.classes))
+        method = FreedaLabeller(model, words, protocol_options(preset, data), len(data.classes))
         method(data.read_image(0))  # warmed up
         with tempfile.TemporaryDirectory() as out:
             start, cpu = time.perf_counter(), time.process_time()

@@ -13,18 +13,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from freeda.errors import FreedaError
+
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "python.md"
-EXAMPLES = re.findall(
-    r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", PAGE.read_text("utf-8"), re.M | re.S
-)
+PAGES = ("python.md", "extending.md")
 
 
-def test_the_page_has_examples() -> None:
-    assert len(EXAMPLES) >= 8 and len(EXAMPLES) == PAGE.read_text("utf-8").count("```python")
+def examples(page: str) -> list[tuple[str, str]]:
+    """Each example of a page, and what it says is printed, or raised by the last line."""
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    found = re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", text, re.M | re.S)
+    assert len(found) >= 6 and len(found) == text.count("```python")
+    return found
 
 
-def test_examples_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_in_their_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
     shutil.copy(ROOT / "docs" / "scene.png", tmp_path / "docs")
@@ -34,11 +38,25 @@ def test_examples_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         Image.fromarray(noise).save(tmp_path / "photos" / name)
     (tmp_path / "photos" / "broken.jpg").write_text("no picture")
     names: dict[str, Any] = {}
-    for number, (code, expected) in enumerate(EXAMPLES, start=1):
+    for number, (code, expected) in enumerate(examples(page), start=1):
         printed = io.StringIO()
+        raises = re.match(r"(\w+Error): ", expected)
         with contextlib.redirect_stdout(printed):
-            exec(compile(code, f"{PAGE.name}, example {number}", "exec"), names)
-        assert printed.getvalue() == expected, f"example {number}"
+            try:
+                exec(compile(code, f"{page}, example {number}", "exec"), names)
+            except FreedaError as error:
+                assert raises, f"example {number}"
+                said = re.sub("^[^:]*: ", "", str(error)).split("; ")[0].split(": load preset")[0]
+                print(f"{type(error).__name__}: {said}")
+        assert printed.getvalue() == expected, f"{page}, example {number}"
+
+
+def test_sections_are_short() -> None:
+    """To write a part of one's own takes a section of under 40 lines."""
+    text = (ROOT / "docs" / "extending.md").read_text("utf-8")
+    for section in text.split("\n## ")[1:]:
+        for code in re.findall(r"^```python\n(.*?)^```", section, re.M | re.S):
+            assert code.count("\n") < 40, section[:40]
 
 
 def anchors(page: Path) -> set[str]:

@@ -28,12 +28,12 @@ side: of labelling a photograph, and of drawing one picture; docs/gpu.md says wh
 
 def examine(device: str = "auto", presets: Iterable[Preset] = tuple(PRESETS.values())) -> dict[str, Any]:
     """All of it, as JSON values; the hub is asked, if it may be, and answers within seconds or is away."""
-    machine = _machine(device)
-    network = _network()
+    machine, network = _machine(device), _network()
+    folders = {"hub cache": hub.cache(), "freeda cache": cache_folder()}
     return {
         "versions": {"python": platform.python_version(), **_versions()},
         "device": machine,
-        "disk": {"hub cache": _disk(hub.cache()), "freeda cache": _disk(cache_folder())},
+        "disk": {name: {"folder": str(f), "free": hub.free_bytes(f)} for name, f in folders.items()},
         "network": network,
         "presets": {p.name: _needs(p, machine, network["reachable"]) for p in presets},
         "banks": _banks(),
@@ -59,12 +59,10 @@ def verdict(told: dict[str, Any], name: str) -> list[str]:
 
 
 def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {"freeda": None}
-    for name in ("freeda", *_PACKAGES):
-        try:
+    found: dict[str, str | None] = dict.fromkeys(("freeda", *_PACKAGES))
+    for name in found:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
     return found
 
 
@@ -100,10 +98,6 @@ def _main_memory() -> dict[str, int | None]:
     return found
 
 
-def _disk(folder: Path) -> dict[str, Any]:
-    return {"folder": str(folder), "free": hub.free_bytes(folder)}
-
-
 def _network() -> dict[str, Any]:
     """Whether the hub answers, and what it says of the token."""
     from huggingface_hub import HfApi, get_token
@@ -136,17 +130,12 @@ def _needs(preset: Preset, machine: dict[str, Any], reachable: bool) -> dict[str
         source = getattr(preset, part)
         if source is not None:
             use = "label" if part in ENCODERS else "draw"
-            models[part] = {
-                "id": source.id,
-                "licence": source.licence,
-                "for": use,
-                **_model(source, part, what, reachable),
-            }
+            said = {"id": source.id, "licence": source.licence, "for": use}
+            models[part] = {**said, **_model(source, part, what, reachable)}
     half = machine["drawing"] != "float32"
     sides = {"label": preset.dense_size or 518, "draw": max(preset.collect.picture)}
-    memory = {
-        use: _memory(models, use, side, half, machine["device"] != "cpu") for use, side in sides.items()
-    }
+    on_chip = machine["device"] != "cpu"
+    memory = {use: _memory(models, use, side, half, on_chip) for use, side in sides.items()}
     return {"models": models, "memory": memory, "bank": preset.bank}
 
 

@@ -157,7 +157,10 @@ def _decode(file: Any, head: bytes, name: str) -> RGB:
     with silence():
         try:
             if _is_heif(head):
-                _read_heif_too()
+                with suppress(ImportError):
+                    from pillow_heif import register_heif_opener
+
+                    register_heif_opener()
             image: Image.Image = Image.open(file)
         except UnidentifiedImageError as error:
             raise InputError(f"{name}: {_foreign(head)}") from error
@@ -186,14 +189,6 @@ def _loaded(image: Image.Image, name: str) -> Image.Image:
 
 def _is_heif(head: bytes) -> bool:
     return head[4:8] == b"ftyp" and head[8:12] in _HEIF
-
-
-def _read_heif_too() -> None:
-    """Have Pillow read HEIC photographs, where the package for it is there."""
-    with suppress(ImportError):
-        from pillow_heif import register_heif_opener
-
-        register_heif_opener()
 
 
 def _foreign(head: bytes) -> str:
@@ -229,11 +224,10 @@ def too_large(name: str | Path, error: Image.DecompressionBombError) -> InputErr
 
 def _upright(image: Image.Image) -> Image.Image:
     # Not ImageOps.exif_transpose: it also writes the EXIF block anew, and fails where another tag is damaged.
-    orientation: Any = None
+    turn: Any = None
     with suppress(Exception):
-        orientation = image.getexif().get(0x0112)
-    known = isinstance(orientation, int) and orientation in _TURNS
-    return image.transpose(_TURNS[orientation]) if known else image
+        turn = _TURNS.get(image.getexif().get(0x0112, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image, name: str) -> RGB:
@@ -290,7 +284,7 @@ def _from_array(array: NDArray[Any]) -> RGB:
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
         first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
         hint = "; channels come last: transpose(1, 2, 0)" if first else ""
-        raise InputError(f"image array has shape {tuple(array.shape)}, {_SHAPES}{hint}")
+        raise InputError(f"image array has shape {array.shape}, {_SHAPES}{hint}")
     if array.size == 0:
         raise InputError(f"image array has shape {tuple(array.shape)}: it has no pixels")
     if array.dtype == np.bool_:

@@ -100,12 +100,9 @@ def _acquire(path: Path, what: str, kind: type[FreedaError]) -> int:
 
 def _same_file(handle: int, path: Path) -> bool:
     """Whether the file that was opened is still the one of that name."""
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return False
-    mine = os.fstat(handle)
-    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle), path.stat())
+    return False
 
 
 def _refuse_living(path: Path, sure: bool, what: str, kind: type[FreedaError]) -> None:
@@ -133,12 +130,10 @@ def _sign(path: Path) -> tuple[int, int] | None:
 
     It is opened each time, for what a shared disk says of one that is not may be old.
     """
-    try:
-        with open(path, "rb") as file:
-            found = os.fstat(file.fileno())
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino
+    with suppress(OSError), open(path, "rb") as file:
+        found = os.fstat(file.fileno())
+        return found.st_mtime_ns, found.st_ino
+    return None
 
 
 def _runs(pid: Any) -> bool:
@@ -147,18 +142,16 @@ def _runs(pid: Any) -> bool:
     except (ProcessLookupError, ValueError, TypeError, OverflowError):
         return False
     except PermissionError:
-        return True
+        pass
     return True
 
 
 def _holder(path: Path) -> dict[str, Any]:
     """What the file tells of its holder; nothing where it was not written to its end."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            found = json.loads(file.read(_LONGEST))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    with suppress(OSError, ValueError, RecursionError), open(path, encoding="utf-8") as file:
+        found = json.loads(file.read(_LONGEST))
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _held(path: Path, holder: dict[str, Any], what: str) -> str:

@@ -113,6 +113,16 @@ class FreeDA:
         """The preset's options of the online stage."""
         return self.preset.segment
 
+    def with_bank(self, bank: ReferenceBank | None) -> FreeDA:
+        """The same model with another bank. Raises as the bank's own check of its models."""
+        return FreeDA(self.preset, self.encoders, bank, self.clock, self.regions, self.score)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What results remember of it: the encoders' identity, and names of other `regions` and `score`."""
+        own = {"regions": self.regions, "score": self.score}
+        return {**self.encoders.identity, **{part: one.name for part, one in own.items() if one is not None}}
+
     def vocabulary(self, names: Names, **changes: Unpack[Changes]) -> Vocabulary:
         """Make class names ready; `changes` are fields of SegmentOptions.
 
@@ -267,14 +277,12 @@ class FreeDA:
         """
         found, known = every_image(images, recursive), self.ready(classes, **changes)
         options = self.options.with_changes(**changes)
-        models = dict(self.encoders.identity)
-        models |= {part: own.name for part, own in (("regions", self.regions), ("score", self.score)) if own}
         stream = Stream(
             read=lambda image: self._read(image, options, on_done=on_done),
             encode=partial(encode_scenes, self.encoders, batch_size=batch_size, clock=self.clock),
             label=lambda scene: self._label(scene, known, options),
             vocabulary=known,
-            about=recipe(options, models, self.encoders.dtype),
+            about=recipe(options, self.identity, self.encoders.dtype),
             out=out,
             strict=strict,
             again=again,

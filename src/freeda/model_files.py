@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from .errors import first_line
+
 Part = str
 """What a model is to a preset: "clip", "dense", "generator" or "lora"."""
 
@@ -199,7 +201,7 @@ def _damage(path: Path) -> str | None:
             with safe_open(path, "pt") as opened:
                 opened.keys()
     except Exception as error:  # safetensors has an error of its own, and the system many
-        return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return first_line(error)
     return None
 
 
@@ -209,10 +211,9 @@ def _other_content(path: Path) -> str | None:
     if real.parent.name != "blobs":
         return None
     data, name = real.read_bytes(), real.name
-    digest = {
-        40: lambda: hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False),
-        64: lambda: hashlib.sha256(data),
-    }.get(len(name))
-    if digest is None or digest().hexdigest() == name:
-        return None
-    return "its content is not what the hub sent"
+    if len(name) == 40:
+        digest = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
+    else:
+        digest = hashlib.sha256(data)
+    fits = digest.hexdigest() == name or len(name) not in (40, 64)
+    return None if fits else "its content is not what the hub sent"

@@ -100,7 +100,8 @@ def opened(place: str | Path, check: Callable[[list[str]], None]) -> Iterator[Pl
     this machine; others are not seen. InputError where the address cannot be used.
     """
     if not is_remote(place):
-        yield Place(_local(str(place)))
+        text = str(place)
+        yield Place(Path(unquote(urlsplit(text).path) if text.startswith("file://") else text))
         return
     from .lock import only_writer
 
@@ -112,10 +113,6 @@ def opened(place: str | Path, check: Callable[[list[str]], None]) -> Iterator[Pl
         check(there.names())
         there.fetch()
         yield there
-
-
-def _local(place: str) -> Path:
-    return Path(unquote(urlsplit(place).path)) if place.startswith("file://") else Path(place)
 
 
 def _file_system(url: str) -> tuple[Any, str]:

@@ -27,8 +27,7 @@ def load_weights(source: ModelSource, part: Part, what: str, load: Callable[...,
     """
     folder = model_folder(source, part, what)
     files = wanted(part, here(folder), index_of(folder), source.weight_name)[0]
-    with quiet(), _one_line(source, what, folder):
-        _prove(part, folder, files)
+    with quiet(), _loading(source, part, what, folder, files):
         return load(str(folder), **how_to_read(part, files))
 
 
@@ -65,8 +64,7 @@ def config_of(source: ModelSource, part: Part, what: str) -> Any:
     if folder is None:
         refuse_no_folder(source, what)
         folder = hub.config_folder(source, part, what)
-    with quiet(), _one_line(source, what, folder):
-        _prove(part, folder, ["config.json"])
+    with quiet(), _loading(source, part, what, folder, ["config.json"]):
         return AutoConfig.from_pretrained(folder)
 
 
@@ -82,12 +80,11 @@ def model_folder(source: ModelSource, part: Part, what: str) -> Path:
             raise ModelError(f"{what}: {folder} cannot be loaded: it lacks {lacking}{usual}")
         return folder
     refuse_no_folder(source, what)
-    found = hub.find(source, part)
-    if found is None:
-        missing = hub.ask(source, part, what)
-        hub.tell([missing])
-        found = hub.fetch(missing)
-    return found
+    if found := hub.find(source, part):
+        return found
+    missing = hub.ask(source, part, what)
+    hub.tell([missing])
+    return hub.fetch(missing)
 
 
 def identity_of(source: ModelSource, part: Part, preset_name: str) -> dict[str, Any]:
@@ -111,15 +108,14 @@ def identity_id(source: ModelSource, preset_name: str) -> str:
     return f"{(own or [preset_name])[0]}/{Path(source.id).name}"
 
 
-def _prove(part: Part, folder: Path, files: Sequence[str]) -> None:
-    if wrong := damage(folder, files) or unfit(part, folder):
-        raise ModelError(wrong)
-
-
 @contextmanager
-def _one_line(source: ModelSource, what: str, folder: Path) -> Iterator[None]:
-    """Whatever a loader raises becomes a ModelError of one line that says what to do."""
+def _loading(
+    source: ModelSource, part: Part, what: str, folder: Path, files: Sequence[str]
+) -> Iterator[None]:
+    """Prove the files; whatever a loader raises becomes a ModelError of one line that says what to do."""
     try:
+        if wrong := damage(folder, files) or unfit(part, folder):
+            raise ModelError(wrong)
         yield
     except ModelError as error:
         raise ModelError(f"{what}: {source.id}: {error}") from error
@@ -131,12 +127,13 @@ def _one_line(source: ModelSource, what: str, folder: Path) -> Iterator[None]:
                 f"{what}: {source.id} cannot be loaded: {told}; a smaller model (vit-b) takes less, and "
                 "--device cpu has main memory"
             ) from error
-        todo = (
-            f"delete {folder} and run the same again"
-            if hub.commit_of(folder)
-            else "is the folder a whole save_pretrained() of the right model?"
-        )
-        raise ModelError(f"{what}: {folder} cannot be loaded: {_said(error)}; {todo}") from error
+        todo = "is the folder a whole save_pretrained() of the right model?"
+        if hub.commit_of(folder):
+            todo = f"delete {folder} and run the same again"
+        said = first_line(error)
+        if type(error).__name__ == "UnpicklingError":  # its own text tells how to run what a stranger wrote
+            said = "its .bin file holds something else than tensors, or is damaged"
+        raise ModelError(f"{what}: {folder} cannot be loaded: {said}; {todo}") from error
 
 
 def refuse_no_folder(source: ModelSource, what: str) -> None:
@@ -150,12 +147,6 @@ def refuse_no_folder(source: ModelSource, what: str) -> None:
 
 def _looks_local(name: str) -> bool:
     return name.startswith(("/", ".", "~")) or "\\" in name or name.count("/") > 1
-
-
-def _said(error: Exception) -> str:
-    if type(error).__name__ == "UnpicklingError":  # its own text tells how to run what a stranger wrote
-        return "its .bin file holds something else than tensors, or is damaged"
-    return first_line(error)
 
 
 @contextmanager

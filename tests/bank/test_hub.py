@@ -58,7 +58,7 @@ def bank(tmp_path: Path) -> Any:
 
 def upload(bank: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, **how: Any) -> FakeApi:
     api = FakeApi(folder)
-    monkeypatch.setattr(hub, "_api", lambda: api)
+    monkeypatch.setattr(hub, "HfApi", lambda: api)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     assert hub.push(bank.path, REPO, **how) == "https://hub/commit/1"
     return api
@@ -148,7 +148,7 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
 
 def test_pushing_refuses(bank: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     api = FakeApi(tmp_path / "there")
-    monkeypatch.setattr(hub, "_api", lambda: api)
+    monkeypatch.setattr(hub, "HfApi", lambda: api)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(BankError, match="nothing can be shared offline"):
         hub.push(bank.path, REPO)
@@ -201,14 +201,14 @@ def test_files_that_cannot_be_linked_are_copied(
         raise OSError("another disk")
 
     monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(hub, "_fetch_one", lambda *a: str(bank.path / "bank.json"))
+    monkeypatch.setattr(hub, "hf_hub_download", lambda *a, **how: str(bank.path / "bank.json"))
     asked: list[Any] = []
 
-    def fetch(repo: str, files: list[str], revision: str) -> str:
+    def fetch(repo: str, revision: str, **how: Any) -> str:
         asked.append(revision)
         return str(bank.path)
 
-    monkeypatch.setattr(hub, "_fetch", fetch)
+    monkeypatch.setattr(hub, "snapshot_download", fetch)
     pulled = hub.pull(REPO, tmp_path / "pulled", revision="main")
     assert len(pulled) == 8
     # The hub's cache names folders by commit: shards come from that of bank.json, whatever "main" is now.

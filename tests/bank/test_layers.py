@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from freeda.bank import Bank, Pair
 from freeda.bank.format import shard_name, write_shard
+from freeda.bank.index import FlatIndex
 from freeda.bank.layered import NEAR, SAME, GrownBank, LayeredBank, StackedRows
 from freeda.bank.manifest import finish_bank
 from freeda.errors import BankError
@@ -194,3 +195,20 @@ def test_rows_beyond_the_end_and_forms_of_index() -> None:
     for beyond in (5, -6, [0, 5]):
         with pytest.raises(IndexError):
             stacked[beyond]
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_by_prototype(tmp_path: Path, parts: int) -> None:
+    """By cosine, over banks read as one too; a row of zeros is like nothing."""
+    rng = np.random.default_rng(parts)
+    banks = [make(tmp_path / str(i), rng.normal(size=(7, 6)), list("abcdefg"), seed=i) for i in range(parts)]
+    whole = banks[0] if parts == 1 else GrownBank(banks[0], *banks[1:])
+    rows = np.concatenate([np.asarray(b.prototypes, np.float64) for b in banks])
+    queries = rng.normal(size=(4, 5)).astype(np.float32)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    scores, found = whole.search(queries, 5, "prototype")
+    cosine = queries @ (rows / np.linalg.norm(rows, axis=1, keepdims=True)).T
+    assert np.array_equal(found, np.argsort(-cosine, axis=1)[:, :5])
+    np.testing.assert_allclose(scores, np.take_along_axis(cosine, found, 1), atol=1e-3)
+    flat = FlatIndex(np.array([[0, 0], [0, 3], [2, 2]], np.float16), cosine=True)
+    assert flat.search(np.array([[0, 1]], np.float32), 3)[1].tolist() == [[1, 2, 0]]

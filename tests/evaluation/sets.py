@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -60,6 +60,9 @@ class Oracle:
         self.asked += 1
         truth = self.dataset.read_truth(int(image[0, 0, 0]) + 256 * int(image[0, 0, 1]))
         return truth if self.change is None else self.change(truth)
+
+    def many(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[Any]]:
+        return map(self, images)
 
 
 def plain_iou(pairs: list[tuple[NDArray[Any], NDArray[Any]]], n: int) -> list[float | None]:

@@ -45,7 +45,7 @@ def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_seconds_are_those_of_labelling(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(100, 200, 2))
     monkeypatch.setattr(parts, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
-    found = parts.score_part(Oracle(Noise(3)), Noise(3), [2, 0])
+    found = parts.score_part(Oracle(Noise(3)).many, Noise(3), [2, 0])
     assert [(row.index, row.seconds) for row in found.images] == [(2, 2.0), (0, 2.0)]
 
 

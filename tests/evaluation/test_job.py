@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -185,7 +186,7 @@ def test_the_peak_of_memory_is_that_of_all_parts(tmp_path: Path) -> None:
 
 def test_a_part_in_a_file(tmp_path: Path) -> None:
     data = Noise()
-    part = score_part(Oracle(data, lambda t: np.full_like(t, 2)), data, range(3, 6))
+    part = score_part(Oracle(data, lambda t: np.full_like(t, 2)).many, data, range(3, 6))
     strange = Part(part.counts, (*part.images, ImageRow(6, "é\n", float("nan"), float("nan"), 0.5, 9)), 123)
     piece = Piece(1, range(3, 7), [""] * 4)
     write_part(tmp_path / "p.npz", strange, piece, "d")
@@ -350,9 +351,8 @@ def test_a_worker_with_other_files_is_refused(tmp_path: Path, monkeypatch: pytes
     for name in ("load_encoders", "FreeDA"):
         monkeypatch.setattr(subject, name, lambda *given: None)
     monkeypatch.setattr(subject.Vocabulary, "load", lambda path: None)
-    monkeypatch.setattr(
-        subject, "freeda_labeller", lambda *given: lambda image: np.zeros(image.shape[:2], int)
-    )
+    zeros = SimpleNamespace(many=lambda images: (np.zeros(image.shape[:2], int) for image in images))
+    monkeypatch.setattr(subject, "FreedaLabeller", lambda *given: zeros)
     origin = find_origin("folder", files.folder(tmp_path / "mine", [1, 2]))
     first = {
         **{"out": str(tmp_path), "digest": "d", "preset": to_dict(PRESETS["miniature"]), "device": "cpu"},

@@ -16,8 +16,8 @@ from freeda.errors import InputError
 from freeda.evaluation.dataset import Origin, find_origin
 from freeda.evaluation.job import evaluate
 from freeda.evaluation.subject import (
+    FreedaLabeller,
     check_options,
-    freeda_labeller,
     label_names,
     protocol_changes,
     protocol_options,
@@ -92,7 +92,7 @@ def test_others_and_background_are_one_in_the_truth(tiny_model: Any) -> None:
     rule = {"background": "constant", "background_threshold": unsure}
     own = tiny_model.segment(image, words, **rule)
     assert own.names[3:] == ("rest", "background") and {3, 4} < set(np.unique(own.labels).tolist())
-    labels = freeda_labeller(tiny_model, words, tiny_model.options.with_changes(**rest, **rule), 4)(image)
+    labels = FreedaLabeller(tiny_model, words, tiny_model.options.with_changes(**rest, **rule), 4)(image)
     np.testing.assert_array_equal(labels, np.where(own.labels == 4, 3, own.labels))
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from freeda.evaluation.dataset import FileDataSet, open_dataset
 from freeda.evaluation.job import evaluate
 from freeda.evaluation.result import Evaluation
-from freeda.evaluation.subject import freeda_labeller, protocol_options
+from freeda.evaluation.subject import FreedaLabeller, protocol_options
 from freeda.presets import PRESETS
 
 DATA = Path(os.environ.get("FREEDA_DATA", Path(__file__).parents[3] / "shared" / "data")) / "coco-sample"
@@ -122,7 +122,7 @@ def test_vit_b_shapes(tmp_path: Path, data: FileDataSet, truths: list[Labels]) -
     common, preset = shapes(), PRESETS["vit-b"]
     model = FreeDA(preset, common.random_encoders("vit-b"))
     words = common.random_vocabulary(len(data.classes), "vit-b")
-    method = freeda_labeller(model, words, protocol_options(preset, data), len(data.classes))
+    method = FreedaLabeller(model, words, protocol_options(preset, data), len(data.classes))
     seen: list[Labels] = []
 
     def watched(image: NDArray[np.uint8]) -> Labels:

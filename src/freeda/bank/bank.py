@@ -20,7 +20,7 @@ from . import format as files
 from .arrays import Nouns, open_array, take
 from .cache import Cache
 from .format import ShardEntry
-from .index import ApproximateIndex, FlatIndex, Rows, Scores
+from .index import ApproximateIndex, Column, FlatIndex, Rows, Scores
 from .manifest import read_manifest
 
 Kind = Literal["exact", "approximate"]
@@ -134,14 +134,15 @@ class Bank:
         found = ApproximateIndex.open(self.path, self.identity)
         return found or ApproximateIndex.build(self.keys, self.path, self.identity, on_done=self._on_index)
 
-    def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
+    def search(self, queries: Scores, k: int, column: Column = "key") -> tuple[Scores, Rows]:
         """The k' = min(k, N) keys of highest inner product with each query; most of them where `open` was
-        asked for an approximate index.
+        asked for an approximate index. By the column "prototype": those of highest cosine, all compared.
 
-        `queries` is (Q, dk) float32, L2-normalised. Returns scores (Q, k') float32, descending, and rows
-        (Q, k') int64. Raises InputError for another width, NaN or k < 1.
+        `queries` is (Q, dk or dp) float32, L2-normalised. Returns scores (Q, k') float32, descending, and
+        rows (Q, k') int64. Raises InputError for another width, NaN or k < 1.
         """
-        return self._index.search(queries, k)
+        index = self._index if column == "key" else FlatIndex(self.prototypes, cosine=True)
+        return index.search(queries, k)
 
     def row(self, i: int) -> dict[str, Any]:
         """Row i (from 0) as plain values: the fields of `Pair`, key (dk,) and prototype (dp,) in float16.

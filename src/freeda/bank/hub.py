@@ -15,6 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import DatasetCard, DatasetCardData, HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.utils import logging
+from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
+
 from ..errors import BankError, FreedaError, InputError, first_line, printable
 from ..files import make_folder
 from ..hub import is_offline
@@ -98,8 +102,9 @@ def push(
     _refuse_damage(path, path, "it is not shared", lambda file: tell(f"reading {file}"))
     if is_offline():
         raise BankError(f"{repo}: nothing can be shared offline (HF_HUB_OFFLINE is set)")
-    api, shards = _api(), [entry["file"] for entry in opened.meta["shards"]]
-    card, where = bank_card(opened, repo, licence).encode(), {"repo_id": repo, "repo_type": _KIND}
+    api, shards = HfApi(), [entry["file"] for entry in opened.meta["shards"]]
+    card = bank_card(opened, repo, licence).encode()
+    where: dict[str, Any] = {"repo_id": repo, "repo_type": _KIND}
     with _asking(repo):
         tell("uploading")
         api.create_repo(repo, repo_type=_KIND, private=private, exist_ok=True)
@@ -124,12 +129,13 @@ def pull(repo: str, out: str | Path, *, revision: str | None = None, on_step: To
     be asked, the repository holds no bank, or what came is damaged, and where `out` is there already.
     """
     tell, out = on_step or (lambda _: None), Path(out)
+    how: dict[str, Any] = {"repo_type": _KIND, "local_files_only": is_offline()}
     _check_name(repo)
     refuse_taken(out)
     with fresh_bank(out) as temp:
         with _asking(repo):
             tell(f"fetching {MANIFEST}")
-            told = Path(_fetch_one(repo, MANIFEST, revision))
+            told = Path(hf_hub_download(repo, MANIFEST, revision=revision, **how))
             try:
                 meta, shards = read_manifest(told.parent, look=False)
             except BankError as error:
@@ -137,7 +143,8 @@ def pull(repo: str, out: str | Path, *, revision: str | None = None, on_step: To
             tell(f"fetching {len(shards):,} shards, {sum(s.bytes for s in shards):,} bytes")
             files = [MANIFEST, *(s.file for s in shards)]
             # At the commit of that bank.json, whatever is pushed meanwhile.
-            folder = Path(_fetch(repo, [*files, REPORT], told.parent.name))
+            commit, wanted = told.parent.name, [*files, REPORT]
+            folder = Path(snapshot_download(repo, revision=commit, allow_patterns=wanted, **how))
         for file in (*files, REPORT):
             if (folder / file).is_file():
                 _place(folder / file, temp / file)
@@ -164,26 +171,6 @@ def _place(source: Path, target: Path) -> None:
         raise BankError(f"{target}: cannot be written ({error.strerror})") from error
 
 
-def _api() -> Any:
-    from huggingface_hub import HfApi
-
-    return HfApi()
-
-
-def _fetch_one(repo: str, file: str, revision: str | None) -> str:
-    from huggingface_hub import hf_hub_download
-
-    return hf_hub_download(repo, file, repo_type=_KIND, revision=revision, local_files_only=is_offline())
-
-
-def _fetch(repo: str, files: list[str], revision: str) -> str:
-    from huggingface_hub import snapshot_download
-
-    return snapshot_download(
-        repo, repo_type=_KIND, revision=revision, allow_patterns=files, local_files_only=is_offline()
-    )
-
-
 def _check_name(repo: str) -> None:
     if not _REPO.fullmatch(repo) or ".." in repo or "--" in repo:
         raise InputError(f"{repo!r} is no repository's name: write name/repo, of letters, digits, - _ .")
@@ -192,9 +179,6 @@ def _check_name(repo: str) -> None:
 @contextmanager
 def _asking(repo: str) -> Iterator[None]:
     """Turn whatever the hub's client raises into one clear line, without a line for each of its retries."""
-    from huggingface_hub.utils import logging
-    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
-
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     disable_progress_bars()
@@ -220,8 +204,6 @@ def _asking(repo: str) -> Iterator[None]:
 
 def bank_card(bank: Bank, repo: str, licence: str = "other") -> str:
     """A bank's card as Markdown with the hub's header; `licence` is the bank's own, as the hub names it."""
-    from huggingface_hub import DatasetCard, DatasetCardData
-
     meta, counts = bank.meta, Counter(bank.nouns)
     drawn, top = meta.get("pictures"), counts.most_common(_MOST_FREQUENT)
     facts = {

@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -42,15 +42,20 @@ _VERSION = 2
 _KEYS = 8192
 """Keys widened to float32 at a time: bounds memory whatever the bank's size, and stays in the caches."""
 _LOWEST = float(np.finfo(np.float32).min)
+Column = Literal["key", "prototype"]
+"""What rows are searched by: their textual keys, or their visual prototypes."""
 Tell = Callable[[str, int, int], None]
 
 
 class FlatIndex:
     """Inner product of queries with every key, in blocks."""
 
-    def __init__(self, keys: npt.NDArray[np.float16] | npt.NDArray[np.float32]) -> None:
-        """`keys` is (N, dk), in memory or memory-mapped; never copied nor kept resident as a whole."""
-        self._keys = keys
+    def __init__(self, keys: npt.NDArray[np.float16] | npt.NDArray[np.float32], cosine: bool = False) -> None:
+        """`keys` is (N, dk), in memory or memory-mapped; never copied nor kept resident as a whole.
+
+        `cosine`: keys are brought to length 1 before; one of zeros stays.
+        """
+        self._keys, self._cosine = keys, cosine
 
     def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
         """The k' = min(k, N) best keys of each query.
@@ -94,6 +99,8 @@ class FlatIndex:
         for start in range(0, len(stored) if len(queries) else 0, _KEYS):
             block = wide[: len(stored) - start].copy_(stored[start : start + _KEYS])
             release(self._keys)
+            if self._cosine:
+                block = torch.nn.functional.normalize(block, dim=1)
             products = torch.matmul(asked, block.T, out=out[:, : len(block)])
             yield start, products.nan_to_num_(_LOWEST, _LOWEST, _LOWEST).numpy()
 

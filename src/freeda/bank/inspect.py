@@ -23,7 +23,7 @@ _LARGEST = 4096
 """Side of a kept picture, at most; in pixels."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Near:
     """A noun near a word."""
 
@@ -53,8 +53,7 @@ def nearest_nouns(bank: Bank, query: npt.NDArray[np.float32], k: int, nouns: int
                 continue
             near = found.setdefault(names[row], Near(names[row], score, [], 0))
             near.rows.append(row)
-            if row in made:
-                found[names[row]] = Near(near.noun, near.similarity, near.rows, near.within + 1)
+            near.within += row in made
         if len(found) >= nouns or look >= min(len(bank), _FARTHEST):
             return list(found.values())[:nouns]
         look = min(look * 4, len(bank), _FARTHEST)

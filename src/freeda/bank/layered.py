@@ -14,7 +14,7 @@ from ..files import cache_folder
 from .arrays import Nouns, take
 from .bank import Bank
 from .cache import Cache
-from .index import FlatIndex, Rows, Scores, best_first
+from .index import Column, FlatIndex, Rows, Scores, best_first
 
 SAME = 0.01
 """Keys whose similarity to a query is within this of the best one's are of the same word. Embeddings of one
@@ -110,9 +110,9 @@ class LayeredBank:
         parts = " ".join(f"{bank.identity} {bank.kind}" for bank in self.banks)
         return Cache(cache_folder() / "prototypes", f"{type(self).__name__} {SAME} {self._first} {parts}")
 
-    def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
-        """The k' = min(k, N) best keys of all banks, as `Bank.search`; equal scores come in row order."""
-        found = [bank.search(queries, k) for bank in self.banks]
+    def search(self, queries: Scores, k: int, column: Column = "key") -> tuple[Scores, Rows]:
+        """The k' = min(k, N) best rows of all banks, as `Bank.search`; equal scores come in row order."""
+        found = [bank.search(queries, k, column) for bank in self.banks]
         scores = np.concatenate([part for part, _ in found], axis=1)
         rows = np.concatenate(
             [np.where(r < 0, -1, r + start) for (_, r), start in zip(found, self.starts, strict=False)],
@@ -148,10 +148,10 @@ class GrownBank(LayeredBank):
         super().__init__(layers if base is None else [base, *layers])
         self._first = 0 if base is None else len(base)
 
-    def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
+    def search(self, queries: Scores, k: int, column: Column = "key") -> tuple[Scores, Rows]:
         """As `LayeredBank.search`; the places left over by a grown word hold score -inf and row -1."""
-        scores, rows = super().search(queries, k)
-        if scores.size == 0:
+        scores, rows = super().search(queries, k, column)
+        if scores.size == 0 or column != "key":
             return scores, rows
         near = scores >= scores[:, :1] - SAME
         grown = (near & (scores >= NEAR) & (rows >= self._first)).any(axis=1, keepdims=True)

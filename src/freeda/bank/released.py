@@ -280,11 +280,10 @@ def _usable(told: Any, keys: npt.NDArray[Any], prototypes: npt.NDArray[Any]) -> 
 
     `told` is an Arrow table of all columns but those of the vectors, (n, dk) keys and (n, dp) prototypes.
     """
+    wide = keys, prototypes
     with np.errstate(over="ignore", invalid="ignore"):
-        narrow = keys.astype(np.float16), prototypes.astype(np.float16)
-    finite, kept = (
-        np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1) for a, b in ((keys, prototypes), narrow)
-    )
+        narrow = [rows.astype(np.float16) for rows in wide]
+    finite, kept = (np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1) for a, b in (wide, narrow))
     gone = {"not finite": int((~finite).sum()), "beyond float16": int((finite & ~kept).sum())}
     columns = dict(zip(told.column_names, told.columns, strict=True))
     columns |= {name: vectors(rows) for name, rows in zip(VECTORS, narrow, strict=True)}

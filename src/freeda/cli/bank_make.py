@@ -16,7 +16,7 @@ from ..errors import InputError, counted, printable
 from ..options import parse_settings
 from ..options.word_list import every_word
 from ..presets import DEFAULT, DRAWING, ENCODERS, drawing_with, find_preset
-from .base import bar, print_facts, print_table, say
+from .base import bar, print_facts, print_table, resumable, say
 from .options import (
     BankFolder,
     BankOrOwn,
@@ -73,20 +73,11 @@ def clean(
     min_agreement: Annotated[float | None, Option(help="CLIP's cosine of picture and noun.")] = None,
 ) -> None:
     """Make a new bank without pairs that break a rule, and a report of it (clean.json there)."""
+    asked = {name: value for name, value in locals().items() if name not in ("path", "out")}
     from ..bank.clean import REPORT, Rules
     from ..bank.clean import clean as run
 
-    given = {
-        "per_noun": per_noun,
-        "choose": choose,
-        "outliers": outliers,
-        "group": group,
-        "min_area": min_area,
-        "max_area": max_area,
-        "min_contrast": min_contrast,
-        "min_agreement": min_agreement,
-    }
-    rules = Rules(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    rules = Rules(**{name: value for name, value in asked.items() if value is not None})
     said = Console(stderr=True)
     with said.status("reading") as status:
         done = run(path, out, rules, status.update)
@@ -140,21 +131,17 @@ def import_(
             part: {"id": identity_id(source, preset), "revision": source.revision}
             for part, source in (("clip", chosen.clip), ("dense", chosen.dense))
         }
-    try:
-        with bar("importing") as tell:
-            done = run(
-                folder,
-                out,
-                models,
-                index=index,
-                rows=rows,
-                noun_pattern=noun_pattern,
-                preset=preset,
-                on_done=tell,
-            )
-    except KeyboardInterrupt:
-        say(f"stopped; the same command goes on with {out}", "yellow", Console(stderr=True))
-        raise
+    with resumable(out), bar("importing") as tell:
+        done = run(
+            folder,
+            out,
+            models,
+            index=index,
+            rows=rows,
+            noun_pattern=noun_pattern,
+            preset=preset,
+            on_done=tell,
+        )
     for reason, n in done.dropped.items():
         say(f"{n:,} of {done.rows:,} rows dropped: {reason}", "yellow")
     say(f"bank of {len(done.bank):,} pairs in {out}", "green")

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -191,3 +192,13 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task(what, total=None)
         yield lambda done, in_all: shown.update(task, completed=done, total=in_all)
+
+
+@contextmanager
+def resumable(place: str | Path) -> Iterator[None]:
+    """Say where Ctrl-C leaves work that the same command goes on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"stopped; the same command goes on with {place}", "yellow", Console(stderr=True))
+        raise

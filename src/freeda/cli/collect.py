@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
 from typer import Argument, Option
 
 from ..errors import InputError, counted
@@ -14,7 +13,7 @@ from ..files import atomic_write_json
 from ..options import parse_settings
 from ..presets import DEFAULT, DRAWING, ENCODERS, find_preset
 from ..remote import is_remote
-from .base import print_facts, say
+from .base import print_facts, resumable, say
 from .options import (
     Devices,
     Dtype,
@@ -29,7 +28,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..bank import Bank
+    pass
 
 
 def collect(
@@ -99,10 +98,12 @@ def collect(
     )
     options = parse_settings(settings or [], options)
     from ..collection.job import collect as run
+    from ..collection.runner import counts_line
+    from ..collection.shard import Tally
 
     if engine == "local":  # a cluster's machines fetch for themselves
         fetch_first(preset, (*ENCODERS, *DRAWING), yes)
-    try:
+    with resumable(out):
         bank = run(
             captions,
             out,
@@ -122,17 +123,6 @@ def collect(
             engine=engine,
             gpus_per_worker=gpus_per_worker,
         )
-    except KeyboardInterrupt:
-        say(f"stopped; the same command goes on with {out}", "yellow", Console(stderr=True))
-        raise
-    _report(bank, out)
-
-
-def _report(bank: Bank, out: str) -> None:
-    """What the whole bank holds, by whichever runs it was made."""
-    from ..collection.runner import counts_line
-    from ..collection.shard import Tally
-
     meta = bank.meta
     tally = Tally(meta["captions"], meta["pictures"], len(bank), Counter(meta["rejected"]), meta["failed"])
     say(f"bank of {len(bank):,} pairs in {out}", "green")

@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich.console import Console
 from typer import Argument, Option
 
 from ..errors import InputError
 from ..options import parse_settings
 from ..presets import DEFAULT, ENCODERS, PRESETS, drawing_with, find_preset
-from .base import say
+from .base import resumable, say
 from .options import BankOrOwn, Devices, Draw, Dtype, Engine, GpusPerWorker, Images, Workers, Yes, fetch_first
 
 
@@ -95,7 +94,7 @@ def evaluate(
         base = how.open_base()
         loaded = load(drawing, bank=base, device=device.split(",")[0], dtype=dtype or "float32")
         known = ready_model(loaded, base, list(found.classes), how).bank
-    try:
+    with resumable(place):
         result = run(
             dataset,
             data,
@@ -114,9 +113,6 @@ def evaluate(
             engine=engine,
             gpus_per_worker=gpus_per_worker,
         )
-    except KeyboardInterrupt:
-        say(f"stopped; the same command goes on with {place}", "yellow", Console(stderr=True))
-        raise
     print_report(result)
     for name, (published, used) in result.settings["protocol_changes"].items():
         say(f"not the protocol: {name} is {used}, not {published}", "yellow")

@@ -107,7 +107,7 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
     if base is None:
         plan = _plan_alone(words, layers, how)
     else:
-        known = FreeDA(model.preset, model.encoders, with_layer(base, *layers), model.clock)
+        known = model.with_bank(with_layer(base, *layers))
         plan = how.plan([c.word for c in known.coverage(names) if c.poor] if how.grow else [])
     if plan is not None:
         if plan.pictures and base is None:
@@ -115,7 +115,7 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
         tell_poor(perform(plan, how, model.encoders), base is None)
         layers = how.layers(words)
     _tell_layers(layers, how)
-    return FreeDA(model.preset, model.encoders, with_layer(base, *layers), model.clock)
+    return model.with_bank(with_layer(base, *layers))
 
 
 def needed_models(base: Bank | None, names: Names, how: Growing) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from ..progress import RunProgress, duration
 from ..segment.prototypes import ReferenceBank
 from .counts import Counts
 from .dataset import DataSet, Origin, check_dataset, contents, find_origin
-from .part import Labeller, Part, Piece, RunFolder, digest_of, label_names, score_part
+from .part import Labeller, ManyLabeller, Part, Piece, RunFolder, digest_of, label_names, score_part
 from .report import write_report
 from .result import Evaluation, ImageRow
 from .subject import FreedaSubject, Subject
@@ -144,7 +144,7 @@ def evaluate(
                 bar.stage("writing the report")
                 subject.prepare(folder)  # where nothing was missing, nothing is ready
                 again = subject.labeller(folder)
-                write_report(place, result, found, lambda i: again(found.read_image(i)))
+                write_report(place, result, found, lambda i: next(again([found.read_image(i)])))
     return result
 
 
@@ -173,7 +173,7 @@ class _Total:
         self._bar.part(self.counts, len(self.rows), earlier=True)
         return missing
 
-    def make(self, missing: list[Piece], labeller: Labeller) -> None:
+    def make(self, missing: list[Piece], labeller: ManyLabeller) -> None:
         """Make what is missing in this process, and add it."""
         for piece in missing:
             part = score_part(labeller, self._dataset, piece.images, self._bar.image)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -40,6 +40,8 @@ _WAYS_OUT = "another --out, or begin anew (--no-resume)"
 
 Labeller = Callable[[RGB], NDArray[Any]]
 """What is measured: a picture, uint8 (H, W, 3), to integer labels (H, W) of the data set."""
+ManyLabeller = Callable[[Iterable[RGB]], Iterator[NDArray[Any]]]
+"""The same for many: it may ask for the next pictures before it gives the labels of one."""
 
 
 @dataclass(frozen=True)
@@ -69,34 +71,44 @@ def label_names(dataset: DataSet) -> tuple[str, ...]:
 
 
 def score_part(
-    labeller: Labeller,
+    labeller: ManyLabeller,
     dataset: DataSet,
     indices: Sequence[int],
     on_image: Callable[[float], None] = lambda seconds: None,
 ) -> Part:
-    """Label images and count; `on_image` is told of each how long labelling it took.
+    """Label images and count; `on_image` is told of each how long it was waited for.
 
     Raises InputError naming the image that cannot be read, labelled or counted.
     """
-    counts = Counts(len(label_names(dataset)))
-    rows = []
-    for i, image, truth in _read_ahead(dataset, indices):
-        name = dataset.sample_name(i)
-        if image.shape[:2] != truth.shape:
-            raise InputError(
-                f"{name}: the image is {_size(image)} and its truth {_size(truth)} pixels: they must be equal"
-            )
+    counts, rows = Counts(len(label_names(dataset))), []
+    waiting: deque[tuple[int, NDArray[np.uint8]]] = deque()
+
+    def images() -> Iterator[RGB]:
+        for i in indices:
+            image, truth = dataset.read_image(i), dataset.read_truth(i)
+            if image.shape[:2] != truth.shape:
+                raise InputError(
+                    f"{dataset.sample_name(i)}: the image is {_size(image)} and its truth {_size(truth)} "
+                    "pixels: they must be equal"
+                )
+            waiting.append((i, truth))
+            yield image
+
+    labelled = labeller(images())
+    for _ in indices:
         start = time.perf_counter()
         try:
-            labels = labeller(image)
+            labels = next(labelled)
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):
+                name = dataset.sample_name(waiting[0][0])
                 raise InputError(f"{name}: this image does not fit into memory") from error
             if lost := device_lost(error):
                 raise lost from error
             raise
         seconds = time.perf_counter() - start
-        alone = Counts(counts.n_labels)
+        i, truth = waiting.popleft()
+        alone, name = Counts(counts.n_labels), dataset.sample_name(i)
         try:
             alone.update(labels, truth)
         except InputError as error:
@@ -105,23 +117,6 @@ def score_part(
         rows.append(ImageRow(i, name, alone.miou(), alone.pixel_accuracy(), seconds, int(truth.size)))
         on_image(seconds)
     return Part(counts, tuple(rows), peak_memory())
-
-
-def _read_ahead(dataset: DataSet, indices: Sequence[int]) -> Iterator[tuple[int, RGB, NDArray[np.uint8]]]:
-    """Images with their truths; the next one is read while the present one is labelled."""
-
-    def read(i: int) -> tuple[int, RGB, NDArray[np.uint8]]:
-        return i, dataset.read_image(i), dataset.read_truth(i)
-
-    with ThreadPoolExecutor(1) as reader:
-        waiting = [reader.submit(read, i) for i in indices[:1]]
-        for following in [*indices[1:], None]:
-            if not waiting:
-                return
-            present = waiting.pop().result()
-            if following is not None:
-                waiting.append(reader.submit(read, following))
-            yield present
 
 
 def _size(array: NDArray[Any]) -> str:

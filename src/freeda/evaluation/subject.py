@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +21,11 @@ from ..model import FreeDA, load
 from ..options import SegmentOptions, from_dict, to_dict
 from ..presets import Preset, find_preset
 from ..segment.prototypes import ReferenceBank
+from ..segment.stream import ahead
 from ..segment.vocabulary import Vocabulary
 from ..show.caveats import NONE, Caveats
 from .dataset import DataSet, Origin, contents
-from .part import WORDS, Labeller, Piece, RunFolder, label_names, score_part
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .part import WORDS, Labeller, ManyLabeller, Piece, RunFolder, label_names, score_part
 
 
 def protocol_options(preset: Preset, dataset: DataSet) -> SegmentOptions:
@@ -59,17 +58,24 @@ def check_options(dataset: DataSet, options: SegmentOptions) -> None:
         )
 
 
-def freeda_labeller(
-    model: FreeDA, vocabulary: Vocabulary, options: SegmentOptions, n_labels: int
-) -> Labeller:
-    """FreeDA as a labeller: `vocabulary` is of the data set's classes, `n_labels` counts its background."""
-    own = FreeDA(replace(model.preset, segment=options), model.encoders, clock=model.clock)
+class FreedaLabeller:
+    """FreeDA as a labeller."""
 
-    def label(image: RGB) -> NDArray[np.int32]:
-        # "others" and the background come last, and are one in the truth.
-        return np.minimum(own.segment(image, vocabulary).labels, n_labels - 1)
+    def __init__(self, model: FreeDA, vocabulary: Vocabulary, options: SegmentOptions, n_labels: int) -> None:
+        """`vocabulary` is of the data set's classes, `n_labels` counts its background too."""
+        usual = replace(model.preset, segment=options)
+        self._model = FreeDA(usual, model.encoders, model.bank, model.clock, model.regions, model.score)
+        self._vocabulary, self._last = vocabulary, n_labels - 1
 
-    return label
+    def __call__(self, image: RGB) -> NDArray[np.int32]:
+        """(H, W) int32 labels of a picture, uint8 (H, W, 3)."""
+        return next(self.many([image]))
+
+    def many(self, images: Iterable[RGB]) -> Iterator[NDArray[np.int32]]:
+        """The same for many, whose windows share batches."""
+        for scene in self._model.encode_many(images):
+            # "others" and the background come last, and are one in the truth.
+            yield np.minimum(self._model.segment(scene, self._vocabulary).labels, self._last)
 
 
 class Subject:
@@ -99,9 +105,10 @@ class Subject:
         """Why its labels may not mean what they say, once it is prepared."""
         return NONE
 
-    def labeller(self, folder: RunFolder) -> Labeller:
+    def labeller(self, folder: RunFolder) -> ManyLabeller:
         """It, in this process, once it is prepared. Raises ModelError, BankError or InputError."""
-        return self._own
+        many: ManyLabeller | None = getattr(self._own, "many", None)
+        return many or (lambda images: map(self._own, ahead(images)))
 
 
 class FreedaSubject(Subject):
@@ -137,7 +144,7 @@ class FreedaSubject(Subject):
         if self._given is None:
             identity, kind = model_identity(usual), engine.dtype(dtype)
         else:
-            identity, kind = self._given.encoders.identity, self._given.encoders.dtype
+            identity, kind = self._given.identity, self._given.encoders.dtype
         self._dtype = str(kind).removeprefix("torch.")
         self.settings = {
             "preset": usual.name,
@@ -154,7 +161,9 @@ class FreedaSubject(Subject):
     def _model(self) -> FreeDA:
         if self._given is None:
             return load(self._preset, self._bank, self._device, self._dtype)
-        return FreeDA(self._preset, self._given.encoders, self._bank, self._given.clock)
+        given = self._given
+        own = (given.clock, given.regions, given.score)
+        return FreeDA(self._preset, given.encoders, self._bank, *own)
 
     def work(self, origin: Origin | None, folder: RunFolder) -> Work:
         """The preset with all options, the vocabulary's file, and how the data set is opened."""
@@ -182,10 +191,10 @@ class FreedaSubject(Subject):
         outside = world if world and getattr(self._dataset, "world", "") != world else ""
         return Caveats(outside, (words.answered if words is not None else None) or {})
 
-    def labeller(self, folder: RunFolder) -> Labeller:
+    def labeller(self, folder: RunFolder) -> ManyLabeller:
         """With the vocabulary that the folder keeps."""
         words, n_labels = Vocabulary.load(folder.words), len(label_names(self._dataset))
-        return freeda_labeller(self._model, words, self._preset.segment, n_labels)
+        return FreedaLabeller(self._model, words, self._preset.segment, n_labels).many
 
 
 def begin(first: Order) -> Make:
@@ -199,7 +208,7 @@ def begin(first: Order) -> Make:
         raise other
     model = FreeDA(preset, load_encoders(preset, first["device"], first["dtype"]))
     words, n_labels = Vocabulary.load(folder.words), len(label_names(dataset))
-    labeller = freeda_labeller(model, words, preset.segment, n_labels)
+    labeller = FreedaLabeller(model, words, preset.segment, n_labels).many
 
     def make(order: Order, note: Note) -> int:
         piece = Piece(**order)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from ..collection.nouns import Noun
 from ..encoders import Encoders
 from ..evaluation.metric import Confusion
 from ..model import FreeDA
+from ..options import Changes
 from ..pooling import pool_regions
 from ..segment.scene import Scene as EncodedScene
 from ..segment.vocabulary import Vocabulary
@@ -104,7 +105,7 @@ def measure(
     """Label the scenes with all class names in every variant of the method."""
     vocabulary = model.vocabulary(list(CLASSES))
 
-    def segmented(known: Vocabulary, **changes: float) -> Iterator[npt.NDArray[Any]]:
+    def segmented(known: Vocabulary, **changes: Unpack[Changes]) -> Iterator[npt.NDArray[Any]]:
         return (model.segment(scene, known, **changes).labels for scene in encoded)
 
     labels: dict[str, Iterator[npt.NDArray[Any]]] = {

@@ -111,8 +111,8 @@ class LocalScore(Protocol):
     ) -> Floats:
         """Return (B, T) float32 of unit features (B, D): a score for each text row of the vocabulary.
 
-        `bank` is the open one, to be searched by key (`search`) or by prototype (`search_prototypes`); None
-        where a result was read from a file. Scores of 0 to 1 suit `local_weight` and the background.
+        `bank` is the model's, to be searched by either column (`Bank.search`); None where it has none, or a
+        result was read from a file. Scores of 0 to 1 suit `local_weight` and the background.
         """
 
 
