@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,7 @@ from ..segment.vocabulary import Vocabulary
 from ..show.caveats import NONE, Caveats
 from .dataset import DataSet, Origin, contents
 from .part import WORDS, Labeller, Piece, RunFolder, label_names, score_part
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .result import flat
 
 
 def protocol_options(preset: Preset, dataset: DataSet) -> SegmentOptions:
@@ -36,16 +34,8 @@ def protocol_options(preset: Preset, dataset: DataSet) -> SegmentOptions:
 
 def protocol_changes(preset: Preset, dataset: DataSet, options: SegmentOptions) -> dict[str, list[Any]]:
     """Option -> [by the protocol, as used] where the two differ; JSON values, nested options with a dot."""
-    usual, used = dict(_flat(to_dict(protocol_options(preset, dataset)))), dict(_flat(to_dict(options)))
+    usual, used = (dict(flat(to_dict(of))) for of in (protocol_options(preset, dataset), options))
     return {name: [value, used[name]] for name, value in usual.items() if value != used[name]}
-
-
-def _flat(options: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in options.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield before + name, value
 
 
 def check_options(dataset: DataSet, options: SegmentOptions) -> None:
