@@ -91,7 +91,7 @@ class FileDataSet:
         return self.sample(i).name
 
     def read_image(self, i: int) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB, upright. Raises InputError naming the file."""
+        """Upright. Raises InputError naming the file."""
         return read_image(self.sample(i).image)
 
     def read_truth(self, i: int) -> NDArray[np.uint8]:
