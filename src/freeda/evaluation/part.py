@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -114,14 +114,11 @@ def _read_ahead(dataset: DataSet, indices: Sequence[int]) -> Iterator[tuple[int,
         return i, dataset.read_image(i), dataset.read_truth(i)
 
     with ThreadPoolExecutor(1) as reader:
-        waiting = [reader.submit(read, i) for i in indices[:1]]
-        for following in [*indices[1:], None]:
-            if not waiting:
-                return
-            present = waiting.pop().result()
-            if following is not None:
-                waiting.append(reader.submit(read, following))
-            yield present
+        following: Future[tuple[int, RGB, NDArray[np.uint8]]] | None = None
+        for i in [*indices, None]:
+            present, following = following, None if i is None else reader.submit(read, i)
+            if present is not None:
+                yield present.result()
 
 
 def _size(array: NDArray[Any]) -> str:

@@ -40,12 +40,11 @@ def protocol_changes(preset: Preset, dataset: DataSet, options: SegmentOptions) 
 
 def check_options(dataset: DataSet, options: SegmentOptions) -> None:
     """Raise InputError for labels that the data set's truth does not have."""
-    extra = (
-        f"background={options.background!r}" if options.background != "none" else f"others={options.others!r}"
-    )
-    if not dataset.background and (options.background != "none" or options.others is not None):
+    given = (("background", options.background, "none"), ("others", options.others, None))
+    extra = [f"{name}={value!r}" for name, value, usual in given if value != usual]
+    if extra and not dataset.background:
         raise InputError(
-            f"data set {dataset.name!r} has no background, so {extra} could only be wrong: leave it out"
+            f"data set {dataset.name!r} has no background, so {extra[0]} could only be wrong: leave it out"
         )
 
 
