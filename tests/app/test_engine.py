@@ -69,7 +69,7 @@ def test_what_must_be_known_of_picture_and_words(engine: Engine, photo: Path, tm
             assert [one["caveat"] for one in view["classes"]] == ["", bear]
         result, strengths = opened.result, np.full(2, 0.5, np.float32)
         assert result is not None
-        file = files.write(opened, result, "overlay", tmp_path, result.palette, strengths)
+        file = files.write_result(opened, result, "overlay", tmp_path, result.palette, strengths)
         legend = overlay(result.image, result.labels, result.names, caveats=result.caveats)
         assert read_image(file).shape == legend.shape
         assert legend.shape != overlay(result.image, result.labels, result.names).shape

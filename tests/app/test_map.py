@@ -12,6 +12,7 @@ from PIL import Image
 
 from freeda.app import files
 from freeda.app.engine import Engine, Knobs, samples
+from freeda.options import EXPORTS
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def geojson(engine: Engine, path: Path, out: Path) -> Any:
     result = engine.label("me", "sunset, water, tree", Knobs()).result
     assert result is not None
     opacities = np.ones(len(result.names), np.float32)
-    written = files.write(opened, result, "geojson", out, result.palette, opacities)
+    written = files.write_result(opened, result, "geojson", out, result.palette, opacities)
     assert written.name == "Field-one.geojson"
     return json.loads(written.read_text("utf-8")), result
 
@@ -46,7 +47,7 @@ def test_it_keeps_its_georeference(engine: Engine, tmp_path: Path) -> None:
     np.testing.assert_array_equal(drawn, result.labels)
     path.unlink()  # as files go after half an hour: the place was remembered
     opacities = np.ones(3, np.float32)
-    again = files.write(engine.opened("me"), result, "geojson", tmp_path, result.palette, opacities)
+    again = files.write_result(engine.opened("me"), result, "geojson", tmp_path, result.palette, opacities)
     assert json.loads(again.read_text("utf-8")) == told and str(tmp_path) not in str(result.file)
 
 
@@ -65,3 +66,7 @@ def test_only_tiffs_reach_the_reader_of_maps(
     Image.fromarray(samples()[0].image).save(tmp_path / "x.jpg", comment=b'<VRTDataset rasterXSize="1">')
     monkeypatch.setattr(rasterio, "open", lambda *_: pytest.fail("a JPEG was given to rasterio"))
     assert geojson(engine, tmp_path / "x.jpg", tmp_path / "out")[0]["units"] == "pixels"
+
+
+def test_every_export_is_offered() -> None:
+    assert set(files.KINDS) == set(EXPORTS)

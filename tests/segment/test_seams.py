@@ -176,10 +176,14 @@ def test_a_measurement_heeds_the_models_parts(tmp_path: Path) -> None:
     model = freeda.load("miniature")
     fixed = FreeDA(model.preset, model.encoders, model.bank, score=Fixed())
     scenes = Scenes(n=3)
-    usual, own = (evaluate(scenes, one, out=tmp_path / name) for one, name in ((model, "a"), (fixed, "b")))
+    usual, own = (
+        evaluate(scenes, out=tmp_path / name, model=one) for one, name in ((model, "a"), (fixed, "b"))
+    )
     assert own.miou < 0.2 < usual.miou
+    with pytest.raises(InputError, match="data is .*: an open data set has its own"):
+        evaluate(scenes, fixed, out=tmp_path / "c")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"models\.score"):
-        evaluate(scenes, fixed, out=tmp_path / "a")
+        evaluate(scenes, out=tmp_path / "a", model=fixed)
 
 
 def test_changes_are_the_options_fields() -> None:

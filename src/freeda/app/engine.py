@@ -171,14 +171,13 @@ class Engine:
         return replace(scene, **known)
 
     def _read(self, path: str | Path, name: str) -> RGB:
-        millions = 0.0
         try:
             with Image.open(path) as header:
                 millions = header.width * header.height / 1e6
         except Image.DecompressionBombError:
             millions = float("inf")
         except Exception:  # what is no image is told below
-            pass
+            millions = 0.0
         if millions > self.limits.megapixels:  # told before it is decoded
             much = "far too many" if millions == float("inf") else f"{millions:.1f}"
             raise InputError(

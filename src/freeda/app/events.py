@@ -44,21 +44,15 @@ def unchecked(slider: gr.Slider) -> gr.Slider:
 
 def friendly(call: Callable[..., Any]) -> Callable[..., Any]:
     """What `told_by` knows becomes one line on the page; all else is a fault, told in the log only."""
-    if inspect.isgeneratorfunction(call):
-
-        @functools.wraps(call)
-        def steps(*args: Any, **kwargs: Any) -> Any:
-            with _told():
-                yield from call(*args, **kwargs)
-
-        return steps
+    if not inspect.isgeneratorfunction(call):
+        return _told()(call)
 
     @functools.wraps(call)
-    def one(*args: Any, **kwargs: Any) -> Any:
+    def steps(*args: Any, **kwargs: Any) -> Any:
         with _told():
-            return call(*args, **kwargs)
+            yield from call(*args, **kwargs)
 
-    return one
+    return steps
 
 
 @contextmanager

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..files import atomic_path
-from ..options import EXPORTS
 from ..segment.result import Segmentation
 from ..show.export import write_image
 from ..show.exports import Labelled, write_exports
@@ -89,7 +88,7 @@ class OwnFolder:
                 os.environ[_VARIABLE] = self._before
 
 
-_WORDS = {
+KINDS = {
     "overlay": "Overlay with legend (JPEG)",
     "labels": "Label map (palette PNG)",
     "svg": "Polygons (SVG)",
@@ -101,13 +100,10 @@ _WORDS = {
     "geojson": "GeoJSON (map or pixels)",
     "npz": "Everything, for Python (npz)",
 }
-KINDS: dict[str, str] = {
-    kind: _WORDS.get(kind, kind) for kind in sorted(EXPORTS, key=lambda kind: [*_WORDS, kind].index(kind))
-}
 """What can be downloaded, and what the page calls it; the first is chosen unless told otherwise."""
 
 
-def write(
+def write_result(
     opened: Open,
     result: Segmentation,
     kind: str,

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 
 from .limits import Limits, Rate
 
@@ -29,6 +30,8 @@ _PLACES = (
     *("/gradio_api/cancel", "/gradio_api/reset"),
 )
 _UPLOAD = "/gradio_api/upload"
+_BODY = 1_000_000
+"""Bytes that any other request may have."""
 _CALLS = ("/gradio_api/call/", "/gradio_api/run/", "/gradio_api/queue/join")
 # The page's own scripts and styles are inline; everything else must come from this server.
 _POLICY = (
@@ -70,46 +73,46 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return  # no web sockets here
-        path, who = scope["path"], (scope.get("client") or ("", 0))[0]
-        if path != "/" and not path.startswith(_PLACES):
-            await _answer(send, 404, "not found")
-            return
-        headers = dict(scope["headers"])
-        if self._local and not _is_local(headers.get(b"host", b"")):
-            await _answer(send, 403, "this page is for its own machine: ask for it at 127.0.0.1 or localhost")
-            return
-        if path != "/" and _from_another_site(headers):
-            await _answer(send, 403, "another site's page may not use this one")
-            return
-        upload = path == _UPLOAD and scope["method"] == "POST"
-        if not (path.startswith(_STILL) or self._all.allows(who)) or (
-            upload and not self._uploads.allows(who)
-        ):
-            await _answer(send, 429, "too many requests: wait a minute")
-            return
-        most = self._limits.upload_megabytes * 1_000_000 + 10_000 if upload else 1_000_000
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > most:
-            await _answer(send, 413, f"too large: at most {most:,} bytes")
-            return
         try:
-            if not upload:
-                receive = await self._checked(scope, receive, most)
+            most = self._admitted(scope)
+            if most == _BODY:
+                receive = await self._checked(scope, receive)
             await self._app(scope, _counted(receive, most, self._limits.seconds), _headed(send))
         except _Refused as refusal:
-            await _answer(send, refusal.status, str(refusal))
+            answer = PlainTextResponse(str(refusal), refusal.status)
+            await answer(scope, receive, _headed(send))
         except RuntimeError as error:
             if not isinstance(error.__cause__, HTTPException):
                 raise
             # A stream of events of nobody's: its answer, which had begun, has told so.
             await send({"type": "http.response.body", "body": b""})
 
-    async def _checked(self, scope: Scope, receive: Receive, most: int) -> Receive:
+    def _admitted(self, scope: Scope) -> int:
+        """The most bytes that a request may have. Refuses it by what stands in its head."""
+        path, who = scope["path"], (scope.get("client") or ("", 0))[0]
+        if path != "/" and not path.startswith(_PLACES):
+            raise _Refused(404, "not found")
+        headers = dict(scope["headers"])
+        if self._local and not _is_local(headers.get(b"host", b"")):
+            raise _Refused(403, "this page is for its own machine: ask for it at 127.0.0.1 or localhost")
+        if path != "/" and _from_another_site(headers):
+            raise _Refused(403, "another site's page may not use this one")
+        upload = path == _UPLOAD and scope["method"] == "POST"
+        granted = path.startswith(_STILL) or self._all.allows(who)
+        if not granted or (upload and not self._uploads.allows(who)):
+            raise _Refused(429, "too many requests: wait a minute")
+        most = self._limits.upload_megabytes * 1_000_000 + 10_000 if upload else _BODY
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > most:
+            raise _Refused(413, f"too large: at most {most:,} bytes")
+        return most
+
+    async def _checked(self, scope: Scope, receive: Receive) -> Receive:
         """The same request, read and found to name no file of Gradio's own kind, and only what may be called.
 
         In such a file Gradio takes an address for a path and fetches it. The page never sends any.
         """
-        counted, body = _counted(receive, most, self._limits.seconds), b""
+        counted, body = _counted(receive, _BODY, self._limits.seconds), b""
         messages: list[MutableMapping[str, Any]] = []
         while not messages or messages[-1].get("more_body", False):
             messages.append(await counted())
@@ -208,9 +211,3 @@ class _Refused(Exception):
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
         self.status = status
-
-
-async def _answer(send: Send, status: int, words: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), *_HEADERS]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": words.encode()})

@@ -103,8 +103,9 @@ class Shelf(Generic[T]):
             self._tidy()
             if key not in self._kept:
                 return None
-            _, value = self._kept.pop(key)
+            value = self._kept[key][1]
             self._kept[key] = (self._clock(), value)
+            self._kept.move_to_end(key)
             return value
 
     def drop(self, key: Hashable) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,7 +16,6 @@ from .offline_tab import offline_tab
 from .segment_tab import segment_tab
 from .view import classes, to_png
 
-_ASSETS = resources.files("freeda").joinpath("app", "assets")
 # No word about whose machine it is asked of, and fonts that every machine has: no request leaves it.
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 
@@ -47,7 +46,7 @@ def theme() -> gr.themes.Base:
 
 def asset(name: str) -> str:
     """The text of one of the page's own files."""
-    return _ASSETS.joinpath(name).read_text(encoding="utf-8")
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
 
 
 def build(engine: Engine, folder: OwnFolder) -> gr.Blocks:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import FreedaError, InputError
 from .engine import Engine, Knobs, Open, samples
 from .events import DRAWING, HEAVY, LIGHT, unchecked, within
-from .files import KINDS, OwnFolder, write
+from .files import KINDS, OwnFolder, write_result
 from .html import CLASSES, REFERENCES, data_url, references, verdict
 from .kept import Drawing
 from .view import labels_view, photo_view
@@ -108,7 +108,7 @@ class SegmentTab:
             colours = [c if _HEX.fullmatch(c) else "#808080" for c in map(str, event.colours)]
             rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours], np.uint8)
             opacities = np.nan_to_num(np.clip(np.array(event.opacities, np.float32), 0, 1))
-            path = write(opened, result, str(event.kind), self.folder.new(), rgb, opacities)
+            path = write_result(opened, result, str(event.kind), self.folder.new(), rgb, opacities)
         except FreedaError as error:
             return self._sorry(error)
         return {"file": path.as_posix(), "name": path.name, "stamp": next(self._stamps)}

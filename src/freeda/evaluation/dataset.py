@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -90,7 +91,7 @@ class FileDataSet:
         return self.sample(i).name
 
     def read_image(self, i: int) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB, upright. Raises InputError naming the file."""
+        """Upright. Raises InputError naming the file."""
         return read_image(self.sample(i).image)
 
     def read_truth(self, i: int) -> NDArray[np.uint8]:
@@ -204,11 +205,9 @@ def check_dataset(
     """
     if len(dataset) == 0:
         raise InputError(f"{dataset.name}: this data set has no images")
-    seen: dict[str, int] = {}
-    for i in range(len(dataset)):
-        name = dataset.sample_name(i)
-        if seen.setdefault(name, i) != i:
-            raise InputError(f"{dataset.name}: two images are called {name}: every image counts once")
+    names = Counter(map(dataset.sample_name, range(len(dataset))))
+    if twice := [name for name, times in names.items() if times > 1]:
+        raise InputError(f"{dataset.name}: two images are called {twice[0]}: every image counts once")
     if not isinstance(dataset, FileDataSet):
         return
     chosen = range(len(dataset)) if indices is None else list(indices)

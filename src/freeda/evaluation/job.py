@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from ..engines import Engine, Work, find_engine
-from ..errors import InputError
+from ..errors import InputError, shortened
 from ..files import make_folder
 from ..lock import only_writer
 from ..model import FreeDA
@@ -97,6 +97,9 @@ def evaluate(
         origin = find_origin(dataset, data, split, classes, limit)
         found = origin.open()
     else:
+        for what, own in (("data", data), ("split", split), ("classes", classes)):
+            if own is not None:
+                raise InputError(f"{what} is {shortened(own)}: an open data set has its own, leave it out")
         origin, found = getattr(dataset, "origin", None), dataset
     images = range(len(found) if limit is None else min(limit, len(found)))
     pool = find_engine(engine, device, workers, gpus_per_worker)

@@ -26,6 +26,7 @@ from ..segment.vocabulary import Vocabulary
 from ..show.caveats import NONE, Caveats
 from .dataset import DataSet, Origin, contents
 from .part import WORDS, Labeller, ManyLabeller, Piece, RunFolder, label_names, score_part
+from .result import flat
 
 
 def protocol_options(preset: Preset, dataset: DataSet) -> SegmentOptions:
@@ -35,26 +36,17 @@ def protocol_options(preset: Preset, dataset: DataSet) -> SegmentOptions:
 
 def protocol_changes(preset: Preset, dataset: DataSet, options: SegmentOptions) -> dict[str, list[Any]]:
     """Option -> [by the protocol, as used] where the two differ; JSON values, nested options with a dot."""
-    usual, used = dict(_flat(to_dict(protocol_options(preset, dataset)))), dict(_flat(to_dict(options)))
+    usual, used = (dict(flat(to_dict(of))) for of in (protocol_options(preset, dataset), options))
     return {name: [value, used[name]] for name, value in usual.items() if value != used[name]}
-
-
-def _flat(options: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in options.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield before + name, value
 
 
 def check_options(dataset: DataSet, options: SegmentOptions) -> None:
     """Raise InputError for labels that the data set's truth does not have."""
-    extra = (
-        f"background={options.background!r}" if options.background != "none" else f"others={options.others!r}"
-    )
-    if not dataset.background and (options.background != "none" or options.others is not None):
+    given = (("background", options.background, "none"), ("others", options.others, None))
+    extra = [f"{name}={value!r}" for name, value, usual in given if value != usual]
+    if extra and not dataset.background:
         raise InputError(
-            f"data set {dataset.name!r} has no background, so {extra} could only be wrong: leave it out"
+            f"data set {dataset.name!r} has no background, so {extra[0]} could only be wrong: leave it out"
         )
 
 

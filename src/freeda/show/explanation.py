@@ -245,7 +245,7 @@ def draw_card(told: Explanation) -> RGB:
     Below, the nearest references of the best words, pale outside the noun's mask where pictures were kept,
     in words otherwise.
     """
-    photo, panel = Image.fromarray(_outlined(told)), _panel(told)
+    photo, panel = _outlined(told), _panel(told)
     height = max(photo.height, panel.height) + _GAP
     top = Image.new("RGB", (photo.width + _GAP + panel.width, height), PALE)
     top.paste(photo, (0, 0))
@@ -269,7 +269,7 @@ def _section(group: ClassReferences) -> Section:
     return Section(group.name, lines, f"{note} (no pictures were kept)")
 
 
-def _outlined(told: Explanation) -> RGB:
+def _outlined(told: Explanation) -> Image.Image:
     """The photograph at the card's size, with the region, its reach and the pixel drawn in."""
     height, width = told.region.shape
     scale = _PHOTO / max(height, width)
@@ -290,7 +290,7 @@ def _outlined(told: Explanation) -> RGB:
     x, y = (told.x + 0.5) * size[0] / width, (told.y + 0.5) * size[1] / height
     for radius, colour, thick in ((8, _DARK, 4), (7, _YELLOW, 2)):
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=thick)
-    return np.array(out)
+    return out
 
 
 def _panel(told: Explanation) -> Image.Image:

@@ -62,6 +62,12 @@ def area_shares(labels: NDArray[Any], n: int) -> NDArray[np.float64]:
     return label_counts(labels, n) / max(labels.size, 1)
 
 
+def largest_first(labels: NDArray[Any], n: int) -> list[tuple[int, float]]:
+    """The labels from 0 to n - 1 that are there, with their shares; of equal ones the lower label first."""
+    shares = area_shares(labels, n)
+    return [(i, float(shares[i])) for i in np.argsort(-shares, kind="stable").tolist() if shares[i] > 0]
+
+
 def record_of(
     labels: NDArray[Any],
     names: Sequence[str],

@@ -20,7 +20,7 @@ from ..errors import printable
 from ..files import Written
 from ..images import RGB
 from .caveats import NONE, Caveats
-from .export import area_shares, jpeg
+from .export import jpeg, largest_first
 from .overlay import overlay
 from .palette import ink, to_hex
 from .text import percent
@@ -72,13 +72,12 @@ def picture_html(picture: RGB, said: str, style: str = "max-width:100%") -> str:
 
 
 def _rows(labels: NDArray[Any], names: Sequence[str], colours: RGB, caveats: Caveats) -> str:
-    shares = area_shares(labels, len(names))
-    found = [i for i in np.argsort(-shares, kind="stable").tolist() if shares[i] > 0]
+    found = largest_first(labels, len(names))
     lines = [
         f'<tr><td style="background:{to_hex(colours[i])};color:rgb{ink(colours[i])};text-align:center">'
         f'{i + 1}</td><td style="text-align:left">{_text(names[i])}'
-        f"{_told(caveats.of_class(names[i]))}</td><td>{_text(percent(shares[i]))}</td></tr>"
-        for i in found[:_ROWS]
+        f"{_told(caveats.of_class(names[i]))}</td><td>{_text(percent(share))}</td></tr>"
+        for i, share in found[:_ROWS]
     ]
     if len(found) > _ROWS:
         lines.append(f"<tr><td></td><td>and {len(found) - _ROWS} more</td><td></td></tr>")

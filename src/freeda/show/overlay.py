@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..images import RGB
 from . import text
 from .caveats import NONE, Caveats
-from .export import area_shares
+from .export import largest_first
 from .palette import ink, palette, rgb
 from .tiles import check_sizes, draw_borders, enlarge, tint
 
@@ -93,16 +93,14 @@ class _Entry:
 
 def _entries(labels: NDArray[Any], names: Sequence[str], caveats: Caveats, size: int) -> list[_Entry]:
     """The labels found, largest first, their texts no wider than a legend may be."""
-    shares = area_shares(labels, len(names))
     return [
         _Entry(
             i,
-            float(shares[i]),
+            share,
             text.shorten(text.label(names[i], i), size, 16 * size),
             text.shorten(text.drawable(caveats.of_class(names[i])), round(0.85 * size), 24 * size),
         )
-        for i in np.argsort(-shares, kind="stable").tolist()
-        if shares[i] > 0
+        for i, share in largest_first(labels, len(names))
     ]
 
 

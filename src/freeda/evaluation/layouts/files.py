@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,11 +189,8 @@ def read_list(paths: Sequence[Path]) -> tuple[Path, list[str]]:
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise InputError(f"{path}: this list of images is empty: one name a line is needed")
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise InputError(f"{path}: lists {name} twice: every image counts once")
-        seen.add(name)
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise InputError(f"{path}: lists {twice[0]} twice: every image counts once")
     return path, names
 
 

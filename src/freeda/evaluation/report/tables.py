@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...errors import printable
-from ..result import Evaluation, best_first, ends, figures, labels_told, share
+from ..result import Evaluation, best_first, ends, figures, flat, labels_told, share
 
 MANY = 30
 """From more classes than this, only the worst and the best are shown."""
@@ -125,7 +125,11 @@ def page(told: Mapping[str, Any], pictures: Mapping[str, Path], worst: Rows, war
             _picture(pictures, "worst", "the worst images"),
             _picture(pictures, "best", "the best images"),
         ]
-    if settings := [(escape(name), escape(value)) for name, value in _flat(told["settings"])]:
+    settings = [
+        (escape(name), escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+        for name, value in flat(told["settings"])
+    ]
+    if settings:
         parts += ["## Settings", _table(("setting", "value"), settings, "---|")]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -170,15 +174,6 @@ def escape(text: str) -> str:
 def _escaped(rows: Rows) -> Rows:
     """Rows that begin with a name, as Markdown."""
     return [(escape(name), *numbers) for name, *numbers in rows]
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Every value of nested settings by its dotted name."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _table(head: Sequence[str], rows: Rows, others: str = "---:|") -> str:

@@ -34,7 +34,7 @@ def panoptic(picture: Labelled) -> list[bytes]:
     plane = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
     boxes = ndimage.find_objects(ids)
     segments = [
-        {"id": i, "category_id": i, "area": picture.pixels(i - 1), "bbox": _box(box), "iscrowd": 0}
+        {"id": i, "category_id": i, "area": picture.pixels[i - 1], "bbox": _box(box), "iscrowd": 0}
         for i, box in enumerate(boxes, start=1)
         if box is not None
     ]

@@ -69,12 +69,9 @@ class Labelled:
         found = sorted(areas(self.numbers, self.labels), key=lambda area: area.label)
         return {label: list(some) for label, some in groupby(found, key=lambda area: area.label)}
 
-    def pixels(self, label: int) -> int:
-        """How many pixels a label has."""
-        return self._counts[label]
-
     @cached_property
-    def _counts(self) -> list[int]:
+    def pixels(self) -> list[int]:
+        """How many pixels each label has."""
         return label_counts(self.labels, len(self.names)).tolist()
 
     def simplified(self, ring: NDArray[Any]) -> NDArray[Any]:

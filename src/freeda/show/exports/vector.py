@@ -65,7 +65,7 @@ def geojson(picture: Labelled) -> list[bytes]:
     transform = None if place is None else np.array(place.transform).reshape(2, 3)
     features = []
     for label, found in picture.areas.items():
-        pixels = picture.pixels(label)
+        pixels = picture.pixels[label]
         properties = {
             "label": label,
             "name": picture.names[label],
