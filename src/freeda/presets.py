@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from .errors import InputError
 from .options import CollectOptions, SegmentOptions, Superpixels, parse_settings
-from .options.checks import check_types, require
+from .options.checks import Range, check_types, require
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -44,9 +44,9 @@ class Preset:
     clip: ModelSource
     dense: ModelSource
     generator: ModelSource
-    clip_size: int | None = None
+    clip_size: Annotated[int | None, Range(1)] = None
     """Side of CLIP's square input, in pixels; None is the size that it was trained with."""
-    dense_size: int | None = None
+    dense_size: Annotated[int | None, Range(1)] = None
     """Side of the dense encoder's square input, in pixels (a multiple of its patch); None is the size that a
     DINOv2 was trained with, and as many patches (37) of models that know no fixed size."""
     clip_mean: tuple[float, float, float] | None = None
@@ -65,9 +65,6 @@ class Preset:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("clip_size", "dense_size"):
-            size = getattr(self, name)
-            require(size is None or size >= 1, f"{name} is {size}: it must be at least 1 pixel")
         for name in ("clip_mean", "clip_std", "dense_mean", "dense_std"):
             values = getattr(self, name)
             if values is None:

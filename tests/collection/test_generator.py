@@ -329,7 +329,7 @@ def test_what_diffusers_refuses_is_one_line(generator: Generator) -> None:
         ({"size": 100}, "picture size 100 must be a multiple of 8"),
         ({"width": 0}, "picture size 0"),
         ({"width": 68}, "picture size 68"),
-        ({"steps": 0}, "at least 1 denoising step"),
+        ({"steps": 0}, "steps is 0: it must be at least 1"),
         ({"guidance": -1.0}, "guidance is -1.0"),
         ({"guidance": float("nan")}, "finite"),
         ({"scheduler": "fast"}, "scheduler is 'fast': it must be 'default', 'ddim'"),
@@ -346,7 +346,7 @@ def test_bad_options(changes: dict[str, Any], says: str) -> None:
     ("changes", "says"),
     [
         ({"blocks": "mid"}, "attribution.blocks is 'mid'"),
-        ({"left_out": (-1,)}, "levels count from 0"),
+        ({"left_out": (-1,)}, "an item of attribution.left_out is -1: it must be at least 0"),
         ({"left_out": (1.5,)}, "attribution.left_out"),
         ({"from_step": 0.5, "to_step": 0.5}, "from_step < to_step"),
         ({"to_step": 1.1}, "to_step 1.1"),

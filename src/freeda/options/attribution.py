@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from .checks import check_types, require
+from .checks import Range, check_types, require
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Attribution:
     """Whose cross-attention counts: the down and the up blocks', one kind of them, or the middle block's as
     well. [DAAM; others ours]
     """
-    left_out: tuple[int, ...] = (3,)
+    left_out: Annotated[tuple[int, ...], Range(0)] = (3,)
     """Maps of these levels are left out; a level is how often the latent's side was halved for a layer, so 3
     means maps at 1/8 of it. [DAAM]
     """
@@ -42,8 +42,6 @@ class Attribution:
             0.0 <= low < high <= 1.0,
             f"attribution.from_step is {low} and to_step {high}: 0 <= from_step < to_step <= 1 is needed",
         )
-        for level in self.left_out:
-            require(level >= 0, f"attribution.left_out has {level}: levels count from 0, the latent's size")
 
     def counted(self, steps: int) -> list[bool]:
         """Whether each of so many steps counts. Raises InputError where none does."""

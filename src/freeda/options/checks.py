@@ -6,9 +6,10 @@ import json
 import sys
 import types
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
+from math import inf
 from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -37,6 +38,36 @@ def unknown_option(name: str, known: Iterable[str]) -> str:
     return f"unknown option {name!r}: {said}"
 
 
+@dataclass(frozen=True)
+class Range:
+    """What a number may be, in a field's type: `Annotated[float, Range(0, 1)]`."""
+
+    low: float
+    high: float = inf
+    open: bool = False
+    """Whether the bounds themselves are left out."""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise InputError for a number outside; each of several is looked at, and None is none."""
+        several = isinstance(value, tuple)
+        name = f"an item of {name}" if several else name
+        for one in value if several else (value,):
+            good = one is None or (self.low < one < self.high if self.open else self.low <= one <= self.high)
+            require(good, f"{name} is {one}: it must {self}")
+
+    def __str__(self) -> str:
+        if self.high == inf:
+            return f"be above {self.low:g}" if self.open else f"be at least {self.low:g}"
+        return f"lie between {self.low:g} and {self.high:g}" + ", neither of them" * self.open
+
+
+@cache
+def _ranges(options: Any) -> dict[str, Range]:
+    hints = get_type_hints(options, include_extras=True)
+    found = ((f.name, getattr(hints[f.name], "__metadata__", ())) for f in fields(options))
+    return {name: one for name, told in found for one in told if isinstance(one, Range)}
+
+
 @cache
 def kinds(options: Any) -> dict[str, Any]:
     """Field name -> type, of an options dataclass (the class itself)."""
@@ -45,12 +76,14 @@ def kinds(options: Any) -> dict[str, Any]:
 
 
 def check_types(options: Any, prefix: str = "") -> None:
-    """Check every field of a frozen dataclass against its type; called first in `__post_init__`.
+    """Check every field of a frozen dataclass against its type and `Range`; called first in `__post_init__`.
 
     Whole numbers become floats and lists tuples where the field says so. Raises InputError naming the field.
     """
     for name, kind in kinds(options.__class__).items():
         object.__setattr__(options, name, _fit(prefix + name, getattr(options, name), kind))
+    for name, bounds in _ranges(options.__class__).items():
+        bounds.check(prefix + name, getattr(options, name))
 
 
 def read_text(name: str, text: str, kind: Any) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from .attribution import Attribution
-from .checks import check_types, require, require_slots
+from .checks import Range, check_types, require, require_slots
 from .superpixels import Superpixels
 from .templates import TEMPLATES, WORD_PROMPTS, template_set
 
@@ -24,9 +24,9 @@ class CollectOptions:
     """
     width: int | None = None
     """Width of the generated picture in pixels, a multiple of 8; none = as `size`. [diffusers]"""
-    steps: int = 30
+    steps: Annotated[int, Range(1)] = 30
     """Denoising steps. [DAAM]"""
-    guidance: float = 7.5
+    guidance: Annotated[float, Range(0)] = 7.5
     """Classifier-free guidance scale; 1 and below switch guidance off, which halves the time: for models
     distilled to go without. [DAAM, diffusers]
     """
@@ -44,17 +44,17 @@ class CollectOptions:
     `map_tail` and 1 - `map_tail`, so that a few extreme pixels decide nothing; zero and its greatest value.
     Values outside are clipped. [ours; DAAM: min-max]
     """
-    map_tail: float = 0.01
+    map_tail: Annotated[float, Range(0, 0.5, open=True)] = 0.01
     """percentiles: share of the pixels beyond either end, above 0 and below 0.5. [ours]"""
     threshold_rule: Literal["fixed", "otsu", "percentile"] = "fixed"
     """Where the map is cut, above is inside: at `threshold`; where Otsu's two classes differ most (Otsu,
     1979); so that the share `keep_share` of the picture is kept. [ours; DAAM: fixed]
     """
-    threshold: float = 0.4
+    threshold: Annotated[float, Range(0, 1, open=True)] = 0.4
     """fixed: the map, scaled to [0, 1] as `map_range` says, is cut here, above 0 and below 1. [DAAM's
     published optimum]
     """
-    keep_share: float = 0.25
+    keep_share: Annotated[float, Range(0, 1, open=True)] = 0.25
     """percentile: share of the picture inside the mask, above 0 and below 1. [ours]"""
     refine: Literal["none", "vote", "mean"] = "none"
     """Whether the picture's superpixels decide about the mask, each as a whole: "vote", inside if more than
@@ -67,11 +67,11 @@ class CollectOptions:
     """Masks that cover less of the picture than this are rejected: a share, 0 to 1. [ours]"""
     max_area: float = 0.95
     """Masks that cover more of the picture than this are rejected: a share, 0 to 1. [ours]"""
-    min_contrast: float | None = None
+    min_contrast: Annotated[float | None, Range(-1, 1)] = None
     """Nouns located less sharply are rejected: mean of the map inside the mask minus outside, -1 to 1; none
     keeps all. [ours]
     """
-    min_agreement: float | None = None
+    min_agreement: Annotated[float | None, Range(-1, 1)] = None
     """Nouns that CLIP sees less of in the picture are rejected: cosine of the picture and the noun under
     `templates`, -1 to 1; none keeps all. [ours]
     """
@@ -80,7 +80,7 @@ class CollectOptions:
     caption's own embedding; "token", the states of its own tokens inside the caption, projected. [ours: the
     paper embeds the noun in its textual context and gives no formula]
     """
-    key_weight: float = 0.5
+    key_weight: Annotated[float, Range(0, 1)] = 0.5
     """caption: weight of the caption's embedding, 0 to 1; the noun's has the rest; both are normalised
     before. [ours]
     """
@@ -92,15 +92,15 @@ class CollectOptions:
     """Captions whose text was there before, letter by letter: "keep" draws another picture of it, "skip"
     leaves them out. [ours]
     """
-    prompts_per_word: int = len(WORD_PROMPTS)
+    prompts_per_word: Annotated[int, Range(1)] = len(WORD_PROMPTS)
     """Captions made of each word where words are given instead of captions; beyond the number of
     `word_prompts` these come again, with other pictures. [ours]
     """
     word_prompts: tuple[str, ...] = WORD_PROMPTS
     """What captions are made of words with, in this order; `{}` takes the word. [ours]"""
-    batch_size: int = 4
+    batch_size: Annotated[int, Range(1)] = 4
     """Captions drawn together; the result does not depend on it beyond float rounding. [ours]"""
-    shard_size: int = 256
+    shard_size: Annotated[int, Range(1)] = 256
     """Captions a shard; a shard is the unit of work and of resuming. [ours]"""
     keep_images: bool = False
     """Store a small JPEG of each picture and its masks beside the pairs. [ours]"""
@@ -125,26 +125,13 @@ class CollectOptions:
         check_types(self)
         require_slots(self.templates, "prompt template", "noun")
         require_slots(self.word_prompts, "word prompt", "word")
-        require(
-            self.prompts_per_word >= 1, f"prompts_per_word is {self.prompts_per_word}: it must be at least 1"
-        )
         for side in self.picture:
             require(side >= 8 and side % 8 == 0, f"picture size {side} must be a multiple of 8")
-        require(self.steps >= 1, "at least 1 denoising step is needed")
-        require(self.guidance >= 0, f"guidance is {self.guidance}: it must be at least 0")
-        for name, high in (("threshold", 1), ("keep_share", 1), ("map_tail", 0.5)):
-            value = getattr(self, name)
-            require(0.0 < value < high, f"{name} is {value}: it must lie between 0 and {high}")
-        for name, low in (("min_contrast", -1), ("min_agreement", -1), ("key_weight", 0)):
-            value = getattr(self, name)
-            good = value is None or low <= value <= 1
-            require(good, f"{name} is {value}: it must lie between {low} and 1")
         require(
             self.refine == "none" or self.superpixels.algorithm != "none",
             f"refine is '{self.refine}', but superpixels.algorithm is 'none': there is nothing to vote",
         )
         require(0.0 <= self.min_area < self.max_area <= 1.0, "mask areas need 0 <= min_area < max_area <= 1")
-        require(self.batch_size >= 1 and self.shard_size >= 1, "batch_size and shard_size must be at least 1")
 
     @property
     def picture(self) -> tuple[int, int]:

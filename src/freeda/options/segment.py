@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
-from .checks import check_types, require, require_slots, unknown_option
+from .checks import Range, check_types, require, require_slots, unknown_option
 from .superpixels import Superpixels
 from .templates import TEMPLATES, template_set
 from .word_list import OTHER_WORDS
@@ -26,9 +26,9 @@ class SegmentOptions:
     """Prompt templates a class name is put into, each with one `{}`; also the name of a set: "simple",
     "sub-imagenet-7" or "imagenet-80". [authors' code]
     """
-    k: int = 350
+    k: Annotated[int, Range(1)] = 350
     """Nearest keys whose prototypes are taken for a class; a smaller bank gives all it has. [paper]"""
-    min_similarity: float | None = None
+    min_similarity: Annotated[float | None, Range(-1, 1)] = None
     """Retrieval threshold: keys with a smaller cosine are dropped, but the nearest stays; -1 to 1, none keeps
     all. [authors' code has one; the rule for the nearest is ours]
     """
@@ -36,15 +36,15 @@ class SegmentOptions:
     """What the retrieved prototypes become: their mean; `clusters` centroids; all of them, kept; or all of
     them, voting. [paper: mean; the others: authors' code, formulas ours]
     """
-    clusters: int = 8
+    clusters: Annotated[int, Range(1)] = 8
     """k-means: centroids a class. [ours]"""
     spherical: bool = True
     """k-means: cluster directions (rows and centroids normalised) rather than the raw vectors. [authors' code
     has both; the default is ours]
     """
-    neighbours: int = 32
+    neighbours: Annotated[int, Range(1)] = 32
     """knn-vote: how many of the nearest prototypes, of all classes together, vote on a region. [ours]"""
-    max_share: float = 1.0
+    max_share: Annotated[float, Range(0, 1)] = 1.0
     """k-means and all: a class's cosine is max_share * best + (1 - max_share) * mean over its prototypes,
     0 to 1. [authors' code has the mix; the default is ours]
     """
@@ -54,16 +54,16 @@ class SegmentOptions:
     """
     other_words: tuple[str, ...] = field(default=OTHER_WORDS, repr=False)
     """Words behind `others`; those that share a word with a class are left out by themselves. [ours]"""
-    local_weight: float = 0.8
+    local_weight: Annotated[float, Range(0, 1)] = 0.8
     """Weight of sigmoid(local similarity); the global cosine gets 1 - local_weight; 0 to 1. [paper]"""
     superpixels: Superpixels = field(default_factory=Superpixels)
     """How windows are cut into regions. [paper]"""
-    short_side: int | None = 448
+    short_side: Annotated[int | None, Range(1)] = 448
     """The image is resized so that its short side is this many pixels; none keeps its size. [authors' code]
     """
-    long_side: int = 2048
+    long_side: Annotated[int, Range(1)] = 2048
     """Upper bound of the long side after that resize, in pixels. [authors' code]"""
-    window: int | None = 448
+    window: Annotated[int | None, Range(1)] = 448
     """Side of the square sliding window, in pixels; none takes the whole image as one window. [authors' code]
     """
     stride: int = 224
@@ -73,14 +73,14 @@ class SegmentOptions:
     where no class's local score does (local), or where the winning class's local score does not
     (local-of-winner). [authors' code]
     """
-    background_threshold: float = 0.55
+    background_threshold: Annotated[float, Range(-1, 1)] = 0.55
     """Score under which the background wins; -1 to 1, and local scores lie in 0 to 1. [ours]"""
     refine: Literal["none", "pamr"] = "none"
     """Refinement of the merged scores along the image's edges. [authors' code; Araslanov & Roth, CVPR 2020]
     """
-    refine_iterations: int = 10
+    refine_iterations: Annotated[int, Range(1)] = 10
     """pamr: iterations. [Araslanov & Roth, CVPR 2020]"""
-    refine_dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
+    refine_dilations: Annotated[tuple[int, ...], Range(1)] = (1, 2, 4, 8, 12, 24)
     """pamr: distances of the eight neighbours that a pixel looks at, in working pixels. [authors' code]"""
 
     def __post_init__(self) -> None:
@@ -89,24 +89,11 @@ class SegmentOptions:
             object.__setattr__(self, "templates", template_set(given))
         check_types(self)
         require_slots(self.templates, "prompt template", "class name")
-        require(self.k >= 1, f"k is {self.k}: at least 1 prototype must be retrieved")
-        for name in ("clusters", "neighbours", "short_side", "long_side", "window", "refine_iterations"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"{name} is {value}: it must be at least 1")
-        for name in ("local_weight", "max_share"):
-            value = getattr(self, name)
-            require(0.0 <= value <= 1.0, f"{name} is {value}: it must lie in [0, 1]")
-        for name in ("min_similarity", "background_threshold"):
-            value = getattr(self, name)
-            require(value is None or -1.0 <= value <= 1.0, f"{name} is {value}: it must lie in [-1, 1]")
         require(
             self.window is None or 1 <= self.stride <= self.window,
             f"stride is {self.stride}: it must lie between 1 and the window side {self.window}",
         )
-        require(
-            len(self.refine_dilations) > 0 and min(self.refine_dilations) >= 1,
-            f"refine_dilations is {self.refine_dilations}: at least one distance is needed, each at least 1",
-        )
+        require(len(self.refine_dilations) > 0, "refine_dilations is (): at least one distance is needed")
         require(self.others is None or bool(self.others.strip()), "others is blank: name the extra label")
         require(
             self.others is None or any(word.strip() for word in self.other_words),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from .checks import check_types, require
+from .checks import Range, check_types, require
 
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "felzenszwalb": ("scale", "sigma", "min_size"),
@@ -35,86 +35,62 @@ class Superpixels:
     """How windows are cut; "none" makes no regions: patches decide. "seeds" needs the extra `seeds`. [paper,
     section 3.3]
     """
-    scale: float = 100.0
+    scale: Annotated[float, Range(0, open=True)] = 100.0
     """felzenszwalb: higher means larger regions. [paper: Pascal Context]"""
-    sigma: float | None = None
+    sigma: Annotated[float | None, Range(0, 100)] = None
     """felzenszwalb, slic, quickshift: width of the Gaussian blur beforehand, in pixels; none = 1.0 for
     felzenszwalb, 0 for the others. [paper: Pascal Context; scikit-image]
     """
-    min_size: int = 20
+    min_size: Annotated[int, Range(1)] = 20
     """felzenszwalb: smallest region, in pixels. [paper; scikit-image]"""
-    n_segments: int = 100
+    n_segments: Annotated[int, Range(1)] = 100
     """slic: about how many regions a window gets. [scikit-image]"""
-    compactness: float | None = None
+    compactness: Annotated[float | None, Range(0, 1e6)] = None
     """slic, watershed: weight of nearness against likeness; none = 10.0 for slic, 0 for watershed.
     [scikit-image]
     """
-    max_num_iter: int = 10
+    max_num_iter: Annotated[int, Range(1)] = 10
     """slic: iterations of k-means. [scikit-image]"""
     enforce_connectivity: bool = True
     """slic: whether a region is in one piece. [scikit-image]"""
-    min_size_factor: float = 0.5
+    min_size_factor: Annotated[float, Range(0, open=True)] = 0.5
     """slic: smallest region as a share of the mean size, when in one piece. [scikit-image]"""
-    max_size_factor: float = 3.0
+    max_size_factor: Annotated[float, Range(0, open=True)] = 3.0
     """slic: largest region as a share of the mean size, when in one piece. [scikit-image]"""
     slic_zero: bool = False
     """slic: the parameter-free variant SLICO. [scikit-image]"""
-    start_label: int = 1
+    start_label: Annotated[int, Range(0, 1)] = 1
     """slic: number of its first region, 0 or 1; regions are renumbered from 0 anyway. [scikit-image]"""
-    ratio: float = 1.0
+    ratio: Annotated[float, Range(0, 1)] = 1.0
     """quickshift: weight of colour against nearness, 0 to 1. [scikit-image]"""
-    kernel_size: float = 5.0
+    kernel_size: Annotated[float, Range(0, open=True)] = 5.0
     """quickshift: width of the Gaussian of the density, in pixels; larger means fewer regions. [scikit-image]
     """
-    max_dist: float = 10.0
+    max_dist: Annotated[float, Range(0, open=True)] = 10.0
     """quickshift: longest step of the tree, in pixels; larger means fewer regions. [scikit-image]"""
-    rng: int = 42
+    rng: Annotated[int, Range(0, 2**32 - 1)] = 42
     """quickshift: seed that breaks ties. [scikit-image]"""
-    markers: int | None = None
+    markers: Annotated[int | None, Range(1, 1e9)] = None
     """watershed (of the Sobel gradient of the grey image): how many basins; none = every local minimum.
     [scikit-image]
     """
-    connectivity: int = 1
+    connectivity: Annotated[int, Range(1, 2)] = 1
     """watershed: neighbours of a pixel, 1 = four, 2 = eight. [scikit-image]"""
-    num_superpixels: int = 400
+    num_superpixels: Annotated[int, Range(1)] = 400
     """seeds: about how many regions a window gets, at most. [OpenCV's sample]"""
-    num_levels: int = 4
+    num_levels: Annotated[int, Range(1)] = 4
     """seeds: levels of blocks; fewer are used where the window is too small. [OpenCV's sample]"""
-    prior: int = 2
+    prior: Annotated[int, Range(0, 5)] = 2
     """seeds: smoothing of shapes, 0 to 5. [OpenCV]"""
-    histogram_bins: int = 5
+    histogram_bins: Annotated[int, Range(1, 15)] = 5
     """seeds: bins of the colour histogram, per channel. [OpenCV]"""
     double_step: bool = False
     """seeds: whether each level is gone through twice. [OpenCV]"""
-    num_iterations: int = 4
+    num_iterations: Annotated[int, Range(0, 1000)] = 4
     """seeds: iterations at pixel level. [OpenCV]"""
 
     def __post_init__(self) -> None:
         check_types(self, "superpixels.")
-        positive = ("scale", "kernel_size", "max_dist", "min_size_factor", "max_size_factor")
-        at_least_one = ("min_size", "n_segments", "max_num_iter", "num_superpixels", "num_levels")
-        bounds: dict[str, tuple[float, float]] = {
-            "sigma": (0, 100),  # blurring takes time and memory in proportion to it
-            "compactness": (0, 1e6),
-            "start_label": (0, 1),
-            "ratio": (0, 1),
-            "rng": (0, 2**32 - 1),
-            "markers": (1, 1e9),
-            "connectivity": (1, 2),
-            "prior": (0, 5),
-            "histogram_bins": (1, 15),
-            "num_iterations": (0, 1000),
-        }
-        for name in positive:
-            value = getattr(self, name)
-            require(value > 0, f"superpixels.{name} is {value}: it must be above 0")
-        for name in at_least_one:
-            value = getattr(self, name)
-            require(value >= 1, f"superpixels.{name} is {value}: it must be at least 1")
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            good = value is None or low <= value <= high
-            require(good, f"superpixels.{name} is {value}: it must lie between {low:g} and {high:g}")
         require(
             self.algorithm != "slic" or self.compactness != 0,
             "superpixels.compactness is 0.0: it must be above 0 for slic",
