@@ -14,13 +14,13 @@ from freeda.bank import Bank, Pair
 from freeda.bank.index import FlatIndex
 from freeda.encoders import Encoders
 from freeda.miniature import trial
-from freeda.miniature.scenes import CLASSES, Scene
+from freeda.miniature.scenes import CLASSES, DrawnScene
 from freeda.model import FreeDA
 from freeda.options import SegmentOptions, Superpixels
 from freeda.presets import Preset
 from freeda.segment.prototypes import ReferenceBank
 from freeda.segment.result import segment_scene
-from freeda.segment.scene import Scene as EncodedScene
+from freeda.segment.scene import Scene
 from freeda.segment.vocabulary import Vocabulary
 
 from .sweep import PRESET, shown
@@ -33,10 +33,10 @@ class HeldOut:
 
     def __init__(self, seed: int, n: int, preset: Preset, encoders: Encoders) -> None:
         self.seed, self.preset, self.encoders = seed, preset, encoders
-        self.scenes: list[Scene] = trial.held_out(seed, n)
+        self.scenes: list[DrawnScene] = trial.held_out(seed, n)
         self.encoded = lru_cache(None)(self._encode)
 
-    def _encode(self, cut: Superpixels) -> list[EncodedScene]:
+    def _encode(self, cut: Superpixels) -> list[Scene]:
         model, name = FreeDA(self.preset, self.encoders), f"seed {self.seed}: encoding, {cut.algorithm}"
         return [model.encode(s.image, superpixels=cut) for s in shown(self.scenes, name)]
 

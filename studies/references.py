@@ -23,7 +23,7 @@ from freeda.encoders import Encoders, load_encoders
 from freeda.files import atomic_write_json
 from freeda.miniature import trial
 from freeda.miniature.captions import WORDS
-from freeda.miniature.scenes import CLASSES, HELD_OUT, Scene, render
+from freeda.miniature.scenes import CLASSES, HELD_OUT, DrawnScene, render
 from freeda.model import FreeDA
 from freeda.options import SegmentOptions
 from freeda.presets import Preset
@@ -56,7 +56,7 @@ _ANNOTATED = trial.SPAN // 2
 """Where the annotated scenes of a seed begin among its held-out ones: beyond those that are measured."""
 
 
-def write_folder(folder: Path, scenes: Sequence[Scene]) -> None:
+def write_folder(folder: Path, scenes: Sequence[DrawnScene]) -> None:
     """An annotated folder of scenes: pictures, label maps and names.json."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
@@ -67,7 +67,7 @@ def write_folder(folder: Path, scenes: Sequence[Scene]) -> None:
 
 
 def shots_of(
-    scenes: Sequence[Scene], shots: Sequence[int], seed: int, encoders: Encoders, preset: Preset = PRESET
+    scenes: Sequence[DrawnScene], shots: Sequence[int], seed: int, encoders: Encoders, preset: Preset = PRESET
 ) -> dict[int, MemoryBank]:
     """Shots -> the bank that `add_images` makes of these scenes with so many references a class."""
     out = {}

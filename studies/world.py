@@ -26,7 +26,7 @@ from freeda.collection.tokens import token_offsets
 from freeda.errors import InputError
 from freeda.files import atomic_path
 from freeda.miniature import trial
-from freeda.miniature.scenes import CLASSES, Scene
+from freeda.miniature.scenes import CLASSES, DrawnScene
 from freeda.model import FreeDA
 from freeda.options import Attribution, CollectOptions, SegmentOptions, Superpixels, parse_settings
 from freeda.pooling import pool_regions
@@ -133,7 +133,7 @@ class World(HeldOut):
         self._measure = lru_cache(None)(self._label_all)
 
     @cached_property
-    def described(self) -> list[Scene]:
+    def described(self) -> list[DrawnScene]:
         """The scenes that the captions describe, `MOST` times the usual number."""
         return trial.bank_scenes(self.seed, int(MOST * self.captions))
 

@@ -22,12 +22,12 @@ from .collection.shard import load_models
 from .errors import InputError
 from .files import atomic_write_json, make_folder
 from .miniature import trial
-from .miniature.scenes import CLASSES, Scene
+from .miniature.scenes import CLASSES, DrawnScene
 from .miniature.things import THINGS
 from .model import FreeDA
 from .presets import PRESETS
 from .profile import Clock
-from .segment.scene import Scene as EncodedScene
+from .segment.scene import Scene
 from .show import Row, Section, Tile, draw_regions, heat_map, mask_picture, palette, tint, write_page
 
 SHOWN = 6
@@ -165,8 +165,8 @@ def _print(console: Console, report: dict[str, object], scores: trial.Scores, ba
 def _page(
     out: Path,
     drawn: list[_Drawn],
-    scenes: list[Scene],
-    encoded: list[EncodedScene],
+    scenes: list[DrawnScene],
+    encoded: list[Scene],
     model: FreeDA,
     miou: dict[str, float],
 ) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from freeda.engines import on_ray
-from freeda.engines.on_ray import OwnFolder, tidy
+from freeda.engines.on_ray import WorkerFolder, tidy
 from freeda.lock import SYSTEM_LOCKS
 
 if not SYSTEM_LOCKS:
@@ -24,8 +24,8 @@ if not SYSTEM_LOCKS:
 
 SCRIPT = """
 import sys
-from freeda.engines.on_ray import OwnFolder
-own = OwnFolder()
+from freeda.engines.on_ray import WorkerFolder
+own = WorkerFolder()
 (own.path / "deep").mkdir()
 (own.path / "deep" / "half.parquet").write_bytes(b"half")
 print(own.path, flush=True)
@@ -69,7 +69,7 @@ def test_the_killed_ones_are_tidied_and_the_living_left_alone(
     assert len({ones, twos, living}) == 3 and all(path.parent == node for path in (ones, twos, living))
     kill(one)
     assert (ones / "deep" / "half.parquet").exists()  # nobody has come yet
-    own = OwnFolder()
+    own = WorkerFolder()
     assert sorted(node.iterdir()) == sorted((twos, living, own.path))
     kill(two)
     own.remove()  # whoever goes looks as well
@@ -78,7 +78,7 @@ def test_the_killed_ones_are_tidied_and_the_living_left_alone(
 
 
 def test_what_a_piece_still_writes_can_be_found(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own, real = OwnFolder(), shutil.rmtree
+    own, real = WorkerFolder(), shutil.rmtree
 
     def rmtree(path: Path, ignore_errors: bool) -> None:
         real(path, ignore_errors=ignore_errors)
@@ -135,7 +135,7 @@ def test_without_locks_nobody_is_taken_for_dead(
 
     monkeypatch.setattr("freeda.lock.flock", refuse)
     kill(workers[0][0])
-    own = OwnFolder()
+    own = WorkerFolder()
     assert all(path.exists() for _, path in workers) and own.path.is_dir()
     own.remove()
     assert not own.path.exists() and all(path.exists() for _, path in workers)

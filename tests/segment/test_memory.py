@@ -11,7 +11,7 @@ import pytest
 
 from freeda.options import SegmentOptions, Superpixels
 from freeda.segment import matching, upsample
-from freeda.segment.memory import memory_bound
+from freeda.segment.memory import memory_bound, stream_bound
 from freeda.segment.regions import superpixels
 from freeda.segment.vocabulary import Vocabulary
 from freeda.segment.windows import resize_image
@@ -82,6 +82,22 @@ def test_the_bound_holds(
     options = tiny_model.options.with_changes(**changes)
     bound = memory_bound(*size, options, dense.dim, dense.grid, len(words), 4)
     assert bound / 20 < measured < bound
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 12])
+def test_the_bound_of_many(tiny_model: Any, small_chunks: None, batch_size: int) -> None:
+    """It does not grow with their number, and is no more than a batch asks for."""
+    size, words = (300, 420), vocabulary(9)
+    tiny_model.segment(picture(50, 50), words)
+    given = picture(*size)
+
+    def run(n: int) -> int:
+        images = (given.copy() for _ in range(n))
+        return peak(lambda: [None for _ in tiny_model.segment_many(images, words, batch_size=batch_size)])
+
+    dense = tiny_model.encoders.dense
+    told = (*size, tiny_model.options, dense.dim, dense.grid, len(words), batch_size)
+    assert run(12) < stream_bound(*told) and stream_bound(*told) < 12 * memory_bound(*told)
 
 
 def test_dense_scores_are_never_held(tiny_model: Any, small_chunks: None) -> None:

@@ -222,7 +222,7 @@ def safe_stem(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleScene:
     """A scene and what is in it."""
 
     name: str
@@ -236,11 +236,11 @@ class Sample:
 
 
 @lru_cache(maxsize=1)
-def samples() -> tuple[Sample, ...]:
+def samples() -> tuple[SampleScene, ...]:
     """The bundled scenes, the one shown first in front. No model has seen them in training."""
     found = []
     for number, index in enumerate(_CHOSEN, start=1):
         scene = render(HELD_OUT, index)
         words = ", ".join((scene.backdrop, scene.ground, *(thing.kind for thing in scene.things)))
-        found.append(Sample(f"scene-{number}", enlarge(scene.image, _LARGER), words))
+        found.append(SampleScene(f"scene-{number}", enlarge(scene.image, _LARGER), words))
     return tuple(found)

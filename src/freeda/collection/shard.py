@@ -86,7 +86,7 @@ class Task:
 
 
 @dataclass
-class Plan:
+class ShardPlan:
     """The captions that have a noun, the nouns that the tokenizer cut off, the captions that failed."""
 
     tasks: list[Task] = field(default_factory=list)
@@ -204,9 +204,9 @@ def told_of(error: Exception) -> str:
     return (text if isinstance(error, FreedaError) else f"{type(error).__name__}: {text}")[:300]
 
 
-def plan_captions(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger: str) -> Plan:
+def plan_captions(captions: Sequence[Caption], tokenizer: Any, seed: int, tagger: str) -> ShardPlan:
     """What to draw and which text positions to watch; nouns that the tokenizer cut off are counted."""
-    plan = Plan()
+    plan = ShardPlan()
     for caption in captions:
         try:
             found = nouns_of(caption, tagger)

@@ -285,7 +285,7 @@ class Actor:
         """Load nothing yet. `reads` are files that the work expects in its folder."""
         self._module, self._first, self._reads = module, first, reads
         self._work: Make | None = None
-        self._own: OwnFolder | None = None
+        self._own: WorkerFolder | None = None
         self._noted: tuple[int | None, list[Any]] = None, []
 
     @answering
@@ -293,7 +293,7 @@ class Actor:
         """Load what the work needs; `freeda` is the version of the process that gives the orders."""
         if (here := version("freeda")) != freeda:
             raise WorkerError(f"freeda {here} there, {freeda} here: they must be the same")
-        self._own = OwnFolder()
+        self._own = WorkerFolder()
         for name, content in self._reads.items():
             (self._own.path / name).write_bytes(content)
         self._work = import_module(self._module).begin({**self._first, "out": str(self._own.path)})
@@ -323,7 +323,7 @@ class Actor:
             self._own.remove()
 
 
-class OwnFolder:
+class WorkerFolder:
     """A new folder for this process alone; where its owner was killed, the next one made here removes it.
 
     It is locked for as long as the process lives. The system drops that lock with the process, however it

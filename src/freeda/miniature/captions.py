@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .scenes import CLASSES, Scene, Thing
+from .scenes import CLASSES, DrawnScene, Thing
 
 _SYNONYMS: dict[str, tuple[str, ...]] = {
     "sunset": ("sundown",),
@@ -90,7 +90,9 @@ def _backdrop(kind: str, rng: np.random.Generator) -> str:
     return phrase.format(word(kind, rng, False))
 
 
-def caption(scene: Scene, rng: np.random.Generator, *, complete: bool = False, unseen: bool = True) -> str:
+def caption(
+    scene: DrawnScene, rng: np.random.Generator, *, complete: bool = False, unseen: bool = True
+) -> str:
     """One English caption of the scene.
 
     Like people, a caption sometimes leaves the ground or the backdrop out, unless `complete`. `unseen`

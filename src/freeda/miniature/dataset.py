@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..evaluation.dataset import MINIATURE, Origin
 from ..presets import DRAWN
-from .scenes import CLASSES, HELD_OUT, SIZE, Scene, render
+from .scenes import CLASSES, HELD_OUT, SIZE, DrawnScene, render
 from .trial import SPAN
 
 SCENES = 200
@@ -70,6 +70,6 @@ def open_scenes(split: str | None = None, limit: int | None = None) -> Scenes:
 
 
 @lru_cache(maxsize=4)
-def _scene(seed: int, i: int) -> Scene:
+def _scene(seed: int, i: int) -> DrawnScene:
     """Drawn once for its picture and its truth."""
     return render(HELD_OUT, seed * SPAN + i)

@@ -35,7 +35,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Scene:
+class DrawnScene:
     backdrop: str
     ground: str
     things: tuple[Thing, ...]
@@ -73,8 +73,8 @@ def _place(
     return spots
 
 
-def render(stream: int, index: int) -> Scene:
-    """Scene number `index` of a stream: the same picture on every machine and in any order."""
+def render(stream: int, index: int) -> DrawnScene:
+    """DrawnScene number `index` of a stream: the same picture on every machine and in any order."""
     rng = np.random.default_rng([stream, index])
     near = stream in (BANK, CLOSE)
     backdrop = str(rng.choice(list(BACKDROPS)))
@@ -107,7 +107,7 @@ def render(stream: int, index: int) -> Scene:
     gain = rng.uniform(0.88, 1.1) + rng.normal(0, 0.015, 3)
     graded = canvas * gain + rng.normal(0, 0.012, canvas.shape)
     image = np.round(np.clip(graded, 0, 1) * 255).astype(np.uint8)
-    return Scene(backdrop, ground, tuple(things), image, labels, near)
+    return DrawnScene(backdrop, ground, tuple(things), image, labels, near)
 
 
 def _laid(sprite: NDArray[np.float32], cx: int, cy: int, r: int) -> NDArray[np.float32]:

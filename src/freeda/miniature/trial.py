@@ -19,26 +19,26 @@ from ..evaluation.metric import Confusion
 from ..model import FreeDA
 from ..options import Changes
 from ..pooling import pool_regions
-from ..segment.scene import Scene as EncodedScene
+from ..segment.scene import Scene
 from ..segment.vocabulary import Vocabulary
 from .captions import UNSEEN, WORDS, caption
-from .scenes import BANK, CLASSES, HELD_OUT, Scene, render
+from .scenes import BANK, CLASSES, HELD_OUT, DrawnScene, render
 
 SPAN = 1_000_000
 """Scenes a seed has to itself in a stream."""
 
 
-def held_out(seed: int, n: int) -> list[Scene]:
+def held_out(seed: int, n: int) -> list[DrawnScene]:
     """n scenes that no model was trained on."""
     return [render(HELD_OUT, seed * SPAN + i) for i in range(n)]
 
 
-def bank_scenes(seed: int, n: int) -> list[Scene]:
+def bank_scenes(seed: int, n: int) -> list[DrawnScene]:
     """n scenes that the bank's captions describe; no model was trained on them either."""
     return [render(BANK, seed * SPAN + i) for i in range(n)]
 
 
-def bank_captions(scenes: Sequence[Scene], seed: int) -> list[Caption]:
+def bank_captions(scenes: Sequence[DrawnScene], seed: int) -> list[Caption]:
     """One caption a scene, in words that leave the UNSEEN forms out."""
     texts = (
         caption(s, np.random.default_rng([BANK, seed, i]), complete=True, unseen=False)
@@ -52,7 +52,7 @@ def pixels(images: Iterable[npt.NDArray[np.uint8]]) -> torch.Tensor:
     return torch.from_numpy(np.stack(list(images))).permute(0, 3, 1, 2).float() / 255
 
 
-def true_prototypes(encoders: Encoders, scenes: Sequence[Scene]) -> npt.NDArray[np.float32]:
+def true_prototypes(encoders: Encoders, scenes: Sequence[DrawnScene]) -> npt.NDArray[np.float32]:
     """(classes, D): what prototypes would be if pictures were renderings and masks were true.
 
     The renderer's own pictures and label maps of the bank's scenes, pooled as a bank's masks are. A class
@@ -74,7 +74,7 @@ def means(rows: Sequence[Sequence[npt.NDArray[np.float32]]], dim: int) -> npt.ND
     return np.stack([np.mean(r, axis=0, dtype=np.float32) if r else nothing for r in rows])
 
 
-def counted(scenes: Iterable[Scene], labels: Iterable[npt.NDArray[Any]]) -> Confusion:
+def counted(scenes: Iterable[DrawnScene], labels: Iterable[npt.NDArray[Any]]) -> Confusion:
     """The confusion of label maps of scenes with the truth."""
     count = Confusion(len(CLASSES))
     for truth, found in zip(scenes, labels, strict=True):
@@ -98,8 +98,8 @@ class Scores:
 
 def measure(
     model: FreeDA,
-    scenes: Sequence[Scene],
-    encoded: Sequence[EncodedScene],
+    scenes: Sequence[DrawnScene],
+    encoded: Sequence[Scene],
     truth_prototypes: npt.NDArray[np.float32],
 ) -> Scores:
     """Label the scenes with all class names in every variant of the method."""
@@ -142,7 +142,7 @@ def best_of_regions(regions: npt.NDArray[np.int64], truth: npt.NDArray[np.uint8]
     return labels
 
 
-def unseen_words(model: FreeDA, scenes: Sequence[Scene], encoded: Sequence[EncodedScene]) -> dict[str, float]:
+def unseen_words(model: FreeDA, scenes: Sequence[DrawnScene], encoded: Sequence[Scene]) -> dict[str, float]:
     """Mean IoU over the classes of UNSEEN, named in the bank's words and in words that no caption used."""
     rows = [CLASSES.index(c) for c in UNSEEN]
 
@@ -201,7 +201,7 @@ class AttributionJudge:
         known = [(n.lemma, w.mask) for n, w in words if n.lemma in places]
         self.ious += [(CLASS_OF[lemma], iou(places[lemma], mask)) for lemma, mask in known]
 
-    def reliability(self, scenes: Sequence[Scene]) -> float:
+    def reliability(self, scenes: Sequence[DrawnScene]) -> float:
         """The classifier's own mean IoU against the truth of rendered scenes, told what they show."""
         found = []
         for scene in scenes:

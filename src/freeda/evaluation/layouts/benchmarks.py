@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...images import reading_mask
-from .files import IGNORE, Found, Masks, Remap, find_samples, in_order
+from .files import IGNORE, Found, MaskFiles, Remap, find_samples, in_order
 
 CONTEXT_IDS = (
     *(2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144),
@@ -45,7 +45,7 @@ def find_voc(data: Path, split: str, background: bool) -> Found:
         "Pascal VOC 2012",
         ("VOC2012", "VOCdevkit/VOC2012"),
         "JPEGImages",
-        [Masks("SegmentationClass", ".png", remap)],
+        [MaskFiles("SegmentationClass", ".png", remap)],
         [f"ImageSets/Segmentation/{split}.txt"],
     )
 
@@ -66,7 +66,10 @@ def find_context(data: Path, split: str, background: bool) -> Found:
         "Pascal Context",
         ("VOC2010", "VOCdevkit/VOC2010"),
         "JPEGImages",
-        [Masks("SegmentationClassContext", ".png", converted), Masks("trainval", ".mat", own, read_mat)],
+        [
+            MaskFiles("SegmentationClassContext", ".png", converted),
+            MaskFiles("trainval", ".mat", own, read_mat),
+        ],
         [f"ImageSets/SegmentationContext/{split}.txt", f"ImageSets/Main/{split}.txt"],
     )
 
@@ -95,17 +98,19 @@ def find_objects(data: Path, split: str, background: bool) -> Found:
     stuff becomes background. Pixels of COCO-Stuff without a label do not count.
     """
     made = in_order(range(1, THINGS + 1), {0: THINGS, 255: IGNORE}, f"0 to 80, {_OR_NONE}")
-    return _find_coco(data, split, "COCO-Object", THINGS, [Masks(f"annotations/{split}", _OBJECT_IDS, made)])
+    return _find_coco(
+        data, split, "COCO-Object", THINGS, [MaskFiles(f"annotations/{split}", _OBJECT_IDS, made)]
+    )
 
 
-def _find_coco(data: Path, split: str, title: str, last: int, forms: list[Masks]) -> Found:
+def _find_coco(data: Path, split: str, title: str, last: int, forms: list[MaskFiles]) -> Found:
     """`forms` beside those of COCO-Stuff, whose labels from `last` on are one."""
     for ending, values, expected in (
         (_TRAIN_IDS, range(171), "0 to 170"),
         (".png", STUFF_VALUES, "one of COCO-Stuff's 171 ids in 0 to 181"),
     ):
         labels = {value: min(i, last) for i, value in enumerate(values)} | {255: IGNORE}
-        forms.append(Masks(f"annotations/{split}", ending, Remap(labels, f"{expected}, {_OR_NONE}")))
+        forms.append(MaskFiles(f"annotations/{split}", ending, Remap(labels, f"{expected}, {_OR_NONE}")))
     places = ("coco_stuff164k", "coco")
     return find_samples(data, title, places, f"images/{split}", forms, aside=(_TRAIN_IDS, _OBJECT_IDS))
 
@@ -117,7 +122,7 @@ def find_cityscapes(data: Path, split: str, background: bool) -> Found:
     converted = in_order(range(19), {255: IGNORE}, f"0 to 18, {_OR_NOT}")
     own = in_order(CITYSCAPES_IDS, rest, f"0 to 33, {_OR_NOT}")
     forms = [
-        Masks(f"gtFine/{split}", ending, remap)
+        MaskFiles(f"gtFine/{split}", ending, remap)
         for ending, remap in (("_gtFine_labelTrainIds.png", converted), ("_gtFine_labelIds.png", own))
     ]
     images = f"leftImg8bit/{split}"
@@ -129,5 +134,5 @@ def find_ade(data: Path, split: str, background: bool) -> Found:
     remap = in_order(range(1, 151), {0: IGNORE, 255: IGNORE}, "0 to 150")
     places = ("ADEChallengeData2016", "ade/ADEChallengeData2016")
     return find_samples(
-        data, "ADE20K", places, f"images/{split}", [Masks(f"annotations/{split}", ".png", remap)]
+        data, "ADE20K", places, f"images/{split}", [MaskFiles(f"annotations/{split}", ".png", remap)]
     )

@@ -73,7 +73,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Masks:
+class MaskFiles:
     """One of the forms that a data set's masks may have."""
 
     folder: str
@@ -96,7 +96,7 @@ def find_samples(
     title: str,
     places: Sequence[str],
     images: str,
-    forms: Sequence[Masks],
+    forms: Sequence[MaskFiles],
     lists: Sequence[str] = (),
     ending: str = "",
     aside: Sequence[str] = (),
