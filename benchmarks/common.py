@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from freeda.encoders import ClipEncoder, DenseEncoder, Encoders
+from freeda.encoders import DenseEncoder, Encoders
 from freeda.evaluation.table import DATASETS
 from freeda.files import atomic_path
+from freeda.image_text import ClipEncoder
 from freeda.precision import choose_device, choose_dtype
 from freeda.presets import PRESETS
 from freeda.segment.vocabulary import Vocabulary

@@ -45,8 +45,9 @@ from freeda.collection.captions import to_captions
 from freeda.collection.generator import Generator, picture_seed
 from freeda.collection.pairs import NounKeys
 from freeda.collection.shard import CollectModels
-from freeda.encoders import ClipEncoder, DenseEncoder, Encoders
+from freeda.encoders import DenseEncoder, Encoders
 from freeda.files import atomic_write_json
+from freeda.image_text import ClipEncoder
 from freeda.miniature import trial
 from freeda.miniature.scenes import CLASSES
 from freeda.options import CollectOptions, SegmentOptions

@@ -423,7 +423,7 @@ def test_models_that_are_not_what_they_claim(repositories: dict[str, Repo], tmp_
     ):
         other = {**config["text_config"], **change}
         with pytest.raises(ModelError, match=says):
-            check_tokenizer(AutoTokenizer.from_pretrained(clip), SimpleNamespace(**other))
+            check_tokenizer(AutoTokenizer.from_pretrained(clip), SimpleNamespace(**other, model_type="clip_text_model"))
     weights = load_file(clip / "model.safetensors")
     for name, what in (
         ("text_projection.weight", "CLIP's text model"),

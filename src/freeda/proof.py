@@ -34,7 +34,9 @@ def check_tokenizer(tokenizer: Any, config: Any) -> None:
         raise ModelError(f"its tokenizer makes token {max(ids - known)}, the model reads {reads:,}")
     # Old configurations say 2, whatever the end token is: the model then pools at the largest id of a text.
     pooled = max(words[0]) if config.eos_token_id == 2 else config.eos_token_id
-    at_end = config.model_type != "clip_text_model" or (pooled == end == words[0][-1])
+    at_end = getattr(config, "model_type", "clip_text_model") != "clip_text_model" or (
+        pooled == end == words[0][-1]
+    )
     if end is None or not at_end:
         raise ModelError(f"the model reads a text at token {pooled}, but its tokenizer ends one with {end}")
     if len({word for word in words if not {*word} <= {*tokenizer.all_special_ids}}) < 2:

@@ -143,6 +143,8 @@ class Stream:
                 return replace(self.read(image), tag=job)
             return Photograph(None, SegmentOptions(), tag=job, error=InputError(""))
         except (InputError, MemoryError) as error:
+            if folder is not None:
+                folder.give_back(job.stem)  # before the next one of its name asks
             return Photograph(None, SegmentOptions(), tag=job, error=error)
 
     def _job(self, path: Path | None, folder: ResultFolder, recipe: Mapping[str, Any]) -> _Job:
