@@ -421,9 +421,9 @@ def test_models_that_are_not_what_they_claim(repositories: dict[str, Repo], tmp_
         ({"vocab_size": 10**5}, "reads 100,000 tokens, but its tokenizer makes"),
         ({"eos_token_id": 7}, "reads a text at token 7, but its tokenizer ends one with"),
     ):
-        other = {**config["text_config"], **change}
+        other = {"model_type": "clip_text_model", **config["text_config"], **change}
         with pytest.raises(ModelError, match=says):
-            check_tokenizer(AutoTokenizer.from_pretrained(clip), SimpleNamespace(**other, model_type="clip_text_model"))
+            check_tokenizer(AutoTokenizer.from_pretrained(clip), SimpleNamespace(**other))
     weights = load_file(clip / "model.safetensors")
     for name, what in (
         ("text_projection.weight", "CLIP's text model"),
