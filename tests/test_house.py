@@ -87,22 +87,16 @@ def test_imports_run_downwards(path: Path) -> None:
 
 
 def test_no_circles() -> None:
-    """Within a room, too, no module imports one that leads back to it; only types may be named so."""
+    """Within a room, too, and in types alone, no module imports one that leads back to it."""
     known = {module_name(path): path for path in MODULES}
-    leads: dict[str, set[str]] = {}
-    for name, path in known.items():
-        lines = [
-            range(node.lineno, (node.end_lineno or node.lineno) + 1)
-            for node in ast.walk(ast.parse(path.read_text("utf-8")))
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        ]
-        leads[name] = {
+    leads = {
+        name: {
             module
-            for line, module in own_imports(path)
-            if module in known
-            and not f"{name}.".startswith(f"{module}.")
-            and not any(line in block for block in lines)
+            for _, module in own_imports(path)
+            if module in known and not f"{name}.".startswith(f"{module}.")
         }
+        for name, path in known.items()
+    }
     done: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,12 @@ from ..errors import InputError
 from ..show.explanation import ClassReferences, ClassScore, Explanation, Reference
 from .background import Verdict
 from .evidence import Evidence, atom_shares, gather_evidence, score_parts
+from .label_map import LabelMap
 from .matching import mixed, unit_rows
 from .prototypes import ReferenceBank, Retrieved, condense, retrieve
 from .upsample import enlarged, pixel_planes
 from .vocabulary import Vocabulary
 from .window_encoding import Floats
-
-if TYPE_CHECKING:
-    from .result import Segmentation
 
 SAME_BANK = 0.02
 """How far the mean of a class's prototypes may be from what a bank gives for it, as a share of its length:
@@ -31,7 +29,7 @@ keys of one similarity may be taken in another order elsewhere; another bank is 
 
 
 def explain_pixel(
-    result: Segmentation,
+    result: LabelMap,
     x: int,
     y: int,
     bank: ReferenceBank | str | Path | None,
@@ -119,7 +117,7 @@ def _whole(value: Any) -> int | None:
         return None
 
 
-def _scores(result: Segmentation, x: int, y: int) -> tuple[Floats, Floats]:
+def _scores(result: LabelMap, x: int, y: int) -> tuple[Floats, Floats]:
     """At the pixel the rows' scores (T,) and the labels', by the very steps of `Segmentation.scores`."""
     scene, vocabulary = result.need_scene()
     scores = result.place_scores()
@@ -127,14 +125,14 @@ def _scores(result: Segmentation, x: int, y: int) -> tuple[Floats, Floats]:
     return planes[0, : len(vocabulary.text_embeddings)], scores.verdict.scores(planes)[0]
 
 
-def _winner(result: Segmentation, vocabulary: Vocabulary, total: Floats, local: Floats) -> str:
+def _winner(result: LabelMap, vocabulary: Vocabulary, total: Floats, local: Floats) -> str:
     """The label that rows' scores (T,) would give, by the rules of the options."""
     verdict = Verdict(vocabulary, result.options)
     planes = np.concatenate([total, local])[None, : verdict.n_planes]
     return result.names[int(verdict.decide(planes)[0][0])]
 
 
-def _cosines(result: Segmentation, vocabulary: Vocabulary, evidence: Evidence) -> npt.NDArray[np.float64]:
+def _cosines(result: LabelMap, vocabulary: Vocabulary, evidence: Evidence) -> npt.NDArray[np.float64]:
     """(T,) the features' cosines with each row's prototypes, mixed as its local score mixes them."""
     cosine: Floats = evidence.features @ unit_rows(vocabulary.prototypes).T
     share = 1.0 if result.options.prototypes == "knn-vote" else result.options.max_share
@@ -159,7 +157,7 @@ def _word(vocabulary: Vocabulary, label: int, row: int) -> str:
 
 
 def _references(
-    result: Segmentation,
+    result: LabelMap,
     vocabulary: Vocabulary,
     given: ReferenceBank | str | Path | None,
     rows: Sequence[int],
@@ -184,7 +182,7 @@ def _references(
     return [(len(one.rows), _nearest(known, one, feature, most)) for one in behind], []
 
 
-def _made_of(vocabulary: Vocabulary, row: int, behind: Retrieved, result: Segmentation) -> bool:
+def _made_of(vocabulary: Vocabulary, row: int, behind: Retrieved, result: LabelMap) -> bool:
     """Whether the vocabulary's prototypes of a row are what the retrieved ones give."""
     if len(behind.rows) == 0:
         return False
@@ -221,7 +219,7 @@ def _told(bank: Any) -> Path:
     return Path(getattr(bank, "path", None) or type(bank).__name__)
 
 
-def _notes(result: Segmentation, scores: Sequence[ClassScore], evidence: Evidence) -> list[str]:
+def _notes(result: LabelMap, scores: Sequence[ClassScore], evidence: Evidence) -> list[str]:
     options, out = result.options, []
     if options.background != "none":
         below = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +17,16 @@ from ..identity import difference
 from ..options import VOCABULARY, SegmentOptions, export_kinds, to_dict
 from ..options.exports import FORMAT, PICTURES, RECORD, export_names
 from ..profile import OFF, Clock
-from ..show.caveats import NONE, Caveats
+from ..show.caveats import Caveats
 from ..show.explanation import CLASSES, REFERENCES, Explanation
 from ..show.export import record_of
 from ..show.exports import Labelled, detections, render
 from ..show.html import result_html
-from ..show.palette import REST, palette
 from ..show.text import percent
-from ..source_file import SourceFile
-from .background import label_names, rest_labels
+from .background import label_names
 from .explain import explain_pixel
-from .matching import LocalScore, PlaceScores
+from .label_map import LabelMap
+from .matching import LocalScore
 from .npz import RESULT, dump_npz, write_npz
 from .prototypes import ReferenceBank
 from .refine import place_scores
@@ -41,68 +40,11 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Segmentation:
+class Segmentation(LabelMap):
     """A labelled photograph. `np.asarray(result)` is its label map.
 
     Scores are not stored: they are computed from the scene when asked for.
     """
-
-    labels: npt.NDArray[np.int32]
-    """(H, W) int32 at the photograph's own size: indices into `names`."""
-    names: tuple[str, ...]
-    """What the labels mean: the classes, then whatever else the options add ("background" and the like)."""
-    options: SegmentOptions
-    file: SourceFile | None = None
-    """The file it came from."""
-    models: dict[str, Any] = field(default_factory=dict)
-    """Which models made it (`Encoders.identity`)."""
-    scene: Scene | None = None
-    """The encoded photograph, None where it was saved without: then there are no scores."""
-    vocabulary: Vocabulary | None = None
-    """The class names' vectors; None where saved without the scene."""
-    photo: npt.NDArray[np.uint8] | None = None
-    """(H, W, 3) uint8 RGB, None where saved without; `image` is the same with a clear error."""
-    cut: npt.NDArray[np.int64] | None = None
-    """(h, w) the region map at the working size, where it was saved; otherwise cut when asked for."""
-    score: LocalScore | None = None
-    """What scored its regions; None: what the options say."""
-    bank: ReferenceBank | None = field(default=None, compare=False)
-    """The bank that the words were looked up in, for `explain`; kept in no file."""
-    caveats: Caveats = NONE
-    """Why labels may not mean what they say: another kind of picture than the models know, words that the
-    bank does not know."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the photograph in pixels."""
-        return self.labels.shape[0], self.labels.shape[1]
-
-    @property
-    def source(self) -> str | None:
-        """The absolute path of the file it came from; None where it came from none."""
-        return None if self.file is None else self.file.path
-
-    @property
-    def stem(self) -> str:
-        """What files made of it are called by default: the photograph's name without suffix, or "image"."""
-        return Path(self.file.name).stem if self.file else "image"
-
-    @property
-    def image(self) -> npt.NDArray[np.uint8]:
-        """The photograph: (H, W, 3) uint8 RGB. Raises InputError where it was saved without."""
-        if self.photo is None:
-            raise InputError("this segmentation was saved without its photograph (keep='labels')")
-        return self.photo
-
-    @property
-    def palette(self) -> npt.NDArray[np.uint8]:
-        """(len(names), 3) uint8 RGB: each name's colour in the pictures that `save` writes; grey for what is
-        none of the words."""
-        colours = palette(len(self.names))
-        for kind, label in rest_labels(self.names, self.options).items():
-            colours[label] = REST[kind]
-        return colours
 
     @cached_property
     def shares(self) -> dict[str, float]:
@@ -118,10 +60,6 @@ class Segmentation:
         window's own superpixels. Kept once computed.
         """
         return enlarged(self.working_regions().astype(np.int32), self.size)
-
-    def working_regions(self) -> npt.NDArray[np.int64]:
-        """(h, w) int64: the same at the working size."""
-        return self.cut if self.cut is not None else self.need_scene()[0].regions()
 
     @cached_property
     def confidence(self) -> Floats:
@@ -173,18 +111,6 @@ class Segmentation:
             raise InputError("relabel takes a Vocabulary: FreeDA.segment(scene, names) reads class names")
         refuse_late(changes)
         return segment_scene(scene, vocabulary, scene.relabelling(changes), self.bank, score=self.score)
-
-    def need_scene(self) -> tuple[Scene, Vocabulary]:
-        """The scene and the vocabulary. Raises InputError where the segmentation was saved without them."""
-        if self.scene is None or self.vocabulary is None:
-            raise InputError("this segmentation was saved without its scene (keep='image' or 'labels')")
-        return self.scene, self.vocabulary
-
-    def place_scores(self) -> PlaceScores:
-        """What labels were decided by, computed anew. Raises InputError as `need_scene`."""
-        scene, vocabulary = self.need_scene()
-        working = scene.working_image
-        return place_scores(scene.mosaic, working, vocabulary, self.options, self.score, self.bank)
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
         """(H, W) bool: where the photograph is labelled `name`. Raises InputError for another name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +12,18 @@ from ..errors import InputError
 from ..options import SegmentOptions, from_dict, to_dict
 from ..show.caveats import Caveats
 from ..source_file import SourceFile
+from .label_map import LabelMap
 from .matching import BUILT_IN, ForgottenScore, LocalScore
 from .mosaic import Mosaic
 from .npz import RESULT, Arrays, check, checked, lists_of_words, narrow, read_npz
 from .scene import Scene
 from .vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from .result import Segmentation
-
 KEEP = ("scene", "image", "labels")
 _MATRICES = ("local", "context")
 
 
-def parts_of(result: Segmentation, keep: str = "scene") -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+def parts_of(result: LabelMap, keep: str = "scene") -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     """What a file holds of a segmentation: header and arrays. Errors as `Segmentation.save_npz` says."""
     if keep not in KEEP:
         raise InputError(f"keep is {keep!r}: use one of {', '.join(map(repr, KEEP))}")
