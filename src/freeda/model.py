@@ -26,7 +26,7 @@ from .segment.prototypes import ReferenceBank
 from .segment.regions import RegionMap, Regions
 from .segment.result import Segmentation, segment_scene
 from .segment.scene import Photograph, Scene, encode_scenes, refuse_late
-from .segment.stream import Outcome, Stream, ahead, recipe
+from .segment.stream import AHEAD, Outcome, Stream, ahead, recipe
 from .segment.vocabulary import (
     Names,
     Vocabulary,
@@ -175,7 +175,8 @@ class FreeDA:
         The next image is read meanwhile. Raises InputError at the first that cannot be encoded.
         """
         options = self.options.with_changes(**changes)
-        photographs = ahead(self._read(image, options) for image in images)
+        read = (self._read(image, options) for image in images)
+        photographs = ahead(read, AHEAD if self.device.type != "cpu" else 1)
         for _, found in encode_scenes(self.encoders, photographs, batch_size, self.clock):
             if isinstance(found, Exception):
                 raise found

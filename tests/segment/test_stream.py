@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 
 from freeda.errors import FreedaWarning, InputError, MachineError
 from freeda.segment import Segmentation, Vocabulary
+from freeda.segment.stream import ahead
 
 RNG = np.random.default_rng(0)
 WORDS = ["cat", "boat", "sky"]
@@ -366,3 +368,24 @@ def test_only_the_present_photograph_is_held(tiny_model: Any, folder: Path, tmp_
         seen.append(weakref.ref(outcome.result.scene))
         del outcome
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_reading_ahead(n: int) -> None:
+    """Items keep their order; at most n are made before they are asked for; an error comes in its place."""
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(8):
+            if i == 6:
+                raise InputError("six")
+            made.append(i)
+            yield i
+
+    found = []
+    with pytest.raises(InputError, match="six"):
+        for item in ahead(items(), n):
+            found.append(item)
+            assert len(made) <= len(found) + n
+    assert found == made == list(range(6))
+    assert list(ahead([], n)) == []

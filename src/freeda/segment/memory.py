@@ -6,6 +6,7 @@ import torch
 
 from ..options import SegmentOptions
 from .matching import CHUNK, TABLE
+from .stream import AHEAD
 from .upsample import STRIP as LABELS_AT_A_TIME
 from .window_encoding import MAX_THREADS
 from .windows import sliding_boxes, working_size
@@ -63,14 +64,15 @@ def stream_bound(
     """Bytes that `FreeDA.segment_many` may take at once, at most, for photographs of one size.
 
     Beside the one that is labelled (`memory_bound`), those are held whose windows fill a batch, one that is
-    read ahead and the caller's last; with `beside`, on an accelerator, those of one more batch and one that
-    is written. Each is its pixels twice (read, then converted), its working image and its windows' features.
+    read ahead and the caller's last; with `beside`, on an accelerator, those of one more batch, `AHEAD` that
+    are read and one that is written. Each is its pixels twice (read, then converted), its working image and
+    its windows' features.
     """
     h, w = working_size(height, width, options)
     boxes = sliding_boxes(h, w, options.window, options.stride)
     s = max((b.y2 - b.y1) * (b.x2 - b.x1) for b in boxes)
     batches = 2 if beside else 1
-    others = batches * -(-batch_size // len(boxes)) + 2 + beside
+    others = batches * -(-batch_size // len(boxes)) + 2 + beside * AHEAD
     each = 16 * height * width + 3 * h * w + len(boxes) * (44 * s + 20 * grid * grid * dense_dim)
     one = memory_bound(height, width, options, dense_dim, grid, classes, batch_size)
     return one + others * each
