@@ -34,11 +34,13 @@ from freeda.grow import grow
 from freeda.model import FreeDA, load
 from freeda.options import parse_settings
 from freeda.precision import autocast
-from freeda.presets import PRESETS, Preset
+from freeda.presets import PRESETS, ModelSource, Preset
 from freeda.profile import Clock
 from freeda.references.add import add_images
+from freeda.show import write_image
 from studies import ablations
 from studies.axes import AXES, Variant
+from test_siglip import save_siglip
 
 CAPTIONS = ["a cat on a table", "a dog in the grass"]
 PHOTO = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
@@ -99,6 +101,36 @@ def segmenting(place: Place) -> Any:
     scene = model.encode(PHOTO, batch_size=2, short_side=48, window=48, stride=24)
     result = model.segment(scene, ["cat", "sky", "grass"], others="others")
     return result.labels, result.scores(), model.coverage(["cat", "sky"]), result.explain(5, 5).to_dict()
+
+
+def many(place: Place) -> Any:
+    """Batches of several photographs, labelled and written beside the encoders; whatever the batch."""
+    rng, out = np.random.default_rng(1), place.new()
+    for i, size in enumerate([(60, 80), (48, 48), (100, 50), (48, 60), (90, 90)]):
+        write_image(out / f"{i}.png", rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+    (out / "3a.png").write_text("no picture")
+    model = load(place.preset, place.bank, regions=Quarters())
+    given = {"short_side": 48, "window": 48, "stride": 24}
+    found = list(model.segment_many(out, ["cat", "sky"], place.new(), batch_size=3, **given))
+    assert [o.path.name for o in found] == ["0.png", "1.png", "2.png", "3.png", "3a.png", "4.png"]
+    return [(sorted(o.files), None if o.result is None else o.result.labels) for o in found]
+
+
+class Quarters:
+    name, whole = "test/quarters", True
+
+    def __call__(self, image: Any) -> Any:
+        rows, columns = (np.arange(n) * 2 // n for n in image.shape[:2])
+        return 2 * rows[:, None] + columns
+
+
+def siglip(place: Place) -> Any:
+    folder = place.new()
+    clip = save_siglip(folder, "siglip2")
+    x = torch.rand(2, 3, 40, 30, generator=torch.Generator().manual_seed(0))
+    encoders = load_encoders(replace(place.preset, clip=ModelSource(str(clip)), clip_size=None))
+    read = encoders.clip.encode_text(["a cat", "the sofa"])
+    return [t.cpu().numpy() for t in (read, encoders.clip.encode_image(x), encoders.clip.encode_patches(x))]
 
 
 def searching(place: Place) -> Any:
@@ -162,6 +194,8 @@ def ablating(place: Place) -> Any:
     "work",
     [
         segmenting,
+        many,
+        siglip,
         searching,
         collecting("key=caption", "map_range=percentiles", "attribution.normalisation=words"),
         collecting("key=token", "steps=2", "attribution.to_step=0.5", "scheduler=euler"),
