@@ -77,11 +77,13 @@ class FlatIndex:
             lines, columns = np.divmod(np.flatnonzero(products > limit), products.shape[1])
             line, row = np.append(line, lines.astype(short)), np.append(row, columns + start)
             score = np.append(score, products[lines, columns])
-            if start + products.shape[1] == len(self._keys) or len(line) > 2 * n * k:
-                order = np.lexsort((-score, line))  # stable: equal scores stay in row order
-                place = np.arange(len(order)) - np.searchsorted(line[order], np.arange(n))[line[order]]
-                line, row, score = (a[order[place < k]] for a in (line, row, score))
-                limit = score.reshape(n, k)[:, -1:]
+            if len(line) > 2 * n * k:
+                limit = _kth_best(line, score, n, k)
+                kept = score >= limit[line, 0]  # of equals too many, which the last sort sees to
+                line, row, score = line[kept], row[kept], score[kept]
+        order = np.lexsort((-score, line))  # stable: equal scores stay in row order
+        place = np.arange(len(order)) - np.searchsorted(line[order], np.arange(n))[line[order]]
+        line, row, score = (a[order[place < k]] for a in (line, row, score))
         score[score == _LOWEST] = -np.inf
         return score.reshape(n, k), row.reshape(n, k)
 
@@ -103,6 +105,16 @@ class FlatIndex:
                 block = torch.nn.functional.normalize(block, dim=1)
             products = torch.matmul(asked, block.T, out=out[:, : len(block)])
             yield start, products.nan_to_num_(_LOWEST, _LOWEST, _LOWEST).numpy()
+
+
+def _kth_best(line: npt.NDArray[Any], score: Scores, n: int, k: int) -> Scores:
+    """(n, 1) the k-th best score of each line; every line has at least k."""
+    order = np.argsort(line, kind="stable")
+    count = np.bincount(line, minlength=n)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
+    table = np.full((n, int(count.max())), -np.inf, np.float32)
+    table[line[order], place] = score[order]
+    return np.partition(table, -k, axis=1)[:, -k, None]
 
 
 def checked(queries: Scores, width: int, k: int) -> Scores:
