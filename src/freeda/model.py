@@ -175,7 +175,8 @@ class FreeDA:
         The next image is read meanwhile. Raises InputError at the first that cannot be encoded.
         """
         options = self.options.with_changes(**changes)
-        photographs = ahead(self._read(image, options) for image in images)
+        given = [images] if is_one(images) else images
+        photographs = ahead(self._read(image, options) for image in given)
         for _, found in encode_scenes(self.encoders, photographs, batch_size, self.clock):
             if isinstance(found, Exception):
                 raise found
@@ -260,7 +261,8 @@ class FreeDA:
 
         Args:
             images: an image file, a folder, a glob such as "photos/*.jpg", any number of these; or arrays and
-                PIL images, also from an iterator that goes on for ever.
+                PIL images, also from an iterator that goes on for ever, whose paths may be of no file: that
+                is told in the `Outcome`. Where it raises, what it gave before is labelled first.
             classes: class names or a vocabulary, made ready once.
             out: where every photograph's files go as soon as it is labelled; None writes nothing. Arrays have
                 no name to be written by.

@@ -180,7 +180,7 @@ def test_a_measurement_heeds_the_models_parts(tmp_path: Path) -> None:
         evaluate(scenes, out=tmp_path / name, model=one) for one, name in ((model, "a"), (fixed, "b"))
     )
     assert own.miou < 0.2 < usual.miou
-    with pytest.raises(InputError, match="data is .*: an open data set has its own"):
+    with pytest.raises(InputError, match=r"data is .*: an open data set has its own"):
         evaluate(scenes, fixed, out=tmp_path / "c")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"models\.score"):
         evaluate(scenes, out=tmp_path / "a", model=fixed)
