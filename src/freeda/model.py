@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import torch
 
 from .bank import Bank
-from .encoders import DenseEncoder, Encoders, PatchEncoder, load_encoders
+from .encoders import DenseEncoder, Encoders, PatchEncoder, check_part, load_encoders
 from .errors import InputError
 from .identity import difference
 from .image_text import ImageTextEncoder, TransformersEncoder
@@ -36,7 +36,7 @@ from .segment.vocabulary import (
     parse_names,
 )
 from .source_file import source_file
-from .sources import Images, every_image
+from .sources import Images, every_image, is_one
 
 
 class FreeDA:
@@ -60,6 +60,8 @@ class FreeDA:
     ):
         if bank is not None and not hasattr(bank, "search"):
             raise InputError(f"bank is {bank!r}: it must be a bank directory or an open Bank")
+        check_part(regions, "regions", "__call__", "name", "whole")
+        check_part(score, "score", "__call__", "name")
         check = getattr(bank, "check_models", None)
         if check is not None:
             check(encoders.identity)
