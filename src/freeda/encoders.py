@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from .errors import ModelError
+from .errors import InputError, ModelError, shortened
 from .image_text import FAMILIES, ImageTextEncoder, Pixels, TransformersEncoder, joint_width
 from .model_files import Part
 from .precision import autocast, choose_device, choose_dtype, lower_precision
@@ -96,9 +96,25 @@ def load_encoders(
     """
     on = choose_device(device)
     kind = choose_dtype(dtype, on)
+    check_part(clip, "clip", "name", "dim", "encode_text", "encode_image")
+    check_part(dense, "dense", "name", "dim", "grid", "encode")
     first = load_clip(preset, on, kind) if clip is None else clip
     second = load_dense(preset, on, kind) if dense is None else dense
     return Encoders(first, second, on, kind, _identity(preset, first.dim, second.dim, clip, dense))
+
+
+def check_part(part: Any, what: str, *asked: str) -> None:
+    """Raise InputError for a part of the user's own without the attributes `asked`; None lacks nothing."""
+    lacking = [name for name in asked if not hasattr(part, name)]
+    if part is None or not (lacking or isinstance(part, type) or not isinstance(part.name, str)):
+        return
+    if isinstance(part, type):
+        told = "a class, not an object of it"
+    elif lacking:
+        told = "it cannot be called" if lacking[0] == "__call__" else f"it has no {lacking[0]!r}"
+    else:
+        told = f"its name is {shortened(part.name)}, no text"
+    raise InputError(f"{what} is {shortened(part)}: {told} (docs/extending.md)")
 
 
 def load_clip(

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import torch
 
 from .bank import Bank
-from .encoders import DenseEncoder, Encoders, PatchEncoder, load_encoders
+from .encoders import DenseEncoder, Encoders, PatchEncoder, check_part, load_encoders
 from .errors import InputError
 from .identity import difference
 from .image_text import ImageTextEncoder, TransformersEncoder
@@ -36,7 +36,7 @@ from .segment.vocabulary import (
     parse_names,
 )
 from .source_file import source_file
-from .sources import Images, every_image
+from .sources import Images, every_image, is_one
 
 
 class FreeDA:
@@ -60,6 +60,8 @@ class FreeDA:
     ):
         if bank is not None and not hasattr(bank, "search"):
             raise InputError(f"bank is {bank!r}: it must be a bank directory or an open Bank")
+        check_part(regions, "regions", "__call__", "name", "whole")
+        check_part(score, "score", "__call__", "name")
         check = getattr(bank, "check_models", None)
         if check is not None:
             check(encoders.identity)
@@ -175,7 +177,8 @@ class FreeDA:
         The next image is read meanwhile. Raises InputError at the first that cannot be encoded.
         """
         options = self.options.with_changes(**changes)
-        read = (self._read(image, options) for image in images)
+        given = [images] if is_one(images) else images
+        read = (self._read(image, options) for image in given)
         photographs = ahead(read, AHEAD if self.device.type != "cpu" else 1)
         for _, found in encode_scenes(self.encoders, photographs, batch_size, self.clock):
             if isinstance(found, Exception):
@@ -261,7 +264,8 @@ class FreeDA:
 
         Args:
             images: an image file, a folder, a glob such as "photos/*.jpg", any number of these; or arrays and
-                PIL images, also from an iterator that goes on for ever.
+                PIL images, also from an iterator that goes on for ever, whose paths may be of no file: that
+                is told in the `Outcome`. Where it raises, what it gave before is labelled first.
             classes: class names or a vocabulary, made ready once.
             out: where every photograph's files go as soon as it is labelled; None writes nothing. Arrays have
                 no name to be written by.

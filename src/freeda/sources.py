@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,22 +52,40 @@ def find_images(images: Images, recursive: bool = False) -> list[Path]:
 def every_image(images: Images | Iterable[Any], recursive: bool = False) -> Iterable[Any]:
     """`find_images`; images that are no files (arrays, PIL's) are taken as they are, one by one.
 
-    An iterator is asked only for what is needed next. Raises InputError as `find_images`.
+    An iterator, or what makes one, is asked only for what is needed next, and its paths are taken as they are
+    where they name no image. Raises InputError as `find_images`.
     """
-    if hasattr(images, "__array_interface__") and getattr(images, "ndim", 3) < 4:
-        return [images]  # one image, of numpy or PIL
-    if isinstance(images, (str, Path)) or not isinstance(images, Iterable):
+    if isinstance(images, (str, Path)):
         return find_images(images, recursive)
-    if isinstance(images, Iterator):
-        return (one for item in images for one in _one_or_more(item, recursive))
+    if is_one(images):
+        return [images]
+    if not hasattr(images, "__iter__"):
+        raise InputError(f"a {type(images).__name__} names no image file: expected paths, or images")
+    if not isinstance(images, Collection):
+        return (one for item in images for one in _in_its_turn(item, recursive))
     given = list(images)
     if all(isinstance(item, (str, Path)) for item in given):
         return find_images(given, recursive)
     return [one for item in given for one in _one_or_more(item, recursive)]
 
 
+def is_one(images: Any) -> bool:
+    """Whether this is one image (a path, or an array, tensor or picture of PIL's), not any number of them."""
+    arrays = ("__array__", "__array_interface__")
+    pixels = any(hasattr(images, name) for name in arrays) and getattr(images, "ndim", 3) in (0, 2, 3)
+    return pixels or isinstance(images, (str, Path))
+
+
 def _one_or_more(item: Any, recursive: bool) -> list[Any]:
     return find_images(item, recursive) if isinstance(item, (str, Path)) else [item]
+
+
+def _in_its_turn(item: Any, recursive: bool) -> list[Any]:
+    """The same for an item of an iterator: a path that is not there is told when it is read."""
+    try:
+        return _one_or_more(item, recursive)
+    except InputError:
+        return [item]
 
 
 def files_below(folder: Path, deep: bool = True) -> Iterator[Path]:

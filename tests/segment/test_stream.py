@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from freeda.errors import FreedaWarning, InputError, MachineError
@@ -389,3 +390,92 @@ def test_reading_ahead(n: int) -> None:
             assert len(made) <= len(found) + n
     assert found == made == list(range(6))
     assert list(ahead([], n)) == []
+
+
+class Broken:
+    """An iterator that gives images, and then fails."""
+
+    def __init__(self, *images: Any) -> None:
+        self._left = list(images)
+
+    def __iter__(self) -> Broken:
+        return self
+
+    def __next__(self) -> Any:
+        if self._left:
+            return self._left.pop(0)
+        raise KeyError("the camera")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 50])
+def test_what_came_before_an_iterator_failed_is_given(
+    tiny_model: Any, folder: Path, tmp_path: Path, batch_size: int
+) -> None:
+    images = [np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))]
+    given = []
+    with pytest.raises(KeyError, match="the camera"):
+        for outcome in tiny_model.segment_many(Broken(*images), WORDS, batch_size=batch_size):
+            given.append(outcome.result.labels)
+    expected = [tiny_model.segment(image, WORDS).labels for image in images]
+    assert len(given) == 3 and all(map(np.array_equal, given, expected))
+
+
+def test_a_path_of_an_iterator_that_is_not_there(tiny_model: Any, folder: Path, tmp_path: Path) -> None:
+    """Told in its turn, as one that cannot be read; a list is looked at before anything is encoded."""
+    paths = [folder / "a.png", folder / "no.png", tmp_path / "*.gif", folder / "c.png"]
+    for out in (None, tmp_path / "out"):
+        made = [*tiny_model.segment_many(iter(paths), WORDS, out)]
+        assert [o.path.name for o in made] == ["a.png", "no.png", "*.gif", "c.png"]
+        assert [o.error is None for o in made] == [True, False, False, True]
+        assert "no.png: no such file" in str(made[1].error)
+    with pytest.raises(InputError, match=r"no\.png: no such file"):
+        [*tiny_model.segment_many(iter(paths), WORDS, strict=True)]
+    with pytest.raises(InputError, match=r"no\.png: no such file"):
+        tiny_model.segment_many(paths, WORDS)
+
+
+def test_one_image_is_one(tiny_model: Any, folder: Path) -> None:
+    """Rows of a tensor are no photographs; those of an array of paths are."""
+    path = folder / "a.png"
+    image = np.array(Image.open(path))
+    expected = tiny_model.segment(image, WORDS).labels
+    for one in (image, torch.from_numpy(image), Image.open(path), path, str(path)):
+        (outcome,) = tiny_model.segment_many(one, WORDS)
+        assert np.array_equal(outcome.result.labels, expected)
+        (scene,) = tiny_model.encode_many(one)
+        assert np.array_equal(scene.image, image)
+    several = np.array([str(path), str(folder / "b.png")])
+    assert [o.path.name for o in tiny_model.segment_many(several, WORDS)] == ["a.png", "b.png"]
+    assert len([*tiny_model.segment_many(torch.from_numpy(np.stack([image, image])), WORDS)]) == 2
+    for none in (None, 3):
+        with pytest.raises(InputError, match="names no image file"):
+            tiny_model.segment_many(none, WORDS)
+
+
+def test_what_makes_iterators_is_not_read_ahead(tiny_model: Any, folder: Path) -> None:
+    """As data loaders do, which would not fit into memory."""
+
+    class Endless:
+        given = 0
+
+        def __iter__(self) -> Any:
+            while True:
+                self.given += 1
+                yield np.zeros((24, 24, 3), np.uint8)
+
+    images = Endless()
+    stream = tiny_model.segment_many(images, WORDS, batch_size=1)
+    next(stream), next(stream)
+    stream.close()
+    assert images.given <= 5
+
+
+@pytest.mark.parametrize("batch_size", [1, 50])
+def test_a_bad_file_takes_no_name(tiny_model: Any, tmp_path: Path, batch_size: int) -> None:
+    """Nor does it free the one that another has by then."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "p.jpg").write_text("nothing like a picture")
+    for name in ("p.png", "p.tif", "q.png"):
+        photo(tmp_path / "in" / name)
+    made = [*tiny_model.segment_many(tmp_path / "in", WORDS, tmp_path / "out", batch_size=batch_size)]
+    assert [o.files.get("json", Path()).name for o in made] == ["", "p.json", "p-2.json", "q.json"]

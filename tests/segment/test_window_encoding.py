@@ -142,6 +142,8 @@ def test_memory_that_lacks_for_a_batch_may_do_for_one(tiny_model: Any, image: np
     black = np.zeros((48, 48, 3), np.uint8)
 
     class Small:
+        dim, grid = tiny_model.encoders.dense.dim, tiny_model.encoders.dense.grid
+
         def encode(self, x: Any) -> Any:
             if len(x) > 2 or not x.any():
                 raise MemoryError("no room")

@@ -83,7 +83,8 @@ class FlatIndex:
                 line, row, score = line[kept], row[kept], score[kept]
         order = np.lexsort((-score, line))  # stable: equal scores stay in row order
         place = np.arange(len(order)) - np.searchsorted(line[order], np.arange(n))[line[order]]
-        line, row, score = (a[order[place < k]] for a in (line, row, score))
+        best = order[place < k]
+        row, score = row[best], score[best]
         score[score == _LOWEST] = -np.inf
         return score.reshape(n, k), row.reshape(n, k)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..encoders import check_part
 from ..errors import InputError, extra
 from ..images import RGB
 from ..options import Superpixels
@@ -66,10 +67,16 @@ class GivenRegions:
 
 
 def regions_from(source: Any, options: Superpixels) -> Regions:
-    """A source of `Regions` as it is, a map (H, W) or `Masks` as one; superpixels by `options` where None."""
+    """A source of `Regions` as it is, a map (H, W) or `Masks` as one; superpixels by `options` where None.
+
+    Raises InputError for a source that lacks what such a one has.
+    """
     if source is None:
         return SuperpixelRegions(options)
-    found: Regions = source if callable(source) else GivenRegions(source)
+    if not callable(source):
+        return GivenRegions(source)
+    check_part(source, "regions", "name", "whole")
+    found: Regions = source
     return found
 
 
@@ -80,8 +87,10 @@ def region_map(source: Regions, image: RGB, size: tuple[int, int] | None = None)
     """
     if isinstance(source, SuperpixelRegions):
         return source(image)
-    found = source(image)
-    labels = np.asarray(paint(*found) if isinstance(found, Masks) else found)
+    # A source may draw into its picture, which may be the caller's own array.
+    found = source(image if isinstance(source, GivenRegions) else image.copy())
+    overlap = isinstance(found, tuple) and len(found) == 2
+    labels = np.asarray(paint(*found) if overlap else found)
     if labels.shape != image.shape[:2] or labels.dtype.kind not in "iu":
         raise InputError(
             f"regions ({source.name}) are {labels.dtype} of shape {labels.shape}: expected whole numbers of "
@@ -99,13 +108,15 @@ def region_map(source: Regions, image: RGB, size: tuple[int, int] | None = None)
 
 def paint(masks: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating[Any]]) -> RegionMap:
     """(h, w) int64: masks (M, h, w) painted by ascending score (M,), of equal ones the later above; -1 where
-    none is. Raises InputError for other shapes and scores that are not finite."""
+    none is. Raises InputError for other shapes, masks of fractions, and scores that are not finite."""
     masks, scores = np.asarray(masks), np.asarray(scores)
     if masks.ndim != 3 or scores.shape != masks.shape[:1] or not np.isfinite(scores).all():
         raise InputError(
             f"masks of shape {masks.shape} and scores of shape {scores.shape}: expected (M, h, w) and (M,), "
             "and finite scores"
         )
+    if masks.dtype.kind not in "biu":
+        raise InputError(f"masks are {masks.dtype}: expected bool, so compare them with a threshold")
     out = np.full(masks.shape[1:], -1, np.int64)
     for number in np.argsort(scores, kind="stable").tolist():
         out[masks[number].astype(bool)] = number

@@ -91,7 +91,7 @@ def _scene(header: dict[str, Any], arrays: Arrays) -> Scene:
         mosaic=_mosaic(arrays),
         options=from_dict(SegmentOptions, header["scene"]["options"]),
         file=_file(header),
-        models=dict(header["models"]),
+        models={part: of for part, of in header["models"].items() if part != "score"},  # of the labels
         outside=header.get("outside") or "",
         cut=checked(arrays["regions"], 2, np.int64) if "regions" in header["models"] else None,
     )

@@ -108,7 +108,15 @@ class Stream:
     def _each(
         self, images: Iterable[Any], folder: ResultFolder | None, recipe: Mapping[str, Any]
     ) -> Iterator[Outcome]:
-        prepared = (self._prepare(image, folder, recipe) for image in images)
+        failed: list[Exception] = []
+
+        def given() -> Iterator[Any]:
+            try:
+                yield from images
+            except Exception as error:  # the caller's own, raised once what came before is done
+                failed.append(error)
+
+        prepared = (self._prepare(image, folder, recipe) for image in given())
         photographs = self._begun(ahead(prepared, AHEAD if self.beside else 1))
         with ThreadPoolExecutor(1, thread_name_prefix="results") as pool:
             pending: deque[Future[Outcome]] = deque()
@@ -119,6 +127,8 @@ class Stream:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+        for error in failed:
+            raise error
 
     def _encoded(self, photographs: Iterable[Photograph]) -> Iterator[tuple[Photograph, Scene | Exception]]:
         try:
@@ -144,9 +154,9 @@ class Stream:
                 return replace(self.read(image), tag=job)
             return Photograph(None, SegmentOptions(), tag=job, error=InputError(""))
         except (InputError, MemoryError) as error:
-            if folder is not None:
-                folder.give_back(job.stem)  # before the next one of its name asks
-            return Photograph(None, SegmentOptions(), tag=job, error=error)
+            if folder is not None:  # before the next is placed, which may be of the same name
+                folder.give_back(job.stem)
+            return Photograph(None, SegmentOptions(), tag=replace(job, stem=""), error=error)
 
     def _job(self, path: Path | None, folder: ResultFolder, recipe: Mapping[str, Any]) -> _Job:
         if path is None:
