@@ -119,6 +119,8 @@ class NoModel:
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         return torch.stack([self._features + window.mean() for window in x])
 
+    embed, patches = encode_image, encode
+
 
 def photograph(height: int, width: int) -> npt.NDArray[np.uint8]:
     """(height, width, 3) uint8: a real photograph of scikit-image's, resized."""

@@ -6,6 +6,7 @@ import copy
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -290,3 +291,20 @@ def test_memory_that_runs_out_at_loading_is_not_the_files_fault(
     with pytest.raises(MachineError, match=r"CLIP: .* memory ran out .*a smaller model") as caught:
         load_encoders(tiny_preset, device="cpu")
     assert "delete" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "gives", "says"),
+    [
+        ("clip", lambda x: x.new_ones(len(x), 4), "not of length 1"),
+        ("clip", lambda x: x.new_ones(len(x)), r"gave \(2,\): expected a tensor of shape \(2, 4\)"),
+        ("dense", lambda x: x.new_ones(len(x), 4, 3, 3), r"gave \(2, 4, 3, 3\): expected .* \(2, 3, 3, 4\)"),
+        ("dense", lambda x: x.numpy(), "gave a ndarray"),
+    ],
+)
+def test_what_an_encoder_gives_is_checked(part: str, gives: Any, says: str) -> None:
+    """Wherever it is used: for photographs, drawn pictures and references alike."""
+    own: Any = SimpleNamespace(name="own", dim=4, grid=3, encode=gives, encode_image=gives)
+    encoders = Encoders(own, own, torch.device("cpu"), torch.float32)
+    with pytest.raises(ModelError, match=says):
+        (encoders.embed if part == "clip" else encoders.patches)(torch.rand(2, 3, 9, 9))

@@ -79,6 +79,30 @@ class Encoders:
     identity: dict[str, Any] = field(default_factory=dict)
     """What a bank remembers of the models: see `model_identity`."""
 
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, K) float32 embeddings of pictures (B, 3, H, W), float RGB in [0, 1].
+
+        Raises ModelError for an encoder that gives another shape, or vectors not of length 1.
+        """
+        with torch.no_grad():  # which an encoder of the user's own may not care for
+            found = _checked(self.clip, self.clip.encode_image(x), (len(x), self.clip.dim))
+        if ((found.norm(dim=-1) - 1).abs() > 0.01).any():  # NaN is not, which is told elsewhere
+            raise ModelError(f"{self.clip.name!r} gave embeddings that are not of length 1")
+        return found
+
+    def patches(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, g, g, D) float32 features of the same. Raises ModelError for another shape."""
+        grid = self.dense.grid
+        with torch.no_grad():
+            return _checked(self.dense, self.dense.encode(x), (len(x), grid, grid, self.dense.dim))
+
+
+def _checked(encoder: ImageTextEncoder | PatchEncoder, found: Any, shape: tuple[int, ...]) -> torch.Tensor:
+    given = tuple(found.shape) if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
+    if given != shape:
+        raise ModelError(f"{encoder.name!r} gave {given}: expected a tensor of shape {shape}")
+    return found.float()
+
 
 def load_encoders(
     preset: Preset,

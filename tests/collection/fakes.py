@@ -11,6 +11,7 @@ import torch
 
 from freeda.collection.generator import DrawnBatch
 from freeda.collection.shard import CollectModels
+from freeda.encoders import Encoders
 from freeda.options import CollectOptions
 from freeda.presets import ModelSource, Preset
 
@@ -106,11 +107,11 @@ def fake_models(fails: Callable[[Sequence[str]], None] | None = None) -> Any:
         "clip_dim": KEY,
         "dense_dim": DENSE,
     }
-    encoders = SimpleNamespace(
-        device=torch.device("cpu"),
-        dtype=torch.float32,
-        identity=identity,
-        dense=SimpleNamespace(encode=dense),
-        clip=SimpleNamespace(encode_image=clip),
+    encoders = Encoders(
+        SimpleNamespace(name="fake", dim=KEY, encode_image=clip),  # type: ignore[arg-type]
+        SimpleNamespace(name="fake", dim=DENSE, grid=SIDE // 4, encode=dense),  # type: ignore[arg-type]
+        torch.device("cpu"),
+        torch.float32,
+        identity,
     )
     return CollectModels(encoders, FakeGenerator(fails), Keys())  # type: ignore[arg-type]

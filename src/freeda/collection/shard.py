@@ -255,8 +255,7 @@ def _draw_batch(batch: list[Task], models: CollectModels, options: CollectOption
     )
     encoders = models.encoders
     pixels = torch.from_numpy(drawn.images).to(encoders.device).permute(0, 3, 1, 2).float() / 255
-    dense = encoders.dense.encode(pixels)
-    embedded = encoders.clip.encode_image(pixels).cpu().numpy()
+    dense, embedded = encoders.patches(pixels), encoders.embed(pixels).cpu().numpy()
     each = zip(batch, drawn.images, drawn.maps, dense, embedded, strict=True)
     return [rows_of(*one, models.keys, options) for one in each]
 

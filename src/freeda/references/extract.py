@@ -141,8 +141,8 @@ class Taker:
         boxes = sliding_boxes(height, width, self._view.window, self._view.stride)
         encoders, size = self._encoders, self._options.batch_size
         whole = next(crops(working, sliding_boxes(height, width, None, 1), 1))
-        seen = encoders.clip.encode_image(whole.to(encoders.device))[0].cpu().numpy()
-        dense = torch.cat([encoders.dense.encode(b.to(encoders.device)) for b in crops(working, boxes, size)])
+        seen = encoders.embed(whole.to(encoders.device))[0].cpu().numpy()
+        dense = torch.cat([encoders.patches(b.to(encoders.device)) for b in crops(working, boxes, size)])
         picture = small_jpeg(image) if self._options.keep_images else None
         out = []
         for word in chosen.words:

@@ -193,15 +193,10 @@ def _encode(encoders: Encoders, group: list[tuple[Frame, Box]], clock: Clock) ->
     batch = torch.from_numpy(stacked).to(encoders.device).permute(0, 3, 1, 2).float() / 255.0
     frames = list(dict.fromkeys(frame for frame, _ in group))
     try:
-        with torch.no_grad():  # which an encoder of the user's own may not care for
-            with clock("clip"):
-                embedded = encoders.clip.encode_image(batch)
-            with clock("dense"):
-                features = encoders.dense.encode(batch)
-        grid = (encoders.dense.grid, encoders.dense.grid, encoders.dense.dim)
-        _check_shape(encoders.clip, embedded, (len(batch), encoders.clip.dim))
-        _check_shape(encoders.dense, features, (len(batch), *grid))
-        embeddings, features = embedded.float().cpu().numpy(), features.float()
+        with clock("clip"):
+            embeddings = encoders.embed(batch).cpu().numpy()
+        with clock("dense"):
+            features = encoders.patches(batch)
         if not (np.isfinite(embeddings).all() and torch.isfinite(features.sum())):
             raise ModelError(
                 f"the encoders gave NaN or infinity in {str(encoders.dtype).removeprefix('torch.')}: "
@@ -224,13 +219,6 @@ def _encode(encoders: Encoders, group: list[tuple[Frame, Box]], clock: Clock) ->
                 frame.take(patches, embedding, clock)
             except (InputError, MemoryError) as error:
                 frame.error = error
-
-
-def _check_shape(encoder: Any, found: Any, shape: tuple[int, ...]) -> None:
-    """Raise ModelError for what is no tensor of that shape."""
-    given = tuple(found.shape) if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
-    if given != shape:
-        raise ModelError(f"{encoder.name!r} gave {given}: expected a tensor of shape {shape}")
 
 
 def join_window(
