@@ -35,6 +35,7 @@ from .segment.vocabulary import (
     embed_rows,
     parse_names,
 )
+from .segment.window_encoding import batch_of
 from .source_file import source_file
 from .sources import Images, every_image, is_one
 
@@ -284,7 +285,12 @@ class FreeDA:
         options = self.options.with_changes(**changes)
         stream = Stream(
             read=lambda image: self._read(image, options, on_done=on_done),
-            encode=partial(encode_scenes, self.encoders, batch_size=batch_size, clock=self.clock),
+            encode=partial(
+                encode_scenes,
+                self.encoders,
+                batch_size=batch_of(self.encoders, batch_size),
+                clock=self.clock,
+            ),
             label=lambda scene: self._label(scene, known, options),
             vocabulary=known,
             about=recipe(options, self.identity, self.encoders.dtype),

@@ -182,6 +182,10 @@ def test_a_measurement_heeds_the_models_parts(tmp_path: Path) -> None:
     assert own.miou < 0.2 < usual.miou
     with pytest.raises(InputError, match=r"data is .*: an open data set has its own"):
         evaluate(scenes, fixed, out=tmp_path / "c")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="dtype is bfloat16: the model is loaded already"):
+        evaluate(scenes, out=tmp_path / "d", model=fixed, dtype="bfloat16")
+    with pytest.raises(InputError, match="batch_size is 0"):
+        fixed.segment_many([IMAGE], WORDS, batch_size=0)
     with pytest.raises(InputError, match=r"models\.score"):
         evaluate(scenes, out=tmp_path / "a", model=fixed)
 

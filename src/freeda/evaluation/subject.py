@@ -137,6 +137,8 @@ class FreedaSubject(Subject):
             identity, kind = model_identity(usual), engine.dtype(dtype)
         else:
             identity, kind = self._given.identity, self._given.encoders.dtype
+            if str(dtype).removeprefix("torch.") not in ("float32", str(kind).removeprefix("torch.")):
+                raise InputError(f"dtype is {dtype}: the model is loaded already, with {kind}; load it so")
         self._dtype = str(kind).removeprefix("torch.")
         self.settings = {
             "preset": usual.name,

@@ -108,6 +108,15 @@ MAX_THREADS = 16
 """Threads that cut windows, at most: each holds about 350 bytes a pixel of its window (felzenszwalb)."""
 
 
+def batch_of(encoders: Encoders, batch_size: int | None) -> int:
+    """How many windows go together: what suits the device, where it is None. Raises InputError under 1."""
+    if batch_size is None:
+        return 2 if encoders.device.type == "cpu" else 8
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}: at least 1 window must be encoded at a time")
+    return batch_size
+
+
 def encode_frames(
     encoders: Encoders,
     frames: Iterable[Frame],
@@ -129,11 +138,8 @@ def encode_frames(
     frames, each is tried by itself; one for which it does not suffice has the `error`. Raises InputError for
     a batch size under 1, ModelError for encoders that give NaN.
     """
-    on_cpu = encoders.device.type == "cpu"
-    batch_size = (2 if on_cpu else 8) if batch_size is None else batch_size
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}: at least 1 window must be encoded at a time")
-    beside = not on_cpu if beside is None else beside
+    batch_size = batch_of(encoders, batch_size)
+    beside = encoders.device.type != "cpu" if beside is None else beside
     threads = min(torch.get_num_threads(), MAX_THREADS)
     ahead, coming = max(batch_size, threads), iter(frames)
     waiting: deque[Frame] = deque()
