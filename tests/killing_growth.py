@@ -27,7 +27,6 @@ WORDS = [f"thing {i}" for i in range(12)]
 def work(out: Path) -> None:
     """Grow half of the words, then all."""
     models = fake_models(lambda _: time.sleep(0.02))  # or all kills come between shards
-    models.encoders.dtype = torch.float32
     for words in (WORDS[:6], WORDS):
         options = replace(OPTIONS, prompts_per_word=3)
         grow(words, out, PRESET, "cpu", options=options, models=models)

@@ -112,7 +112,8 @@ class LayeredBank:
 
     def search(self, queries: Scores, k: int, column: Column = "key") -> tuple[Scores, Rows]:
         """The k' = min(k, N) best rows of all banks, as `Bank.search`; equal scores come in row order."""
-        found = [bank.search(queries, k, column) for bank in self.banks]
+        other = () if column == "key" else (column,)  # which a bank of somebody's own may not know
+        found = [bank.search(queries, k, *other) for bank in self.banks]
         scores = np.concatenate([part for part, _ in found], axis=1)
         rows = np.concatenate(
             [np.where(r < 0, -1, r + start) for (_, r), start in zip(found, self.starts, strict=False)],
