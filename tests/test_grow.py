@@ -177,7 +177,7 @@ def test_a_foreign_bank_is_no_layer(tmp_path: Path, tiny_bank: Path) -> None:
 def test_other_models_are_refused(tmp_path: Path) -> None:
     run(tmp_path / "l", ["cat"])
     other = models()
-    other.encoders.identity = {**other.encoders.identity, "clip": {"id": "another/clip-b", "revision": None}}
+    other.encoders.identity["clip"] = {"id": "another/clip-b", "revision": None}
     with pytest.raises(BankError, match="another/clip-b"):
         run(tmp_path / "l", ["dog"], other)
 
