@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -56,7 +57,7 @@ class Pixels:
         return (x - self.mean) / self.std
 
 
-class TransformersEncoder:
+class TransformersEncoder(ABC):
     """What CLIP and SigLIP have in common.
 
     `dtype` is that of the image model's matrix products. Text is always read in float32: it is read once, and
@@ -175,21 +176,21 @@ class TransformersEncoder:
     def _tidy(self, text: str) -> str:
         return text
 
+    @abstractmethod
     def _pad(self, tokens: list[list[int]]) -> list[list[int]]:
         """Bring a batch of token lists to one length."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _pool(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, D) embeddings of token lists (B, T)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _project(self, pooled: torch.Tensor) -> torch.Tensor:
         """(B, D) of the image model's pooled output."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _patches(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, N, D) of the image model's last tokens, those of no patch left out."""
-        raise NotImplementedError
 
 
 class ClipEncoder(TransformersEncoder):
