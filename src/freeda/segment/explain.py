@@ -17,11 +17,11 @@ from ..show.explanation import ClassReferences, ClassScore, Explanation, Referen
 from .background import Verdict
 from .evidence import Evidence, atom_shares, gather_evidence, score_parts
 from .label_map import LabelMap
-from .matching import mixed, unit_rows
+from .matching import mixed
 from .prototypes import ReferenceBank, Retrieved, condense, retrieve
 from .upsample import enlarged, pixel_planes
 from .vocabulary import Vocabulary
-from .window_encoding import Floats
+from .window_encoding import Floats, unit_rows
 
 SAME_BANK = 0.02
 """How far the mean of a class's prototypes may be from what a bank gives for it, as a share of its length:

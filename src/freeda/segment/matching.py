@@ -14,7 +14,7 @@ from .background import Verdict
 from .mosaic import Mosaic
 from .prototypes import ReferenceBank
 from .vocabulary import Vocabulary
-from .window_encoding import Floats
+from .window_encoding import Floats, unit_rows
 
 CHUNK = 1 << 22
 """Scores computed at a time (float32 numbers): what bounds the memory of matching."""
@@ -218,12 +218,6 @@ def slices(n: int, step: int) -> Iterator[slice]:
     """0 to n in slices of at most max(step, 1)."""
     for start in range(0, n, max(step, 1)):
         yield slice(start, min(start + max(step, 1), n))
-
-
-def unit_rows(x: Floats) -> Floats:
-    """Rows (n, D) brought to length 1; a row of zeros stays one."""
-    out: Floats = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12).astype(np.float32)
-    return out
 
 
 def _sigmoid(x: Floats) -> Floats:

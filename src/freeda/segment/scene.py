@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from ..encoders import Encoders
 from ..errors import InputError
@@ -18,7 +19,7 @@ from ..profile import OFF, Clock
 from ..source_file import SourceFile
 from .mosaic import Mosaic, join
 from .regions import RegionMap, SuperpixelRegions, region_map, regions_from, superpixels
-from .window_encoding import Frame, encode_frames
+from .window_encoding import Floats, Frame, encode_frames, unit_rows
 from .windows import resize_image, sliding_boxes, working_size
 
 AFTER_ENCODING = tuple(f.name for f in fields(SegmentOptions) if f.name not in ENCODING)
@@ -59,6 +60,22 @@ class Scene:
         if self.cut is not None:
             return self.cut
         return superpixels(self.working_image(), self.options.superpixels)
+
+    def region_weights(self) -> Any:
+        """(R, B) scipy CSR float32: what share of each region of `regions()` has each of the mosaic's
+        features; rows sum to 1."""
+        regions, atoms = self.regions(), self.mosaic.atoms
+        inside = regions >= 0
+        counts = sparse.coo_matrix(
+            (np.ones(int(inside.sum()), np.float32), (regions[inside], atoms[inside])),
+            shape=(int(regions.max()) + 1, self.mosaic.local.shape[0]),
+        ).tocsr()
+        pixels = np.asarray(counts.sum(axis=1)).ravel()
+        return sparse.diags_array(1 / pixels) @ counts @ self.mosaic.local
+
+    def region_features(self) -> Floats:
+        """(R, D) float32, L2-normalised: the mean feature of each region of `regions()`."""
+        return unit_rows(self.region_weights() @ self.mosaic.features)
 
     def working_image(self) -> npt.NDArray[np.uint8]:
         """(h, w, 3) uint8: the photograph at the size at which its windows were cut."""

@@ -277,3 +277,9 @@ def _patch_blend(
         for j in (0, 1)
     ]
     return np.stack([p for p, _ in parts], axis=1), np.stack([w for _, w in parts], axis=1)
+
+
+def unit_rows(x: Floats) -> Floats:
+    """Rows (n, D) brought to length 1; a row of zeros stays one."""
+    out: Floats = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12).astype(np.float32)
+    return out
