@@ -26,7 +26,7 @@ STOREYS = (
     ("images",),
     ("presets", "remote"),
     ("hub",),
-    ("weights", "precision", "pooling", "show"),
+    ("weights", "precision", "pooling", "reattend", "show"),
     ("image_text", "bank", "engines"),
     ("encoders",),
     ("segment",),

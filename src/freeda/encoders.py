@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+from torch.nn import functional as F
 
 from .errors import InputError, ModelError, shortened
 from .image_text import FAMILIES, ImageTextEncoder, Pixels, TransformersEncoder, joint_width
 from .model_files import Part
+from .options import DenseClip
 from .precision import autocast, choose_device, choose_dtype, lower_precision
 from .presets import IMAGENET_MEAN, IMAGENET_STD, ModelSource, Preset
 from .proof import check_heeds, probe_pictures
@@ -89,6 +91,31 @@ class Encoders:
         if ((found.norm(dim=-1) - 1).abs() > 0.01).any():  # NaN is not, which is told elsewhere
             raise ModelError(f"{self.clip.name!r} gave embeddings that are not of length 1")
         return found
+
+    def joint(
+        self, x: torch.Tensor, features: torch.Tensor, regions: Sequence[Any], how: DenseClip
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `embed` gives, and image-text features of the dense encoder's patches: (B, g, g, K), unit.
+
+        `features` are those of `patches`, `regions` a map (h, w) a picture. Raises ModelError as `embed`, and
+        InputError for an encoder that cannot have its last block attended anew.
+        """
+        attended = getattr(self.clip, "encode_dense", None)
+        if attended is None and how.attention != "own":
+            raise InputError(
+                f"{self.clip.name!r} has no encode_dense: its patches are taken as they are with "
+                "dense_clip.attention=own"
+            )
+        with torch.no_grad():
+            if attended is None:
+                embedding, found = self.embed(x), self.clip.encode_patches(x)
+            else:
+                embedding, found = attended(x, features, regions, how)
+            side = found.shape[1] if isinstance(found, torch.Tensor) and found.ndim == 4 else 0
+            found = _checked(self.clip, found, (len(x), side, side, self.clip.dim))
+            grid = (self.dense.grid, self.dense.grid)
+            resized = F.interpolate(found.permute(0, 3, 1, 2), grid, mode="bilinear", align_corners=False)
+            return embedding, F.normalize(resized.permute(0, 2, 3, 1), dim=-1)
 
     def patches(self, x: torch.Tensor) -> torch.Tensor:
         """(B, g, g, D) float32 features of the same. Raises ModelError for another shape."""

@@ -12,9 +12,11 @@ import torch
 from torch.nn import functional as F
 
 from .errors import InputError, ModelError, shortened
+from .options import DenseClip
 from .precision import autocast, lower_precision
 from .presets import CLIP_MEAN, CLIP_STD, Preset
 from .proof import check_heeds, check_tokenizer, probe_pictures
+from .reattend import attention, class_tokens
 
 
 class ImageTextEncoder(Protocol):
@@ -89,6 +91,7 @@ class TransformersEncoder(ABC):
         mean, std = preset.clip_mean or self.mean, preset.clip_std or self.std
         self._pixels = Pixels(size, "bicubic", mean, std, device)
         self._patch: int = model.config.vision_config.patch_size
+        self._side = size // self._patch
         # Asked for only when needed: interpolating positions to their own size is not free of rounding.
         self._interpolate = size != self._usual_size()
         lower_precision(model.vision_model, dtype)
@@ -152,9 +155,51 @@ class TransformersEncoder(ABC):
     @torch.inference_mode()
     def encode_patches(self, x: torch.Tensor) -> torch.Tensor:
         """Embed the patches of pictures: (B, gh, gw, D) float32, L2-normalised."""
-        patches = self._patches(self._see(x).last_hidden_state.float())
-        side = self._pixels.size // self._patch
-        return F.normalize(patches, dim=-1).reshape(len(x), side, side, self.dim)
+        return self._grid(self._patches(self._see(x).last_hidden_state.float()))
+
+    @torch.inference_mode()
+    def encode_dense(
+        self, x: torch.Tensor, guide: torch.Tensor, regions: Sequence[Any], how: DenseClip
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures and their patches in one pass: (B, D) as `encode_image`, and (B, gh, gw, D), all unit.
+
+        `guide` (B, g, g, C) are the dense encoder's patches of the same pictures, `regions` a map (H, W) each
+        of whole numbers, below 0 in none. The last block has the attention that `how` names, and neither
+        residual nor feed-forward (`reattend`); the middle layers' tokens and the regions' class tokens go
+        through the same values and projections, and are added in the joint space by their weights.
+        """
+        seen = self._see(x, output_hidden_states=how.attention != "own")
+        embedding = F.normalize(self._project(seen.pooler_output.float()), dim=-1)
+        if how.attention == "own":
+            return embedding, self._grid(self._patches(seen.last_hidden_state.float()))
+        *earlier, last, _ = seen.hidden_states
+        block, first = self.model.vision_model.encoder.layers[-1], last.shape[1] - self._side**2
+        weights, inside = attention(guide, regions, self._side, how)
+
+        def values(tokens: torch.Tensor) -> torch.Tensor:
+            return block.self_attn.v_proj(block.layer_norm1(tokens)).float()
+
+        def joint(mixed: torch.Tensor) -> torch.Tensor:
+            return self._finish(block.self_attn.out_proj(mixed).float()).float()
+
+        with autocast(self.device, self.dtype):
+            value = values(last[:, first:])
+            found = joint(weights @ value)
+            if how.spatial:
+                depth = len(earlier) + 1
+                middle = torch.stack(
+                    seen.hidden_states[depth // 4 + 1 : max(3 * depth // 4, depth // 4 + 1) + 1]
+                )
+                found = found + how.spatial * joint(values(middle.mean(dim=0)[:, first:]))
+            if how.class_token and first:
+                normed = block.layer_norm1(last)
+                query, key = block.self_attn.q_proj(normed[:, :1]), block.self_attn.k_proj(normed[:, first:])
+                tokens = class_tokens(query.float(), key.float(), value, inside, block.self_attn.num_heads)
+                found = found + how.class_token * joint(tokens)
+        return embedding, self._grid(found)
+
+    def _grid(self, patches: torch.Tensor) -> torch.Tensor:
+        return F.normalize(patches, dim=-1).reshape(len(patches), self._side, self._side, self.dim)
 
     def _check_plain(self, text: str) -> None:
         own = tuple(self.tokenizer.all_special_tokens)
@@ -163,12 +208,12 @@ class TransformersEncoder(ABC):
                 f"text {shortened(text, 80)} holds one of {own}, which mean something else to this model"
             )
 
-    def _see(self, x: torch.Tensor) -> Any:
+    def _see(self, x: torch.Tensor, **asked: bool) -> Any:
         with autocast(self.device, self.dtype):
-            return self._read(self._pixels(x), self._interpolate)
+            return self._read(self._pixels(x), self._interpolate, **asked)
 
-    def _read(self, pixels: torch.Tensor, interpolate: bool) -> Any:
-        return self.model.vision_model(pixel_values=pixels, interpolate_pos_encoding=interpolate)
+    def _read(self, pixels: torch.Tensor, interpolate: bool, **asked: bool) -> Any:
+        return self.model.vision_model(pixel_values=pixels, interpolate_pos_encoding=interpolate, **asked)
 
     def _usual_size(self) -> int:
         return int(self.model.config.vision_config.image_size)
@@ -191,6 +236,10 @@ class TransformersEncoder(ABC):
     @abstractmethod
     def _patches(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, N, D) of the image model's last tokens, those of no patch left out."""
+
+    @abstractmethod
+    def _finish(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, N, D) of tokens (B, N, C) of patches as they leave the last block."""
 
 
 class ClipEncoder(TransformersEncoder):
@@ -229,7 +278,10 @@ class ClipEncoder(TransformersEncoder):
         return projected
 
     def _patches(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self._project(self.model.vision_model.post_layernorm(tokens[:, 1:]))
+        return self._finish(tokens[:, 1:])
+
+    def _finish(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self._project(self.model.vision_model.post_layernorm(tokens))
 
 
 class SiglipEncoder(TransformersEncoder):
@@ -271,9 +323,12 @@ class SiglipEncoder(TransformersEncoder):
         alone: torch.Tensor = self.model.vision_model.head(tokens.reshape(-1, 1, tokens.shape[-1]))
         return alone.reshape(*tokens.shape[:2], self.dim)
 
-    def _read(self, pixels: torch.Tensor, interpolate: bool) -> Any:
+    def _finish(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self._patches(self.model.vision_model.post_layernorm(tokens))
+
+    def _read(self, pixels: torch.Tensor, interpolate: bool, **asked: bool) -> Any:
         if self.model.config.model_type == "siglip":
-            return super()._read(pixels, interpolate)
+            return super()._read(pixels, interpolate, **asked)
         batch, side = len(pixels), pixels.shape[-1] // self._patch
         rows = pixels.unfold(2, self._patch, self._patch).unfold(3, self._patch, self._patch)
         patches = rows.permute(0, 2, 3, 4, 5, 1).reshape(batch, side * side, -1)  # row, column, colour
@@ -281,6 +336,7 @@ class SiglipEncoder(TransformersEncoder):
             pixel_values=patches,
             pixel_attention_mask=torch.ones(batch, side * side, dtype=torch.int64, device=pixels.device),
             spatial_shapes=torch.full((batch, 2), side, device=pixels.device),
+            **asked,
         )
 
     def _usual_size(self) -> int:

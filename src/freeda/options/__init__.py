@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .attribution import Attribution
 from .collect import PACE, CollectOptions
+from .ensemble import METHODS, DenseClip, Ensemble
 from .exports import EXPORTS, export_kinds
 from .segment import ENCODING, VOCABULARY, Changes, SegmentOptions
 from .settings import from_dict, parse_settings, to_dict
@@ -14,6 +15,7 @@ from .word_list import OTHER_WORDS
 __all__ = [
     "ENCODING",
     "EXPORTS",
+    "METHODS",
     "OTHER_WORDS",
     "PACE",
     "TEMPLATES",
@@ -21,6 +23,8 @@ __all__ = [
     "Attribution",
     "Changes",
     "CollectOptions",
+    "DenseClip",
+    "Ensemble",
     "SegmentOptions",
     "Superpixels",
     "export_kinds",

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from .checks import Range, check_types, require, require_slots, unknown_option
+from .ensemble import DenseClip, Ensemble
 from .superpixels import Superpixels
 from .templates import TEMPLATES, template_set
 from .word_list import OTHER_WORDS
 
-ENCODING = ("superpixels", "short_side", "long_side", "window", "stride")
+ENCODING = ("superpixels", "short_side", "long_side", "window", "stride", "dense_clip")
 """Fields that act when an image is encoded."""
 VOCABULARY = (
     *("templates", "k", "min_similarity", "prototypes", "clusters", "spherical", "others", "other_words"),
@@ -22,6 +23,15 @@ VOCABULARY = (
 class SegmentOptions:
     """The online stage, every field with its source. Raises InputError for a value out of range."""
 
+    method: Literal["auto", "freeda", "no-bank", "values", "all"] = "auto"
+    """Which scores are added up: "freeda", the published ones; "no-bank", regions' own image-text features;
+    "values", these and what a bank of region values supports; "all", every one that there is something for;
+    "auto", "freeda" with a bank and "no-bank" without. [paper; CorrCLIP; the sum of all: ours]
+    """
+    ensemble: Ensemble | None = None
+    """The weights, one by one; none takes those of the method. [ours]"""
+    dense_clip: DenseClip = field(default_factory=DenseClip)
+    """How regions get image-text features of their own; not computed for "freeda". [CorrCLIP]"""
     templates: tuple[str, ...] = TEMPLATES["sub-imagenet-7"]
     """Prompt templates a class name is put into, each with one `{}`; also the name of a set: "simple",
     "sub-imagenet-7" or "imagenet-80". [authors' code]
@@ -112,6 +122,9 @@ class SegmentOptions:
 class Changes(TypedDict, total=False):
     """The fields of SegmentOptions as keyword arguments, so that editors complete them."""
 
+    method: Literal["auto", "freeda", "no-bank", "values", "all"]
+    ensemble: Ensemble | None
+    dense_clip: DenseClip
     templates: tuple[str, ...] | str
     k: int
     min_similarity: float | None

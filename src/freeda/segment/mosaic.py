@@ -35,6 +35,8 @@ class Mosaic:
     """(B, D) float32, L2-normalised."""
     embeddings: Floats
     """(N, K) float32, L2-normalised: one per window."""
+    joint: Floats | None = None
+    """(B, K) float32, L2-normalised: image-text features beside `features`, where they were asked for."""
 
 
 def join(encodings: list[WindowEncoding], height: int, width: int) -> Mosaic:
@@ -69,13 +71,8 @@ def join(encodings: list[WindowEncoding], height: int, width: int) -> Mosaic:
     average = sparse.csr_matrix((mean, np.concatenate(members), pointer), shape=(n_atoms, int(starts[-1])))
     context = sparse.csr_matrix((mean, np.concatenate(windows), pointer), shape=(n_atoms, len(encodings)))
     local = average @ sparse.block_diag([p.weights for p in encodings], format="csr", dtype=np.float32)
-    return Mosaic(
-        atoms,
-        local.tocsr(),
-        context,
-        features,
-        np.stack([p.embedding for p in encodings]),
-    )
+    joint = None if encodings[0].joint is None else np.concatenate([p.joint for p in encodings])
+    return Mosaic(atoms, local.tocsr(), context, features, np.stack([p.embedding for p in encodings]), joint)
 
 
 def _gather(encodings: list[WindowEncoding]) -> Floats:

@@ -111,6 +111,8 @@ def _file(header: dict[str, Any]) -> SourceFile | None:
 
 def _mosaic_parts(mosaic: Mosaic) -> dict[str, npt.NDArray[Any]]:
     parts = {"atoms": narrow(mosaic.atoms), "features": mosaic.features, "embeddings": mosaic.embeddings}
+    if mosaic.joint is not None:
+        parts["joint"] = mosaic.joint
     for name in _MATRICES:
         matrix = getattr(mosaic, name)
         parts |= {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
@@ -129,4 +131,9 @@ def _mosaic(arrays: Arrays) -> Mosaic:
         matrix.check_format(full_check=True)
         check(int(atoms.max()) < matrix.shape[0], "its parts do not fit together")
         matrices.append(matrix)
-    return Mosaic(atoms, matrices[0], matrices[1], features, embeddings)
+    joint = checked(arrays["joint"], 2, np.float32) if "joint" in arrays else None
+    check(
+        joint is None or joint.shape == (len(features), embeddings.shape[1]),
+        "its image-text features do not fit",
+    )
+    return Mosaic(atoms, matrices[0], matrices[1], features, embeddings, joint)

@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
+from torch.nn import functional as F
 
 from ..encoders import Encoders
 from ..errors import InputError, ModelError, out_of_memory
 from ..images import RGB
+from ..options import DenseClip
 from ..pooling import corner_taps, pool_regions
 from ..profile import OFF, Clock
 from .regions import RegionMap, Regions, region_map, without_gaps
@@ -44,6 +46,8 @@ class WindowEncoding:
     """(B, D) float32, L2-normalised: pooled regions, then the patches that unsampled pixels need."""
     embedding: Floats
     """(K,) float32, L2-normalised: CLIP's image embedding of the window."""
+    joint: Floats | None = None
+    """(B, K) float32, L2-normalised: image-text features of the same rows, where they were asked for."""
 
 
 class Frame:
@@ -57,14 +61,17 @@ class Frame:
         whole: RegionMap | None = None,
         on_done: Callable[[int, int], None] | None = None,
         error: Exception | None = None,
+        dense_clip: DenseClip | None = None,
     ) -> None:
         """`whole` is the map of regions of the whole image, where `regions` gave one; else windows are cut.
+        `dense_clip` asks for image-text features of regions beside the dense encoder's.
 
         `on_done(windows_done, windows_in_all)` is called after every batch.
         """
         self.image, self.boxes, self.regions, self.whole, self.on_done = image, boxes, regions, whole, on_done
         self.encodings: list[WindowEncoding] = []
         """Filled in the order of `boxes`."""
+        self.dense_clip = dense_clip
         self.error = error
         """Why it has none: memory that ran out, regions that are none."""
         self._maps: deque[Future[RegionMap]] = deque()
@@ -88,13 +95,16 @@ class Frame:
         """The maps that are cut or being cut, and not taken yet."""
         return self._maps
 
-    def take(self, patches: torch.Tensor, embedding: Floats, clock: Clock) -> None:
-        """Add the next window's encoding: patch features (gh, gw, D) and image embedding (K,)."""
+    def take(
+        self, patches: torch.Tensor, embedding: Floats, clock: Clock, joint: torch.Tensor | None = None
+    ) -> None:
+        """Add the next window's encoding: patch features (gh, gw, D), image embedding (K,) and, where they
+        are asked for, image-text features of patches (gh, gw, K)."""
         with clock("regions"):  # beside the encoders: what is left to wait for
             regions = self._maps.popleft().result()
         with clock("pooling"):
             box = self.boxes[len(self.encodings)]
-            self.encodings.append(join_window(box, regions, patches, embedding))
+            self.encodings.append(join_window(box, regions, patches, embedding, joint))
 
     def _regions(self, box: Box, clock: Clock) -> RegionMap:
         window = np.s_[box.y1 : box.y2, box.x1 : box.x2]
@@ -185,12 +195,13 @@ def encode_frames(
 
 
 def _alike(windows: list[tuple[Frame, Box]]) -> list[tuple[Frame, Box]]:
-    """The first windows, as long as they are of one size."""
+    """The first windows, as long as they are of one size and asked alike."""
 
-    def size(window: tuple[Frame, Box]) -> tuple[int, int]:
-        return window[1].y2 - window[1].y1, window[1].x2 - window[1].x1
+    def kind(window: tuple[Frame, Box]) -> tuple[int, int, DenseClip | None]:
+        frame, box = window
+        return box.y2 - box.y1, box.x2 - box.x1, frame.dense_clip
 
-    return list(takewhile(lambda window: size(window) == size(windows[0]), windows))
+    return list(takewhile(lambda window: kind(window) == kind(windows[0]), windows))
 
 
 def _encode(encoders: Encoders, group: list[tuple[Frame, Box]], clock: Clock) -> None:
@@ -198,11 +209,19 @@ def _encode(encoders: Encoders, group: list[tuple[Frame, Box]], clock: Clock) ->
     stacked = np.stack([f.image[b.y1 : b.y2, b.x1 : b.x2] for f, b in group])
     batch = torch.from_numpy(stacked).to(encoders.device).permute(0, 3, 1, 2).float() / 255.0
     frames = list(dict.fromkeys(frame for frame, _ in group))
+    how, joint = frames[0].dense_clip, None
     try:
-        with clock("clip"):
-            embeddings = encoders.embed(batch).cpu().numpy()
         with clock("dense"):
             features = encoders.patches(batch)
+        if how is None:
+            with clock("clip"):
+                embeddings = encoders.embed(batch).cpu().numpy()
+        else:
+            with clock("regions"):
+                maps = _begun(group, frames)
+            with clock("clip"):
+                embedded, joint = encoders.joint(batch, features, maps, how)
+                embeddings = embedded.cpu().numpy()
         if not (np.isfinite(embeddings).all() and torch.isfinite(features.sum())):
             raise ModelError(
                 f"the encoders gave NaN or infinity in {str(encoders.dtype).removeprefix('torch.')}: "
@@ -219,19 +238,38 @@ def _encode(encoders: Encoders, group: list[tuple[Frame, Box]], clock: Clock) ->
         for frame in frames:
             _encode(encoders, [window for window in group if window[0] is frame], clock)
         return
-    for (frame, _), patches, embedding in zip(group, features, embeddings, strict=True):
+    for i, (frame, _) in enumerate(group):
         if frame.error is None:
             try:
-                frame.take(patches, embedding, clock)
+                frame.take(features[i], embeddings[i], clock, None if joint is None else joint[i])
             except (InputError, MemoryError) as error:
                 frame.error = error
 
 
+def _begun(group: list[tuple[Frame, Box]], frames: list[Frame]) -> list[RegionMap]:
+    """The windows' maps of regions; one that cannot be made is told when its frame takes it."""
+    maps = []
+    following = {frame: iter(frame.begun) for frame in frames}
+    for frame, box in group:
+        try:
+            maps.append(next(following[frame]).result())
+        except (InputError, MemoryError):
+            maps.append(np.full((box.y2 - box.y1, box.x2 - box.x1), -1))
+    return maps
+
+
 def join_window(
-    box: Box, regions: npt.NDArray[np.int64], patches: torch.Tensor, embedding: Floats
+    box: Box,
+    regions: npt.NDArray[np.int64],
+    patches: torch.Tensor,
+    embedding: Floats,
+    joint: torch.Tensor | None = None,
 ) -> WindowEncoding:
-    """Join a window's regions (h, w), patch features (gh, gw, D) and image embedding (K,)."""
-    n_regions = int(regions.max()) + 1
+    """Join a window's regions (h, w), patch features (gh, gw, D), image embedding (K,) and, if there are any,
+    image-text features of the patches (gh, gw, K): regions are pooled from these with the same weights."""
+    n_regions, dim = int(regions.max()) + 1, patches.shape[-1]
+    if joint is not None:
+        patches = torch.cat([patches.float(), joint], dim=-1)
     pooled, weight = pool_regions(patches, regions, n_regions)
     sampled = weight > 0
     n_sampled = int(sampled.sum())
@@ -255,9 +293,10 @@ def join_window(
 
     chosen = patches.reshape(-1, patches.shape[-1])[torch.from_numpy(used).to(patches.device)]
     kept = torch.cat([torch.from_numpy(pooled[sampled]), chosen.float().cpu()])
-    features = torch.nn.functional.normalize(kept, dim=-1).numpy()
+    features, own = (F.normalize(part, dim=-1).numpy() for part in (kept[:, :dim], kept[:, dim:]))
+    seen = np.asarray(embedding, dtype=np.float32)
     return WindowEncoding(
-        box, atoms.astype(np.int32), weights, features, np.asarray(embedding, dtype=np.float32)
+        box, atoms.astype(np.int32), weights, features, seen, None if joint is None else own
     )
 
 
