@@ -35,7 +35,7 @@ def test_no_bank_is_told_when_class_names_come(tiny_preset: Preset) -> None:
     model = freeda.load(tiny_preset, device="cpu")
     scene = model.encode(np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(InputError, match="freeda collect"):
-        model.segment(scene, ["cat"])
+        model.segment(scene, ["cat"], method="freeda")
 
 
 def test_another_presets_bank(tiny_preset: Preset, tiny_bank: Path) -> None:

@@ -18,6 +18,8 @@ from freeda.options import (
     VOCABULARY,
     Attribution,
     CollectOptions,
+    DenseClip,
+    Ensemble,
     SegmentOptions,
     Superpixels,
     parse_settings,
@@ -30,7 +32,9 @@ from freeda.options.word_list import without_kin
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 
 
-@pytest.mark.parametrize("options", [SegmentOptions, Superpixels, CollectOptions, Attribution])
+@pytest.mark.parametrize(
+    "options", [SegmentOptions, Superpixels, Ensemble, DenseClip, CollectOptions, Attribution]
+)
 def test_every_field_tells_its_meaning_and_source(options: type) -> None:
     notes = field_notes(options)
     assert list(notes) == [f.name for f in fields(options)]
@@ -41,7 +45,7 @@ def test_the_page_lists_every_option() -> None:
     """`python -m freeda.options` prints what belongs between the page's two marks."""
     found = re.search(r"<!-- begin lists -->\n(.*)<!-- end lists -->", PAGE.read_text("utf-8"), re.DOTALL)
     assert found is not None and found[1].strip() == lists().strip()
-    listed = (SegmentOptions, Superpixels, CollectOptions, Attribution)
+    listed = (SegmentOptions, Superpixels, Ensemble, DenseClip, CollectOptions, Attribution)
     assert all(re.search(f"^- `{f.name}[=`]", found[1], re.M) for cls in listed for f in fields(cls))
 
 
@@ -65,7 +69,7 @@ def test_stages_and_parameters_name_fields() -> None:
         ({"max_share": -0.1}, "max_share is -0.1"),
         ({"min_similarity": 1.5}, "min_similarity is 1.5: it must lie between -1 and 1"),
         ({"background_threshold": 7}, "background_threshold is 7.0"),
-        ({"background": "sky"}, "background is 'sky': it must be 'none', 'constant', 'local' or 'local-of"),
+        ({"background": "sky"}, "background is 'sky': it must be 'none', 'constant', 'local', 'local-of"),
         ({"prototypes": "median"}, "prototypes is 'median'"),
         ({"clusters": 0}, "clusters is 0"),
         ({"neighbours": 0}, "neighbours is 0"),
@@ -274,4 +278,5 @@ def test_to_dict_is_plain() -> None:
     made = SegmentOptions(others="rest")
     plain = json.loads(json.dumps(to_dict(made)))
     superpixels = Superpixels(**plain.pop("superpixels"))
-    assert SegmentOptions(**plain, superpixels=superpixels) == made
+    dense_clip = DenseClip(**plain.pop("dense_clip"))
+    assert SegmentOptions(**plain, superpixels=superpixels, dense_clip=dense_clip) == made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -27,6 +28,7 @@ from .segment.regions import RegionMap, Regions
 from .segment.result import Segmentation, segment_scene
 from .segment.scene import Photograph, Scene, encode_scenes, refuse_late
 from .segment.stream import AHEAD, Outcome, Stream, ahead, recipe
+from .segment.support import identity_of, resolve, values_of, weights_of
 from .segment.vocabulary import (
     Names,
     Vocabulary,
@@ -197,8 +199,11 @@ class FreeDA:
             pixels = to_image(image)
             outside = self.outside(image, pixels)
             file = source_file(image, pixels.shape[:2]) if isinstance(image, (str, Path)) else None
+        dense = weights_of(options, self.bank is not None).dense
+        if dense and not hasattr(self.encoders.clip, "encode_dense"):  # patches as they are, and told so
+            options = replace(options, dense_clip=replace(options.dense_clip, attention="own"))
         return Photograph(
-            pixels, options, self.regions if regions is None else regions, file, outside, on_done
+            pixels, options, self.regions if regions is None else regions, dense, file, outside, on_done
         )
 
     def outside(self, image: Any, pixels: RGB | None = None) -> str:
@@ -283,6 +288,9 @@ class FreeDA:
         """
         found, known = every_image(images, recursive), self.ready(classes, **changes)
         options = self.options.with_changes(**changes)
+        resolved = self._resolved(options, known)
+        assert resolved.ensemble is not None
+        values = {"values": identity_of(values_of(self.bank))} if resolved.ensemble.support else {}
         stream = Stream(
             read=lambda image: self._read(image, options, on_done=on_done),
             encode=partial(
@@ -293,7 +301,7 @@ class FreeDA:
             ),
             label=lambda scene: self._label(scene, known, options),
             vocabulary=known,
-            about=recipe(options, self.identity, self.encoders.dtype),
+            about=recipe(resolved, {**self.identity, **values}, self.encoders.dtype),
             out=out,
             strict=strict,
             again=again,
@@ -303,6 +311,11 @@ class FreeDA:
             clock=self.clock,
         )
         return stream.run(found)
+
+    def _resolved(self, options: SegmentOptions, classes: Vocabulary | None = None) -> SegmentOptions:
+        """What the options mean with this bank, or with the prototypes of a vocabulary. As `resolve`."""
+        known = self.bank is not None if classes is None else len(classes.prototypes) > 0
+        return resolve(options, known, values_of(self.bank) is not None)
 
     def ready(self, classes: Vocabulary | Names, **changes: Unpack[Changes]) -> Vocabulary:
         """`classes` as a vocabulary of this model: class names are made ready, a vocabulary is checked.
@@ -317,16 +330,15 @@ class FreeDA:
                 raise InputError(f"this vocabulary was made with {told}: make it again with these models")
         else:
             classes = self._make_vocabulary(classes, options)
+        self._resolved(options, classes)
         label_names(classes.names, options)
         return classes
 
     def _make_vocabulary(self, names: Names, options: SegmentOptions) -> Vocabulary:
-        if self.bank is None:
-            raise InputError(
-                f"preset '{self.preset.name}' has no bank of its own: give one (bank=DIR or --bank DIR), "
-                "made by `freeda collect`, or grow one (freeda.grow.grow)"
-            )
-        return build_vocabulary(self._embed, self.bank, names, options, self.encoders.identity, self.clock)
+        weights = self._resolved(options).ensemble
+        assert weights is not None
+        known = self.bank if self.bank is not None and weights.freeda else self.encoders.dense.dim
+        return build_vocabulary(self._embed, known, names, options, self.encoders.identity, self.clock)
 
 
 def load(

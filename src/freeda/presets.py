@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from .errors import InputError
 from .options import CollectOptions, SegmentOptions, Superpixels, parse_settings
-from .options.checks import Range, check_types, require
+from .options.checks import Range, check_types, kinds, optional, require
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -250,7 +250,10 @@ def _inputs(parts: Iterable[str]) -> dict[str, None]:
 def _changed(what: str, base: Any, value: Any) -> Any:
     """Options with some fields changed; a nested dataclass is an object of its fields in turn."""
     _known(what, value, type(base))
-    inner = {n: getattr(base, n) for n in value if is_dataclass(getattr(base, n))}
+    types = kinds(base.__class__)
+    known = {n: optional(types[n]) or types[n] for n in value}
+    given = [n for n in value if is_dataclass(known[n]) and value[n] is not None]
+    inner = {n: getattr(base, n) or known[n]() for n in given}
     nested = {n: _changed(f"{what}.{n}", options, value[n]) for n, options in inner.items()}
     return replace(base, **{**value, **nested})
 

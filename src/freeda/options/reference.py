@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from .attribution import Attribution
 from .checks import kinds
 from .collect import CollectOptions
+from .ensemble import DenseClip, Ensemble
 from .segment import SegmentOptions
 from .superpixels import Superpixels
 from .templates import TEMPLATES
@@ -23,6 +24,8 @@ def lists() -> str:
     parts = (
         ("### The online stage", SegmentOptions),
         ("### Superpixels", Superpixels),
+        ("### Ensemble", Ensemble),
+        ("### Dense CLIP", DenseClip),
         ("### The offline stage", CollectOptions),
         ("### Attribution", Attribution),
     )

@@ -14,7 +14,17 @@ from .word_list import OTHER_WORDS
 ENCODING = ("superpixels", "short_side", "long_side", "window", "stride", "dense_clip")
 """Fields that act when an image is encoded."""
 VOCABULARY = (
-    *("templates", "k", "min_similarity", "prototypes", "clusters", "spherical", "others", "other_words"),
+    *(
+        "templates",
+        "synonyms",
+        "k",
+        "min_similarity",
+        "prototypes",
+        "clusters",
+        "spherical",
+        "others",
+        "other_words",
+    ),
 )
 """Fields that act when a vocabulary is made. All others act when an image and a vocabulary are joined."""
 
@@ -35,6 +45,10 @@ class SegmentOptions:
     templates: tuple[str, ...] = TEMPLATES["sub-imagenet-7"]
     """Prompt templates a class name is put into, each with one `{}`; also the name of a set: "simple",
     "sub-imagenet-7" or "imagenet-80". [authors' code]
+    """
+    synonyms: Literal["mean", "max"] = "mean"
+    """What a class's words become: one embedding, their mean; or a row each, of which the best counts. [ours;
+    max: CorrCLIP]
     """
     k: Annotated[int, Range(1)] = 350
     """Nearest keys whose prototypes are taken for a class; a smaller bank gives all it has. [paper]"""
@@ -78,13 +92,18 @@ class SegmentOptions:
     """
     stride: int = 224
     """Step between windows, in pixels; the last window is flush with the border. [authors' code]"""
-    background: Literal["none", "constant", "local", "local-of-winner"] = "none"
+    background: Literal["none", "constant", "local", "local-of-winner", "probability"] = "none"
     """An extra last label "background": where no class's score reaches `background_threshold` (constant),
-    where no class's local score does (local), or where the winning class's local score does not
-    (local-of-winner). [authors' code]
+    where no class's local score does (local), where the winning class's local score does not
+    (local-of-winner), or where no class is so probable (probability). With others="background" the words of
+    `other_words` are background too. [authors' code; probability: CorrCLIP]
     """
     background_threshold: Annotated[float, Range(-1, 1)] = 0.55
-    """Score under which the background wins; -1 to 1, and local scores lie in 0 to 1. [ours]"""
+    """Score under which the background wins; -1 to 1, and local scores and probabilities lie in 0 to 1.
+    [ours; CorrCLIP takes probabilities of 0.2 for VOC, 0.15 for Context, 0.25 for COCO-Object]
+    """
+    background_scale: Annotated[float, Range(0)] = 40.0
+    """probability: what scores are multiplied by before the softmax over all names. [CorrCLIP]"""
     refine: Literal["none", "pamr"] = "none"
     """Refinement of the merged scores along the image's edges. [authors' code; Araslanov & Roth, CVPR 2020]
     """
@@ -111,11 +130,14 @@ class SegmentOptions:
         )
 
     def with_changes(self, **changes: Unpack[Changes]) -> SegmentOptions:
-        """A copy with some fields changed; InputError for an unknown field or a value out of range."""
+        """A copy with some fields changed; InputError for an unknown field or a value out of range.
+
+        Another method comes with its own weights, unless some are given.
+        """
         known = [f.name for f in fields(self)]
         for name in changes:
             require(name in known, unknown_option(name, known))
-        given: dict[str, Any] = dict(changes)
+        given: dict[str, Any] = {"ensemble": None, **changes} if "method" in changes else dict(changes)
         return replace(self, **given)
 
 
@@ -126,6 +148,7 @@ class Changes(TypedDict, total=False):
     ensemble: Ensemble | None
     dense_clip: DenseClip
     templates: tuple[str, ...] | str
+    synonyms: Literal["mean", "max"]
     k: int
     min_similarity: float | None
     prototypes: Literal["mean", "k-means", "all", "knn-vote"]
@@ -141,8 +164,9 @@ class Changes(TypedDict, total=False):
     long_side: int
     window: int | None
     stride: int
-    background: Literal["none", "constant", "local", "local-of-winner"]
+    background: Literal["none", "constant", "local", "local-of-winner", "probability"]
     background_threshold: float
+    background_scale: float
     refine: Literal["none", "pamr"]
     refine_iterations: int
     refine_dilations: tuple[int, ...]

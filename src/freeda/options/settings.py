@@ -29,18 +29,22 @@ def parse_settings(settings: Sequence[str], base: Options) -> Options:
         name = name.strip()
         require(bool(equals and name), f"setting {setting!r} is not NAME=VALUE, such as {_example(base)}")
         outer, dot, inner = name.partition(".")
-        if dot and is_dataclass(known.get(outer)):
-            inside = kinds(known[outer])
+        if dot and is_dataclass(part := optional(known.get(outer)) or known.get(outer)):
+            inside: dict[str, Any] = kinds(part)  # type: ignore[arg-type]
             require(inner in inside, unknown_option(name, [f"{outer}.{n}" for n in inside]))
             nested.setdefault(outer, {})[inner] = read_text(name, text, inside[inner])
             continue
         require(name in known, unknown_option(name, known))
         require(
-            not is_dataclass(known[name]), f"setting {setting!r}: name one of its fields: {name}.FIELD=VALUE"
+            not is_dataclass(optional(known[name]) or known[name]) or text.strip().lower() == "none",
+            f"setting {setting!r}: name one of its fields: {name}.FIELD=VALUE",
         )
         # A template set's name is a word of its own, not a list.
         flat[name] = text.strip() if _is_name_of_set(name, text) else read_text(name, text, known[name])
-    changed = {name: replace(getattr(base, name), **values) for name, values in nested.items()}
+    changed = {
+        name: replace(getattr(base, name) or optional(known[name])(), **values)
+        for name, values in nested.items()
+    }
     return replace(base, **flat, **changed)
 
 

@@ -28,15 +28,18 @@ class Verdict:
 
     - "constant": the threshold;
     - "local": best score + threshold - best local score: it wins where no local score reaches the threshold;
-    - "local-of-winner": best score + threshold - local score of the row with the best score.
+    - "local-of-winner": best score + threshold - local score of the row with the best score;
+    - "probability": best score + threshold - best probability, a softmax of `background_scale` times the
+      rows' scores (CorrCLIP).
 
-    A class that exactly reaches the threshold stays. The strategies are FreeDA's released ones; writing them
-    as a plane, which leaves every decision as it was, is ours.
+    A class that exactly reaches the threshold stays. The first three are FreeDA's released ones; writing them
+    as a plane, which leaves every decision as it was, is ours. Where the words behind `others` are called
+    "background" themselves, both are that one label.
     """
 
     def __init__(self, vocabulary: Vocabulary, options: SegmentOptions):
         self._rule, self._threshold = options.background, np.float32(options.background_threshold)
-        self._rows = len(vocabulary.text_embeddings)
+        self.n_rows: int = len(vocabulary.text_embeddings)
         self._starts = (
             None
             if vocabulary.label is None
@@ -44,16 +47,21 @@ class Verdict:
         )
         self._label = vocabulary.row_labels
         self.needs_local: bool = options.background in ("local", "local-of-winner")
-        self.n_planes: int = self._rows * (1 + self.needs_local)
-        self.n_labels: int = len(vocabulary.names) + (options.background != "none")
+        self.n_planes: int = self.n_rows * (1 + self.needs_local)
+        self._scale = np.float32(options.background_scale)
+        self._named = self._rule != "none" and names_background(options)
+        self.n_labels: int = len(vocabulary.names) + (self._rule != "none" and not self._named)
 
     def scores(self, planes: Floats) -> Floats:
         """(N, n_labels) float32 of planes (N, n_planes)."""
-        total = planes[:, : self._rows]
+        total = planes[:, : self.n_rows]
         labels = total if self._starts is None else np.maximum.reduceat(total, self._starts, axis=1)
         if self._rule == "none":
             return labels
-        return np.concatenate([labels, self._background(planes)[:, None]], axis=1)
+        background = self._background(planes)[:, None]
+        if self._named:
+            return np.concatenate([labels[:, :-1], np.maximum(labels[:, -1:], background)], axis=1)
+        return np.concatenate([labels, background], axis=1)
 
     def decide(self, planes: Floats) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Labels (N,) and codes (N,) of planes (N, n_planes).
@@ -61,7 +69,7 @@ class Verdict:
         Places of one code have one label, and so has every blend of them with weights from 0 to 1: the same
         row wins, the same row is locally best, and both are on the same side of the threshold.
         """
-        total = planes[:, : self._rows]
+        total = planes[:, : self.n_rows]
         winner = total.argmax(axis=1)
         labels = self._label[winner].astype(np.int32)
         codes = winner
@@ -69,19 +77,32 @@ class Verdict:
             empty = self._background(planes) > total.max(axis=1)
             labels[empty] = self.n_labels - 1
             if self._rule == "local":
-                codes = codes * self._rows + planes[:, self._rows :].argmax(axis=1)
+                codes = codes * self.n_rows + planes[:, self.n_rows :].argmax(axis=1)
             codes = codes * 2 + empty
+            if self._rule == "probability":
+                # Blends of places that nothing is probable at may have a probable class: they are alike only
+                # where all their scores are, which their sum with fixed odd weights tells.
+                weights = np.random.default_rng(0).integers(1, 2**62, self.n_rows) * 2 + 1
+                codes[empty] = -(np.abs(total[empty].view(np.int32).astype(np.int64) @ weights) + 1)
         return labels, codes.astype(np.int64)
 
     def _background(self, planes: Floats) -> Floats:
-        total, local = planes[:, : self._rows], planes[:, self._rows :]
+        total, local = planes[:, : self.n_rows], planes[:, self.n_rows :]
         if self._rule == "constant":
             return np.full(len(planes), self._threshold, dtype=np.float32)
-        if self._rule == "local":
+        if self._rule == "probability":
+            best = total.max(axis=1)
+            behind = 1 / np.exp(self._scale * (total - best[:, None])).sum(axis=1)
+        elif self._rule == "local":
             behind = local.max(axis=1)
         else:
             behind = np.take_along_axis(local, total.argmax(axis=1)[:, None], axis=1)[:, 0]
         return total.max(axis=1) + (self._threshold - behind)
+
+
+def names_background(options: SegmentOptions) -> bool:
+    """Whether the words behind `others` are called what the background is."""
+    return options.others is not None and tidy(options.others).casefold() == BACKGROUND
 
 
 def rest_labels(names: Sequence[str], options: SegmentOptions) -> dict[str, int]:
@@ -96,7 +117,7 @@ def label_names(names: tuple[str, ...], options: SegmentOptions) -> tuple[str, .
 
     Raises InputError where a class already has the background's name.
     """
-    if options.background == "none":
+    if options.background == "none" or names_background(options):
         return names
     if BACKGROUND in map(str.casefold, names):
         raise InputError(

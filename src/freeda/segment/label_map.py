@@ -19,6 +19,7 @@ from .matching import LocalScore, PlaceScores
 from .prototypes import ReferenceBank
 from .refine import place_scores
 from .scene import Scene
+from .support import Support
 from .vocabulary import Vocabulary
 
 
@@ -47,6 +48,8 @@ class LabelMap:
     """What scored its regions; None: what the options say."""
     bank: ReferenceBank | None = field(default=None, compare=False)
     """The bank that the words were looked up in, for `explain`; kept in no file."""
+    support: Support | None = None
+    """What a bank of region values knows of its regions, where that counts."""
     caveats: Caveats = NONE
     """Why labels may not mean what they say: another kind of picture than the models know, words that the
     bank does not know."""
@@ -95,5 +98,4 @@ class LabelMap:
     def place_scores(self) -> PlaceScores:
         """What labels were decided by, computed anew. Raises InputError as `need_scene`."""
         scene, vocabulary = self.need_scene()
-        working = scene.working_image
-        return place_scores(scene.mosaic, working, vocabulary, self.options, self.score, self.bank)
+        return place_scores(scene, vocabulary, self.options, self.score, self.bank, self.support)

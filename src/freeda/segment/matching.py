@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..options import SegmentOptions
+from ..options import METHODS, SegmentOptions
 from .background import Verdict
 from .mosaic import Mosaic
 from .prototypes import ReferenceBank
+from .support import Support
 from .vocabulary import Vocabulary
 from .window_encoding import Floats, unit_rows
 
@@ -40,11 +41,12 @@ class PlaceScores(Protocol):
 
 
 class AtomScores:
-    """Scores of a mosaic's atoms for the text rows of a vocabulary.
+    """Scores of a mosaic's atoms for the text rows of a vocabulary: the sum that `options.ensemble` weighs.
 
-    local_weight * local + (1 - local_weight) * <window, text>, averaged over an atom's features and windows
-    (FreeDA's released code: no temperature, no softmax before the merge). A feature's local score is
-    `local_scores`. The background may ask for the averaged local scores beside these: see `Verdict`.
+    FreeDA's is local_weight * local + (1 - local_weight) * <window, text>, averaged over an atom's features
+    and windows (its released code: no temperature, no softmax before the merge); a feature's local score is
+    `local_scores`. Own is <image-text feature, text>, averaged alike; support is <mean value, text>
+    (`Support`). The background may ask for the averaged local scores beside the sum: see `Verdict`.
     """
 
     def __init__(
@@ -54,12 +56,25 @@ class AtomScores:
         options: SegmentOptions,
         score: LocalScore | None = None,
         bank: ReferenceBank | None = None,
+        support: Support | None = None,
     ):
+        """`options` without an ensemble weigh FreeDA's score alone."""
         self.mosaic, self.verdict = mosaic, Verdict(vocabulary, options)
-        self._local = local_scores(mosaic.features, vocabulary, options, score, bank)
-        self._weight = np.float32(options.local_weight)
-        similarity: Floats = mosaic.embeddings @ vocabulary.text_embeddings.T
-        self._global = similarity * np.float32(1.0 - options.local_weight)
+        self._weights = options.ensemble or METHODS["freeda"]
+        self._region = None if support is None else support.region
+        text, n_rows = vocabulary.text_embeddings.T, len(vocabulary.text_embeddings)
+        if self._weights.freeda:
+            self._local = local_scores(mosaic.features, vocabulary, options, score, bank)
+            self._weight = np.float32(options.local_weight * self._weights.freeda)
+            similarity: Floats = mosaic.embeddings @ text
+            self._global = similarity * np.float32((1.0 - options.local_weight) * self._weights.freeda)
+        if self._weights.dense:
+            if mosaic.joint is None:
+                raise InputError("this scene has no image-text features: encode it with the same method")
+            if self._weights.support and support is None:
+                raise InputError("support needs a bank of region values, and there is none at hand")
+            self._own: Floats = mosaic.joint @ text
+            self._support = np.zeros((0, n_rows), np.float32) if support is None else support.values @ text
         self.n_atoms: int = mosaic.local.shape[0]
         self._table: Floats | None = None
 
@@ -90,9 +105,22 @@ class AtomScores:
         return self._compute(distinct)[where.ravel()]
 
     def _compute(self, rows: slice | npt.NDArray[np.integer]) -> Floats:
-        local: Floats = self.mosaic.local[rows] @ self._local
-        total = local * self._weight
-        total += self.mosaic.context[rows] @ self._global
+        weights, share = self._weights, self.mosaic.local[rows]
+        total = np.zeros((share.shape[0], self.verdict.n_rows), np.float32)
+        if weights.freeda:
+            local: Floats = share @ self._local
+            total = local * self._weight
+            total += self.mosaic.context[rows] @ self._global
+        if weights.dense:
+            own: Floats = share @ self._own
+            total += own * np.float32(weights.own)
+            if weights.support and self._region is None:
+                total += share @ self._support * np.float32(weights.support)
+            elif self._region is not None and weights.support:  # what is in no region is supported by itself
+                region = self._region[rows]
+                inside = region >= 0
+                own[inside] = self._support[region[inside]]
+                total += own * np.float32(weights.support)
         return np.concatenate([total, local], axis=1) if self.verdict.needs_local else total
 
 

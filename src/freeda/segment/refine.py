@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from ..options import SegmentOptions
 from .background import Verdict
 from .matching import CHUNK, TABLE, AtomScores, LocalScore, PlaceScores, slices
-from .mosaic import Mosaic
 from .prototypes import ReferenceBank
+from .scene import Scene
+from .support import Support
 from .vocabulary import Vocabulary
 from .window_encoding import Floats
 
@@ -23,16 +24,16 @@ AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 
 
 
 def place_scores(
-    mosaic: Mosaic,
-    working_image: Callable[[], npt.NDArray[np.uint8]],
+    scene: Scene,
     vocabulary: Vocabulary,
     options: SegmentOptions,
     score: LocalScore | None = None,
     bank: ReferenceBank | None = None,
+    support: Support | None = None,
 ) -> PlaceScores:
     """The scores that labels are decided by: a mosaic's atoms' or, where the options ask for it, refined."""
-    scores = AtomScores(mosaic, vocabulary, options, score, bank)
-    return scores if options.refine == "none" else RefinedScores(scores, working_image(), options)
+    scores = AtomScores(scene.mosaic, vocabulary, options, score, bank, support)
+    return scores if options.refine == "none" else RefinedScores(scores, scene.working_image(), options)
 
 
 class RefinedScores:

@@ -32,6 +32,7 @@ from .prototypes import ReferenceBank
 from .refine import place_scores
 from .scene import Scene, refuse_late
 from .store import parts_of, read_segmentation
+from .support import Support, identity_of, resolve, retrieve_support, values_of
 from .upsample import dense_scores, enlarged, label_map
 from .vocabulary import Vocabulary
 from .window_encoding import Floats
@@ -110,7 +111,8 @@ class Segmentation(LabelMap):
         if not isinstance(vocabulary, Vocabulary):
             raise InputError("relabel takes a Vocabulary: FreeDA.segment(scene, names) reads class names")
         refuse_late(changes)
-        return segment_scene(scene, vocabulary, scene.relabelling(changes), self.bank, score=self.score)
+        options = scene.relabelling(changes)
+        return segment_scene(scene, vocabulary, options, self.bank, score=self.score, support=self.support)
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
         """(H, W) bool: where the photograph is labelled `name`. Raises InputError for another name."""
@@ -245,8 +247,12 @@ def segment_scene(
     bank: ReferenceBank | None = None,
     clock: Clock = OFF,
     score: LocalScore | None = None,
+    support: Support | None = None,
 ) -> Segmentation:
     """Join a scene and a vocabulary: milliseconds, nothing is encoded. `options` None: the scene's.
+
+    `bank` explains, and its region values (`bank.regions`) support; `support` is what they gave before, for
+    a result whose bank is not at hand.
 
     Raises InputError where the two were made with different models.
     """
@@ -260,13 +266,23 @@ def segment_scene(
     options = scene.options if options is None else options
     if vocabulary.options is not None:  # so that the record tells what really made the prototypes
         options = replace(options, **{name: getattr(vocabulary.options, name) for name in VOCABULARY})
-    names = label_names(vocabulary.names, options)
+    names, models = label_names(vocabulary.names, options), dict(scene.models)
     with clock("labels"):
-        scores = place_scores(scene.mosaic, scene.working_image, vocabulary, options, score, bank)
+        values = values_of(bank)
+        options = resolve(options, len(vocabulary.prototypes) > 0, values is not None or support is not None)
+        assert options.ensemble is not None
+        if not options.ensemble.support:
+            support = None
+        elif values is not None:
+            support = retrieve_support(scene, values, options.ensemble.neighbours)
+            models["values"] = identity_of(values)
+        scores = place_scores(scene, vocabulary, options, score, bank, support)
         labels = label_map(scores, scene.size)
     caveats = Caveats(scene.outside, vocabulary.answered or {})
-    models, photo = dict(scene.models), scene.image
+    photo = scene.image
     if score is not None:
         models["score"] = score.name
     kept = (scene.file, models, scene, vocabulary, photo)
-    return Segmentation(labels, names, options, *kept, score=score, bank=bank, caveats=caveats)
+    return Segmentation(
+        labels, names, options, *kept, score=score, bank=bank, support=support, caveats=caveats
+    )

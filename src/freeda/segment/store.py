@@ -17,6 +17,7 @@ from .matching import BUILT_IN, ForgottenScore, LocalScore
 from .mosaic import Mosaic
 from .npz import RESULT, Arrays, check, checked, lists_of_words, narrow, read_npz
 from .scene import Scene
+from .support import Support, supported
 from .vocabulary import Vocabulary
 
 KEEP = ("scene", "image", "labels")
@@ -50,6 +51,8 @@ def parts_of(result: LabelMap, keep: str = "scene") -> tuple[dict[str, Any], dic
         arrays.update({f"vocabulary.{name}": array for name, array in own.items()})
         header["scene"] = {"options": to_dict(scene.options)}
         arrays.update(_mosaic_parts(scene.mosaic))
+        if result.support is not None:
+            arrays["support"] = result.support.values
     return header, arrays
 
 
@@ -78,6 +81,7 @@ def _fields(header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
         "models": dict(header["models"]),
         "scene": scene,
         "vocabulary": vocabulary,
+        "support": _support(scene, arrays),
         "score": _score(header["models"].get("score")),
         "photo": image,
         "cut": regions,
@@ -91,10 +95,22 @@ def _scene(header: dict[str, Any], arrays: Arrays) -> Scene:
         mosaic=_mosaic(arrays),
         options=from_dict(SegmentOptions, header["scene"]["options"]),
         file=_file(header),
-        models={part: of for part, of in header["models"].items() if part != "score"},  # of the labels
+        models={
+            part: of for part, of in header["models"].items() if part not in ("score", "values")
+        },  # of the labels
         outside=header.get("outside") or "",
         cut=checked(arrays["regions"], 2, np.int64) if "regions" in header["models"] else None,
     )
+
+
+def _support(scene: Scene | None, arrays: Arrays) -> Support | None:
+    if scene is None or "support" not in arrays:
+        return None
+    values = checked(arrays["support"], 2, np.float32)
+    asked = len(scene.mosaic.features) if scene.cut is None else int(scene.cut.max()) + 1
+    good = values.shape == (asked, scene.mosaic.embeddings.shape[1]) and np.isfinite(values).all()
+    check(good, "its support does not fit its regions")
+    return supported(scene, values)
 
 
 def _score(name: Any) -> LocalScore | None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..bank.cache import Answer
 from ..errors import InputError, shortened
 from ..image_text import ImageTextEncoder
 from ..options import SegmentOptions, from_dict, to_dict
@@ -55,7 +56,8 @@ class Vocabulary:
     """(T, K) float32, L2-normalised, in CLIP's joint space: a row a class, then a row a word of the
     others."""
     prototypes: Floats
-    """(P, D) float32, un-normalised. As a rule one per text row (P = T): the mean of what was retrieved."""
+    """(P, D) float32, un-normalised. As a rule one per text row (P = T): the mean of what was retrieved. None
+    at all (P = 0) where it was made without a bank."""
     words: tuple[tuple[str, ...], ...] = ()
     """Per label, the words (name and synonyms, or the words of the others) that were embedded."""
     options: SegmentOptions | None = None
@@ -76,6 +78,8 @@ class Vocabulary:
             ("prototypes", self.owner, len(self.prototypes), rows),
             ("text embeddings", self.label, rows, labels),
         ):
+            if what == "prototypes" and n == 0 and given is None:
+                continue  # made without a bank
             index = np.arange(n) if given is None else np.asarray(given)
             every = index.shape == (n,) and np.array_equal(np.unique(index), np.arange(upper))
             if not every or n == 0 or (np.diff(index) < 0).any():
@@ -174,7 +178,7 @@ class WordEmbedder:
 
 def build_vocabulary(
     embed: WordEmbedder,
-    bank: ReferenceBank,
+    bank: ReferenceBank | int,
     names: Names,
     options: SegmentOptions,
     models: Mapping[str, Any] | None = None,
@@ -183,27 +187,44 @@ def build_vocabulary(
     """Embed class names and retrieve their prototypes (published; `prototypes.py` has the rest).
 
     `names` lists the classes, or maps each to synonyms averaged with it: {"sofa": ["couch", "settee"]};
-    several classes may name one synonym. With `options.others` a last label stands for all that is none of
-    the classes: each of `options.other_words` competes by itself and gives its pixels to that label.
+    several classes may name one synonym. With `options.synonyms` "max" each word has a row of its own. With
+    `options.others` a last label stands for all that is none of the classes: each of `options.other_words`
+    competes by itself and gives its pixels to that label. Without a bank, `bank` is the width of the
+    prototypes that there are none of.
     Raises InputError for an empty list and blank, duplicate or over-long names; BankError when none of a
     class's retrieved prototypes is finite. `models` (`Encoders.identity`) is remembered.
     """
     classes = parse_names(names)
     spare = other_words(classes, options)
-    rows = [*classes.values(), *((word,) for word in spare)]
+    single = options.synonyms == "max"
+    rows = [row for words in classes.values() for row in ([(word,) for word in words] if single else [words])]
+    label = np.repeat(np.arange(len(classes)), [len(words) if single else 1 for words in classes.values()])
+    rows += [(word,) for word in spare]
+    label = np.concatenate([label, np.full(len(spare), len(classes))])
     with clock("text"):
         text = embed_rows(embed, rows, options.templates)
-    with clock("retrieval"):
-        found = answers(bank, text, [words[0] for words in rows], options)
-        prototypes, owner = stacked(found)
-        # Of the words behind the others nobody typed any.
-        answered = not_in_bank(bank, classes, [one.nouns for one in found[: len(classes)]])
-    labels, words, label = tuple(classes), tuple(classes.values()), None
+    prototypes, owner, answered = np.zeros((0, bank if isinstance(bank, int) else 0), np.float32), None, None
+    if not isinstance(bank, int):
+        with clock("retrieval"):
+            found = answers(bank, text, [words[0] for words in rows], options)
+            prototypes, owner = stacked(found)
+            # Of the words behind the others nobody typed any.
+            answered = not_in_bank(bank, classes, _by_class(found, label, len(classes)))
+    labels, words = tuple(classes), tuple(classes.values())
     if spare:
         assert options.others is not None
         labels, words = (*labels, tidy(options.others)), (*words, spare)
-        label = np.minimum(np.arange(len(rows)), len(classes))
-    return Vocabulary(labels, text, prototypes, words, options, models, owner, label, answered)
+    speaks = label if len(label) > len(labels) else None
+    return Vocabulary(labels, text, prototypes, words, options, models, owner, speaks, answered)
+
+
+def _by_class(found: Sequence[Answer], label: npt.NDArray[np.int64], classes: int) -> list[Any]:
+    """Per class the nouns behind its rows; None for a bank whose rows have none."""
+    nouns: list[Any] = [() for _ in range(classes)]
+    for one, number in zip(found, label.tolist(), strict=True):
+        if number < classes:
+            nouns[number] = None if one.nouns is None else (*nouns[number], *one.nouns)
+    return nouns
 
 
 def embed_rows(embed: WordEmbedder, rows: Sequence[Sequence[str]], templates: tuple[str, ...]) -> Floats:
