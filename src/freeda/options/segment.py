@@ -75,6 +75,10 @@ class SegmentOptions:
     """
     background_threshold: Annotated[float, Range(-1, 1)] = 0.55
     """Score under which the background wins; -1 to 1, and local scores lie in 0 to 1. [ours]"""
+    region_vote: bool = False
+    """Whether every region of the whole photograph takes the label that most of its pixels have; pixels in
+    none keep theirs. [CorrCLIP, ReME]
+    """
     refine: Literal["none", "pamr"] = "none"
     """Refinement of the merged scores along the image's edges. [authors' code; Araslanov & Roth, CVPR 2020]
     """
@@ -130,6 +134,7 @@ class Changes(TypedDict, total=False):
     stride: int
     background: Literal["none", "constant", "local", "local-of-winner"]
     background_threshold: float
+    region_vote: bool
     refine: Literal["none", "pamr"]
     refine_iterations: int
     refine_dilations: tuple[int, ...]

@@ -30,6 +30,7 @@ from .matching import LocalScore
 from .npz import RESULT, dump_npz, write_npz
 from .prototypes import ReferenceBank
 from .refine import place_scores
+from .regions import voted
 from .scene import Scene, refuse_late
 from .store import parts_of, read_segmentation
 from .upsample import dense_scores, enlarged, label_map
@@ -63,7 +64,7 @@ class Segmentation(LabelMap):
 
     @cached_property
     def confidence(self) -> Floats:
-        """(H, W) float32: the winning name's score at every pixel; kept once computed."""
+        """(H, W) float32: the best name's score at every pixel; kept once computed."""
         out = np.empty(self.labels.shape, dtype=np.float32)
         for start, stop, strip in self._strips():
             out[start:stop] = strip.max(axis=-1)
@@ -264,6 +265,8 @@ def segment_scene(
     with clock("labels"):
         scores = place_scores(scene.mosaic, scene.working_image, vocabulary, options, score, bank)
         labels = label_map(scores, scene.size)
+        if options.region_vote:
+            labels = voted(labels, enlarged(scene.regions(), scene.size))
     caveats = Caveats(scene.outside, vocabulary.answered or {})
     models, photo = dict(scene.models), scene.image
     if score is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..encoders import Encoders
-from ..errors import InputError
+from ..errors import InputError, out_of_memory
 from ..images import RGB
 from ..options import ENCODING, VOCABULARY, SegmentOptions
 from ..profile import OFF, Clock
@@ -158,7 +158,9 @@ def _frame(photograph: Photograph, clock: Clock) -> Frame:
                     whole = region_map(regions, image, size)
             boxes = sliding_boxes(*size, options.window, options.stride)
             return Frame(working, boxes, regions, whole, photograph.on_done)
-        except (InputError, MemoryError) as failed:
+        except (InputError, MemoryError, RuntimeError) as failed:
+            if not (isinstance(failed, InputError) or out_of_memory(failed)):
+                raise
             error = failed
     return Frame(np.empty((0, 0, 3), np.uint8), (), regions, error=error)
 
