@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
+from PIL import Image
 
+from commands import refused, run, write_preset
 from freeda import region_models
 from freeda.errors import InputError, ModelError
 from freeda.model import load
 from freeda.model_files import REGION_MODELS
-from freeda.presets import REGIONS, ModelSource, Preset, find_preset
+from freeda.presets import PRESETS, REGIONS, ModelSource, Preset, find_preset
 from freeda.region_models import FAMILIES, GOOD, SAME, SHIFT, STABLE, load_regions, stability, unlike
 from freeda.segment.regions import paint
+from freeda.show import write_image
 from hub import Repo, serve
 from region_models import KINDS, save_region_model
 
@@ -88,8 +91,6 @@ def test_a_grid_of_points(
     found = cutter(save_region_model(tmp_path / kind, kind, tiny_tokenizer, **COLOURS), tiny_preset)
     image = picture(50, 70)
     mean, std = (torch.tensor(COLOURS[name]).view(3, 1, 1) for name in ("image_mean", "image_std"))
-    from PIL import Image
-
     small = np.array(Image.fromarray(image).resize((64, 64), Image.Resampling.BILINEAR))
     x = (torch.from_numpy(small).permute(2, 0, 1) / 255 - mean) / std
     seen = found.model.get_image_embeddings(x[None])
@@ -221,3 +222,80 @@ def test_from_the_hub(
     assert np.array_equal(online(image), again(image))
     with pytest.raises(ModelError, match="region model: other/masks is not in the local cache and HF_HUB"):
         load_regions(replace(tiny_preset, regions=ModelSource("other/masks")), "cpu")
+
+
+@pytest.mark.parametrize("name", ["plus-l", "plus-b"])
+def test_plus(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_clip: Path, tiny_tokenizer: Any
+) -> None:
+    """The presets as they are, their models tiny: from a fresh cache, then without a network."""
+    import transformers as t
+
+    preset = PRESETS[name]
+    assert preset.regions is not None
+    tiny = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.3}
+    kinds = {"plus-l": (t.RadioConfig, t.RadioModel), "plus-b": (t.Dinov2WithRegistersConfig,)}
+    config, *model = kinds[name]
+    of = {"patch_size": 16, "max_img_size": 512} if model else {"patch_size": 14, "image_size": 518}
+    dense = (model or [t.Dinov2WithRegistersModel])[0](config(**tiny, **of))
+    dense.save_pretrained(tmp_path / "dense")
+    save_region_model(tmp_path / "masks", "eomt", tiny_tokenizer, **EDGES)
+    repos = {
+        f"models/{preset.clip.id}": Repo(tiny_clip),
+        f"models/{preset.dense.id}": Repo(tmp_path / "dense"),
+    }
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with serve({**repos, f"models/{preset.regions.id}": Repo(tmp_path / "masks")}) as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+        template = "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.address + template)
+        online = load(name, device="cpu").encode(picture(50, 60))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    again = load(name, device="cpu").encode(picture(50, 60))
+    assert online.models["regions"] == preset.regions.id and online.regions().max() >= 0
+    assert online.regions().shape == (336, 403) and len(online.mosaic.embeddings) == 2
+    assert np.array_equal(online.regions(), again.regions())
+    assert np.array_equal(online.mosaic.features, again.mosaic.features)
+
+
+def test_on_the_command_line(
+    tmp_path: Path, tiny_preset: Preset, tiny_bank: Path, tiny_tokenizer: Any
+) -> None:
+    """A model is told of once and not taken for superpixels in a rerun; maps fit their one photograph."""
+    folder = save_region_model(tmp_path / "some-eomt", "eomt", tiny_tokenizer)
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png", picture(50, 70))
+    about = ("--model", write_preset(tmp_path, tiny_preset), "--bank", tiny_bank, "--classes", "cat, dog")
+    photo, more = tmp_path / "a.png", (*about, "--out", tmp_path / "out", "--device", "cpu", "--k", 3)
+    done = run("segment", photo, tmp_path / "b.png", *more, "--regions", folder)
+    assert done.exit_code == 0 and done.output.count("which was trained on masks") == 1, done.output
+    assert "tiny/some-eomt" in done.output
+    for regions, told in ((folder, "already there"), ("superpixels", "labelled")):
+        done = run("segment", photo, tmp_path / "b.png", *more, "--regions", regions)
+        assert f"2 {told}" in done.output, done.output
+    values = np.arange(3500).reshape(50, 70) // 1750 * 300
+    Image.fromarray(values.astype(np.uint16)).save(tmp_path / "map.png")
+    np.save(tmp_path / "map.npy", values - 1)
+    labels = []
+    for given in ("map.png", "map.npy"):
+        done = run("segment", photo, *more, "--regions", tmp_path / given, "--set", "region_vote=true")
+        assert done.exit_code == 0 and "trained on masks" not in done.output, done.output
+        labels.append(np.asarray(Image.open(tmp_path / "out" / "a.labels.png")))
+    assert (labels[0][:25] == labels[0][0, 0]).all() and (labels[0][25:] == labels[0][25, 0]).all()
+    np.save(tmp_path / "float.npy", values / 2)
+    np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "small.png")
+    for given, says in (
+        ("float.npy", "float.npy: holds float64 of 50 x 70, expected whole numbers of 50 x 70"),
+        ("small.png", "small.png: holds int64 of 9 x 9, expected whole numbers of 50 x 70"),
+        ("objects.npy", "objects.npy: this mask cannot be read"),
+        ("no.png", "no.png: no such file"),
+    ):
+        refused(run("segment", photo, *more, "--regions", tmp_path / given), says)
+    two = run("segment", photo, tmp_path / "b.png", *more, "--regions", tmp_path / "map.png")
+    refused(two, "map.png: a map of regions belongs to one photograph, and 2 are given")
+    how = ("--limit", 1, "--device", "cpu", "--out", tmp_path / "measured", *about[:4])
+    done = run("evaluate", "miniature", *how, "--regions", folder)
+    assert done.exit_code == 0 and "regions are those of tiny/some-eomt" in done.output, done.output
+    assert "some-eomt" in (tmp_path / "measured" / "report.md").read_text()

@@ -185,7 +185,8 @@ def model_loader(device: torch.device, kind: str = "AutoModel") -> Callable[...,
         )
         if missing:
             raise ModelError(f"the weights lack {missing[0]} ({len(missing)} tensors in all)")
-        return loaded.to(device).eval().requires_grad_(False)
+        # A table of OneFormer's is float64, which Apple's devices do not have.
+        return loaded.float().to(device).eval().requires_grad_(False)
 
     return load
 

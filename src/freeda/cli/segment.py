@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +15,6 @@ from typer import Argument, Option
 
 from ..errors import InputError
 from ..files import Written
-from ..images import reading_mask
 from ..options import VOCABULARY, export_kinds, parse_settings
 from ..presets import DEFAULT, LABELLING, SUPERPIXELS, drawing_with, find_preset, with_models
 from ..profile import Clock
@@ -209,6 +207,9 @@ def _map_of_regions(given: str | None, paths: Sequence[Path]) -> Any:
     path = Path(given or "")
     if path.suffix.lower() not in (".png", ".npy", ".tif", ".tiff"):
         return None
+    import numpy as np
+
+    from ..images import reading_mask
     from ..references.annotated import read_values, upright_size
 
     if len(paths) != 1:
