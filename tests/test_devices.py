@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import standin
 from collection.test_references import annotate
 from commands import run, write_preset
+from conftest import word_tokenizer
 from freeda import demo, evaluate
 from freeda.app.engine import Engine, Knobs
 from freeda.app.kept import Drawing
@@ -37,7 +38,9 @@ from freeda.precision import autocast
 from freeda.presets import PRESETS, ModelSource, Preset
 from freeda.profile import Clock
 from freeda.references.add import add_images
+from freeda.region_models import load_regions
 from freeda.show import write_image
+from region_models import save_region_model
 from studies import ablations
 from studies.axes import AXES, Variant
 from test_siglip import save_siglip
@@ -133,6 +136,16 @@ def siglip(place: Place) -> Any:
     return [t.cpu().numpy() for t in (read, encoders.clip.encode_image(x), encoders.clip.encode_patches(x))]
 
 
+def regions(place: Place) -> Any:
+    found = []
+    for kind in ("eomt", "mask2former", "oneformer", "sam2"):
+        folder = save_region_model(place.new(), kind, word_tokenizer(), size={"height": 64, "width": 64})
+        model = load_regions(replace(place.preset, regions=ModelSource(str(folder))))
+        assert model is not None
+        found.append(model(PHOTO))
+    return found
+
+
 def searching(place: Place) -> Any:
     model = write_preset(place.new().parent, place.preset)
     return run("bank", "search", place.bank, "cat", "--model", model).stdout
@@ -196,6 +209,7 @@ def ablating(place: Place) -> Any:
         segmenting,
         many,
         siglip,
+        regions,
         searching,
         collecting("key=caption", "map_range=percentiles", "attribution.normalisation=words"),
         collecting("key=token", "steps=2", "attribution.to_step=0.5", "scheduler=euler"),

@@ -30,6 +30,7 @@ STOREYS = (
     ("image_text", "bank", "engines"),
     ("encoders",),
     ("segment",),
+    ("region_models",),
     ("collection", "model"),
     ("references",),
     ("grow", "evaluation", "doctor"),

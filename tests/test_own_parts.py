@@ -14,9 +14,10 @@ from scipy.ndimage import binary_dilation, label
 import freeda
 from freeda.collection.shard import with_generator
 from freeda.errors import BankError, FreedaError, InputError, ModelError
+from freeda.images import read_image
 from freeda.presets import PRESETS
 from freeda.segment import Segmentation
-from freeda.segment.regions import Masks
+from freeda.segment.regions import Masks, nearest
 
 BARE = replace(PRESETS["miniature"], bank=None)
 NAMES = ["sunset", "water", "house"]
@@ -213,3 +214,47 @@ def test_masks_without_their_name_and_with_logits() -> None:
     assert np.array_equal(model.encode(quarters(), regions=pair).regions(), halves(128))
     with pytest.raises(FreedaError, match="masks are float64: expected bool"):
         model.encode(quarters(), regions=Masks(masks - 0.5, np.ones(2)))  # type: ignore[arg-type]
+
+
+def test_one_label_a_region(tmp_path: Path) -> None:
+    """The same by every way that leads to labels; an explanation says where scores would differ."""
+    model, image = freeda.load("miniature"), read_image("docs/scene.png")[150:350]
+    given = np.full(image.shape[:2], -1)
+    given[:, 20:300], given[60:, 320:] = 0, 1  # across several windows
+    scene = model.encode(image, regions=given)
+    own = model.segment(scene, NAMES)
+    result = model.segment(scene, NAMES, region_vote=True)
+    rows, columns = (nearest(*n) for n in zip(scene.regions().shape, scene.size, strict=True))
+    regions = scene.regions()[rows[:, None], columns]
+    assert len(np.unique(own.labels[regions == 0])) > 1 and (regions < 0).any()
+    expected = own.labels.copy()
+    for region in range(2):
+        expected[regions == region] = np.bincount(own.labels[regions == region]).argmax()
+    assert np.array_equal(result.labels, expected) and result.options.region_vote
+    assert own.vocabulary is not None and np.array_equal(own.scores(), result.scores())
+    assert np.array_equal(own.relabel(own.vocabulary, region_vote=True).labels, expected)
+    kept = Segmentation.load_npz(result.save_npz(tmp_path / "kept.npz"))
+    assert np.array_equal(kept.relabel(own.vocabulary).labels, own.labels)
+    assert np.array_equal(kept.relabel(own.vocabulary, region_vote=True).labels, expected)
+    y, x = np.argwhere(result.labels != own.labels)[0].tolist()
+    told = str(result.explain(x, y))
+    got, scored = (one.names[one.labels[y, x]] for one in (result, own))
+    assert f"(region_vote): most pixels of this one's have {got}; by its own scores" in told
+    assert f"would be {scored}" in told and f"; {scored} 0." in told and "ahead of" in told
+
+
+def test_one_label_a_superpixel(tmp_path: Path) -> None:
+    """Of the whole picture, as they are shown; in a stream and in a measurement too."""
+    model = freeda.load("miniature")
+    image = np.random.default_rng(1).integers(0, 256, (70, 100, 3), dtype=np.uint8)
+    result = model.segment(image, NAMES, region_vote=True)
+    assert all(len(np.unique(result.labels[result.regions == r])) == 1 for r in np.unique(result.regions))
+    assert len(np.unique(result.labels)) > 1
+    (streamed,) = model.segment_many([image], NAMES, region_vote=True)
+    assert streamed.result is not None and np.array_equal(streamed.result.labels, result.labels)
+    counts = []
+    for vote in (False, True):
+        options = replace(PRESETS["miniature"].segment, region_vote=vote)
+        found = freeda.evaluate("miniature", out=tmp_path / str(vote), limit=1, report=False, options=options)
+        counts.append(found.counts.arrays())
+    assert any(not np.array_equal(a, b) for a, b in zip(counts[0].values(), counts[1].values(), strict=True))

@@ -173,7 +173,7 @@ def load_clip(
 ) -> TransformersEncoder:
     """Load the image-text model alone, as `load_encoders` does: enough to embed words."""
     on = choose_device(device)
-    model = load_weights(preset.clip, "clip", "CLIP", _model_loader(on))
+    model = load_weights(preset.clip, "clip", "CLIP", model_loader(on))
     encoder = FAMILIES[model.config.model_type]
     tokenizer = load_weights(preset.clip, "clip", "CLIP tokenizer", encoder.load_tokenizer)
     return encoder(model, tokenizer, preset, on, choose_dtype(dtype, on))
@@ -184,17 +184,18 @@ def load_dense(
 ) -> DenseEncoder:
     """Load the dense encoder alone, as `load_encoders` does."""
     on = choose_device(device)
-    model = load_weights(preset.dense, "dense", "dense encoder", _model_loader(on))
+    model = load_weights(preset.dense, "dense", "dense encoder", model_loader(on))
     return DenseEncoder(model, preset, on, choose_dtype(dtype, on))
 
 
-def _model_loader(device: torch.device) -> Callable[..., Any]:
-    """What reads a model from a place, in eval mode; it raises ModelError for weights that do not fit."""
+def model_loader(device: torch.device, kind: str = "AutoModel") -> Callable[..., Any]:
+    """What reads a model, of that class of transformers, from a place, in eval mode; it raises ModelError for
+    weights that do not fit."""
 
     def load(place: str, **keywords: Any) -> Any:
-        from transformers import AutoModel
+        import transformers
 
-        loaded, info = AutoModel.from_pretrained(
+        loaded, info = getattr(transformers, kind).from_pretrained(
             place,
             dtype=torch.float32,
             output_loading_info=True,
@@ -205,11 +206,14 @@ def _model_loader(device: torch.device) -> Callable[..., Any]:
             raise ModelError(
                 f"weights and config.json do not fit: {name} is {tuple(has)}, expected {tuple(wants)}"
             )
-        # A mask token serves training only; anything else missing would be silently random.
-        missing = sorted(k for k in info["missing_keys"] if not k.endswith("mask_token"))
+        # A mask token and the loss serve training only; anything else missing would be silently random.
+        missing = sorted(
+            k for k in info["missing_keys"] if not (k.endswith("mask_token") or k.startswith("criterion."))
+        )
         if missing:
             raise ModelError(f"the weights lack {missing[0]} ({len(missing)} tensors in all)")
-        return loaded.to(device).eval().requires_grad_(False)
+        # A table of OneFormer's is float64, which Apple's devices do not have.
+        return loaded.float().to(device).eval().requires_grad_(False)
 
     return load
 

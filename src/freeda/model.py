@@ -20,6 +20,7 @@ from .images import RGB, to_image, world_of
 from .options import Changes, SegmentOptions, export_kinds
 from .presets import DEFAULT, Preset, find_preset, with_models
 from .profile import OFF, Clock
+from .region_models import RegionModel, load_regions
 from .segment.background import label_names
 from .segment.coverage import Coverage, coverage
 from .segment.matching import LocalScore
@@ -98,14 +99,17 @@ class FreeDA:
         return self.encoders.device
 
     def to(self, device: str | torch.device) -> FreeDA:
-        """The same model on another device: weights are read again, encoders of your own stay. As `load`."""
+        """The same model on another device: weights are read again, parts of your own stay. As `load`."""
         clip, dense = self.encoders.clip, self.encoders.dense
         own = (
             None if isinstance(clip, TransformersEncoder) else clip,
             None if isinstance(dense, DenseEncoder) else dense,
         )
         moved = load_encoders(self.preset, device, self.encoders.dtype, *own)
-        return FreeDA(self.preset, moved, self.bank, self.clock, self.regions, self.score)
+        cut = self.regions
+        if isinstance(cut, RegionModel):
+            cut = load_regions(self.preset, device, self.encoders.dtype)
+        return FreeDA(self.preset, moved, self.bank, self.clock, cut, self.score)
 
     def __reduce__(self) -> Any:
         raise InputError(
@@ -350,13 +354,13 @@ def load(
     dense: str | Path | PatchEncoder | None = None,
     generator: str | Path | None = None,
     clock: Clock = OFF,
-    regions: Regions | None = None,
+    regions: str | Path | Regions | None = None,
     score: LocalScore | None = None,
 ) -> FreeDA:
     """Load a preset's encoders and a bank.
 
     Args:
-        preset: "miniature" (bundled, offline), "vit-b", "vit-l", a preset JSON file, or a `Preset`.
+        preset: "miniature" (bundled, offline), another of `PRESETS`, a preset JSON file, or a `Preset`.
         bank: a bank directory, or an open one (`Bank`, `GrownBank`, ...); None takes the preset's own, if
             it has one ("vit-b" and "vit-l" have none: `freeda.collect` or `freeda.grow.grow` makes one).
         device: "auto", "cpu", "cuda" or "mps".
@@ -365,8 +369,9 @@ def load(
         clip, dense, generator: hub ids or local folders instead of the preset's; `clip` and `dense` also
             encoders of your own (docs/extending.md).
         clock: times the stages of all that the model does (`freeda.profile.Clock`).
-        regions, score: where regions come from instead of superpixels, and how they are scored instead of
-            by the options (docs/extending.md).
+        regions: where regions come from: "sam2", "eomt", "mask2former" or "oneformer", "superpixels", the hub
+            id or folder of such a model (docs/models.md), or a source of your own; None takes the preset's.
+        score: how regions are scored instead of by the options (docs/extending.md).
 
     Raises InputError, ModelError or BankError, each one line.
     """
@@ -377,9 +382,12 @@ def load(
         clip=clip if isinstance(clip, (str, Path)) else None,
         dense=dense if isinstance(dense, (str, Path)) else None,
         generator=generator,
+        regions=regions if isinstance(regions, (str, Path)) else None,
     )
     place = chosen.bank if bank is None else bank
     # Opened before the weights are: a wrong path should be told at once.
     opened = Bank.open(place) if isinstance(place, (str, Path)) else place
     encoders = load_encoders(chosen, device, dtype, own_clip, own_dense)
-    return FreeDA(chosen, encoders, opened, clock, regions, score)
+    named = regions is None or isinstance(regions, (str, Path))
+    cut: Any = load_regions(chosen, device, dtype) if named else regions
+    return FreeDA(chosen, encoders, opened, clock, cut, score)

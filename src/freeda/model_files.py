@@ -12,7 +12,7 @@ from typing import Any
 from .errors import first_line
 
 Part = str
-"""What a model is to a preset: "clip", "dense", "generator" or "lora"."""
+"""What a model is to a preset: "clip", "dense", "regions", "generator" or "lora"."""
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 """What a generator's model_index.json may name."""
@@ -31,6 +31,9 @@ _COMPONENTS = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
 }
+_PROCESSOR = ("preprocessor_config.json", "processor_config.json")
+REGION_MODELS = ("eomt", "eomt_dinov3", "mask2former", "oneformer", "sam2", "sam2_video")
+"""What the `model_type` of a region model may be."""
 _LORA = "pytorch_lora_weights.safetensors"
 _SMALL = 16_000_000
 """Bytes up to which a cached file is compared with the digest that the hub gave it."""
@@ -48,7 +51,9 @@ def wanted(
     if part == "lora":
         return _lora(names, chosen)
     if part != "generator":
-        return _one("", "model", names, tokenizer=part == "clip")
+        found, lacking = _one("", "model", names, tokenizer=part == "clip")
+        beside = (*_PROCESSOR, *_TOKENIZER) if part == "regions" else ()
+        return [*found, *(name for name in beside if name in names)], lacking
     if "model_index.json" not in names:
         return [], "model_index.json"
     found, lacking = ["model_index.json"], ""
@@ -121,6 +126,8 @@ def unfit(part: Part, folder: Path) -> str | None:
     kind = config.get("model_type")
     if part == "clip" and kind not in ("clip", "siglip", "siglip2"):
         return f"is a model of type {kind}, not a CLIP or SigLIP"
+    if part == "regions" and kind not in REGION_MODELS:
+        return f"is a model of type {kind}, not a region model ({', '.join(REGION_MODELS)})"
     if part == "dense" and not {"hidden_size", "patch_size"} <= set(config):
         # Written out or not, both are there once the configuration's class has filled in its defaults.
         from transformers import AutoConfig

@@ -54,6 +54,8 @@ class Preset:
     dense_mean: tuple[float, float, float] | None = None
     dense_std: tuple[float, float, float] | None = None
     """Mean and standard deviation of colours; None are those that such a model was trained with."""
+    regions: ModelSource | None = None
+    """The region model that cuts photographs (one of `REGIONS`, or another); None: superpixels."""
     lora: ModelSource | None = None
     """A LoRA merged into the generator when it is loaded."""
     bank: str | None = None
@@ -71,19 +73,34 @@ class Preset:
                 continue
             require(len(values) == 3, f"{name} has {len(values)} numbers: it must have three, one per colour")
             require("std" not in name or min(values) > 0, f"{name} is {values}: each must be above 0")
-        for name in ("clip", "dense", "generator"):
+        for name in ("clip", "dense", "regions", "generator"):
+            one = getattr(self, name)
             require(
-                getattr(self, name).weight_name is None, f"{name} has a weight_name: only a LoRA takes one"
+                one is None or one.weight_name is None, f"{name} has a weight_name: only a LoRA takes one"
             )
 
 
 ENCODERS, DRAWING = ("clip", "dense"), ("generator", "lora")
-"""The models of a preset that labelling needs, and those that drawing needs beside them."""
+"""The encoders of a preset, and the models that drawing needs beside them."""
+LABELLING = (*ENCODERS, "regions")
+"""The models of a preset that labelling needs."""
+REGIONS: dict[str, ModelSource] = {
+    "sam2": ModelSource("facebook/sam2.1-hiera-large", licence="Apache-2.0"),
+    "eomt": ModelSource("tue-mps/coco_panoptic_eomt_large_640", licence="MIT"),
+    "mask2former": ModelSource(
+        "facebook/mask2former-swin-large-coco-panoptic", licence="other (its card names none)"
+    ),
+    "oneformer": ModelSource("shi-labs/oneformer_coco_swin_large", licence="MIT"),
+}
+"""Known region models; all were trained on masks."""
+SUPERPIXELS = "superpixels"
+"""What results call the package's own regions, and what asks for them where a preset has a region model."""
 _SD = ModelSource(
     "stable-diffusion-v1-5/stable-diffusion-v1-5",
     licence="CreativeML OpenRAIL-M",
     known="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
 )
+_PLUS = SegmentOptions(short_side=336, window=336, stride=112)
 DRAWN = "drawn scenes, not photographs"
 """The miniature's world; its pictures carry it as their record (`images.of_world`)."""
 _MINI = str(resources.files("freeda").joinpath("miniature", "weights"))
@@ -120,6 +137,30 @@ PRESETS: dict[str, Preset] = {
             generator=_SD,
             clip_size=224,
             dense_size=518,
+        ),
+        Preset(
+            name="plus-l",
+            clip=ModelSource("openai/clip-vit-large-patch14-336", licence="MIT"),
+            dense=ModelSource("nvidia/C-RADIOv4-H", licence="NVIDIA Open Model License"),
+            regions=REGIONS["eomt"],
+            generator=_SD,
+            clip_size=336,
+            dense_size=512,
+            segment=_PLUS,
+        ),
+        Preset(
+            name="plus-b",
+            clip=ModelSource(
+                "openai/clip-vit-base-patch16",
+                licence="MIT",
+                known="57c216476eefef5ab752ec549e440a49ae4ae5f3",
+            ),
+            dense=ModelSource("facebook/dinov2-with-registers-base", licence="Apache-2.0"),
+            regions=ModelSource("tue-mps/coco_panoptic_eomt_base_640_2x", licence="MIT"),
+            generator=_SD,
+            clip_size=336,
+            dense_size=518,
+            segment=_PLUS,
         ),
         Preset(
             name="miniature",
@@ -225,8 +266,9 @@ def _build(path: Path, data: dict[str, Any]) -> Preset:
     _known("preset", data, Preset)
     changes: dict[str, Any] = {"name": path.stem}
     for key, value in data.items():
-        if key in ("clip", "dense", "generator") or (key == "lora" and value is not None):
-            changes[key] = _source(key, value, path.parent)
+        if key in ("clip", "dense", "generator") or (key in ("regions", "lora") and value is not None):
+            named = key == "regions" and value in (*REGIONS, SUPERPIXELS)
+            changes[key] = REGIONS.get(value) if named else _source(key, value, path.parent)
         elif key in ("segment", "collect"):
             changes[key] = _changed(key, getattr(base, key), value)
         elif key == "bank" and isinstance(value, str):
@@ -237,8 +279,15 @@ def _build(path: Path, data: dict[str, Any]) -> Preset:
 
 
 def with_models(preset: Preset, **ids: str | Path | None) -> Preset:
-    """The preset with other models, hub ids or folders (clip, dense, generator); None keeps its own."""
-    given = {part: ModelSource(str(place)) for part, place in ids.items() if place is not None}
+    """The preset with other models, hub ids or folders (clip, dense, regions, generator); None keeps its own.
+
+    `regions` may also be one of `REGIONS`, or "superpixels" for no region model.
+    """
+    given: dict[str, ModelSource | None] = {
+        part: ModelSource(str(place)) for part, place in ids.items() if place is not None
+    }
+    if (name := str(ids.get("regions"))) in (*REGIONS, SUPERPIXELS):
+        given["regions"] = REGIONS.get(name)
     return replace(preset, **_inputs(given), **given)  # type: ignore[arg-type]
 
 

@@ -31,7 +31,10 @@ def load_weights(source: ModelSource, part: Part, what: str, load: Callable[...,
         return load(str(folder), **how_to_read(part, files))
 
 
-PARTS = {"clip": "CLIP", "dense": "dense encoder", "generator": "generator", "lora": "LoRA"}
+PARTS = {
+    **{"clip": "CLIP", "dense": "dense encoder", "regions": "region model"},
+    **{"generator": "generator", "lora": "LoRA"},
+}
 """The models of a preset, and what messages call them."""
 
 
@@ -104,7 +107,7 @@ def identity_id(source: ModelSource, preset_name: str) -> str:
     """
     if local_folder(source.id) is None and not _looks_local(source.id):
         return source.id
-    own = [p.name for p in PRESETS.values() if source in (p.clip, p.dense, p.generator)]
+    own = [p.name for p in PRESETS.values() if source in (p.clip, p.dense, p.regions, p.generator)]
     return f"{(own or [preset_name])[0]}/{Path(source.id).name}"
 
 

@@ -9,7 +9,7 @@ from skimage.filters import sobel
 from freeda.errors import InputError
 from freeda.options import Superpixels
 from freeda.segment import regions as module
-from freeda.segment.regions import superpixels
+from freeda.segment.regions import superpixels, voted
 
 SIZES = [(1, 1), (1, 60), (60, 1), (2, 2), (3, 50), (48, 64)]
 
@@ -140,3 +140,16 @@ def test_seeds(size: tuple[int, int]) -> None:
 def test_wrong_options(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError):
         Superpixels(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_one_label_a_region(size: tuple[int, int], count: int) -> None:
+    rng = np.random.default_rng(size[0] + count)
+    regions, labels = rng.integers(-1, count, size), rng.integers(0, 4, size).astype(np.int32)
+    expected = labels.copy()
+    for region in range(count):
+        own = labels[regions == region].tolist()
+        expected[regions == region] = max(range(4), key=own.count)  # of equally many the first
+    found = voted(labels, regions)
+    assert found.dtype == np.int32 and np.array_equal(found, expected)

@@ -26,7 +26,8 @@ _PURPOSES = {
     "Words and data": "classes classes_file vocabulary save_vocabulary others words column id_column tagger "
     "data split names images masks ignore shots limit recursive",
     "Results": "out export npz explain again resume strict keep_images retry_failed",
-    "Models and references": "model bank index device dtype batch_size workers engine gpus_per_worker yes",
+    "Models and references": "model bank regions index device dtype batch_size workers engine "
+    "gpus_per_worker yes",
     "Drawing": "grow images_per_word prompts draw steps shard_size",
     "Method": "k seed local_weight background background_threshold settings",
 }
@@ -202,3 +203,8 @@ def resumable(place: str | Path) -> Iterator[None]:
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on with {place}", "yellow", Console(stderr=True))
         raise
+
+
+def trained_on_masks(model: str) -> str:
+    """What is to be said wherever a region model has cut the pictures."""
+    return f"regions are those of {model}, which was trained on masks"

@@ -10,9 +10,21 @@ from typer import Argument, Option
 
 from ..errors import InputError
 from ..options import parse_settings
-from ..presets import DEFAULT, ENCODERS, PRESETS, drawing_with, find_preset
-from .base import resumable, say
-from .options import BankOrOwn, Devices, Draw, Dtype, Engine, GpusPerWorker, Images, Workers, Yes, fetch_first
+from ..presets import DEFAULT, LABELLING, PRESETS, drawing_with, find_preset, with_models
+from .base import resumable, say, trained_on_masks
+from .options import (
+    BankOrOwn,
+    Devices,
+    Draw,
+    Dtype,
+    Engine,
+    GpusPerWorker,
+    Images,
+    Regions,
+    Workers,
+    Yes,
+    fetch_first,
+)
 
 
 def evaluate(
@@ -29,6 +41,7 @@ def evaluate(
         str, Option("--model", "--preset", help=f"One of {', '.join(PRESETS)}, or a preset .json file.")
     ] = DEFAULT,
     bank: BankOrOwn = None,
+    regions: Regions = None,
     out: Annotated[
         Path | None,
         Option(help="Folder of the report and of what is done; default: evaluation/DATASET-MODEL."),
@@ -72,7 +85,7 @@ def evaluate(
     from ..evaluation.report import print_report
     from ..evaluation.subject import protocol_options
 
-    chosen = find_preset(model)
+    chosen = with_models(find_preset(model), regions=regions)
     origin = find_origin(dataset, data, split, classes, limit)
     found = origin.open()
     if isinstance(found, FileDataSet) and found.found.legend:
@@ -84,7 +97,7 @@ def evaluate(
         raise InputError("--draw says how words are drawn: nothing is drawn without --grow")
     drawing = drawing_with(usual, draw or [])
     if engine == "local" and (grow or bank is not None or chosen.bank is not None):
-        fetch_first(chosen, ENCODERS, yes)
+        fetch_first(chosen, LABELLING, yes)
     known: Any = bank
     if grow:  # references for the classes that it hardly knows, drawn now unless they were before
         from ..model import load
@@ -114,6 +127,8 @@ def evaluate(
             gpus_per_worker=gpus_per_worker,
         )
     print_report(result)
+    if chosen.regions is not None:
+        say(trained_on_masks(result.settings["models"]["regions"]), "yellow")
     for name, (published, used) in result.settings["protocol_changes"].items():
         say(f"not the protocol: {name} is {used}, not {published}", "yellow")
     say(f"report in {place / 'report.md'}", "green")

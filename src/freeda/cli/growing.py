@@ -39,7 +39,7 @@ from ..grow import (
 from ..identity import first_difference
 from ..model import FreeDA
 from ..options import to_dict
-from ..presets import DRAWING, ENCODERS, PRESETS, RECIPES, Preset
+from ..presets import DRAWING, LABELLING, PRESETS, RECIPES, Preset
 from ..profile import peak_memory
 from ..progress import duration
 from ..segment.coverage import Coverage
@@ -128,7 +128,7 @@ def needed_models(base: Bank | None, names: Names, how: Growing) -> tuple[str, .
         classes = parse_names(names)
         words = [*classes, *other_words(classes, how.preset.segment)]
         plan = _plan_alone(words, how.layers(words), how)
-    return (*ENCODERS, *(DRAWING if plan is not None and plan.pictures else ()))
+    return (*LABELLING, *(DRAWING if plan is not None and plan.pictures else ()))
 
 
 def _plan_alone(words: Sequence[str], layers: Sequence[Bank], how: Growing) -> Plan | None:

@@ -16,7 +16,7 @@ from typer import Argument, Option
 from ..errors import InputError
 from ..options import EXPORTS, CollectOptions, SegmentOptions
 from ..options.word_list import split_words
-from ..presets import PRESETS, Preset
+from ..presets import PRESETS, REGIONS, Preset
 from .base import say
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ Prompts = Annotated[
 _DRAW = "How words are drawn: any option of collecting (steps=20), or lcm: in 4 steps, with a LoRA."
 Draw = Annotated[list[str] | None, Option("--draw", help=_DRAW)]
 K = Annotated[int | None, Option("--k", help="Prototypes taken per word; default: the preset's.")]
+_REGIONS = (
+    f"Where regions come from: superpixels, {', '.join(REGIONS)}, the hub id or folder of such a model; of "
+    "one photograph also a map: a .png or .npy of numbers. Default: the preset's."
+)
+Regions = Annotated[str | None, Option("--regions", metavar="NAME|ID|FOLDER|MAP", help=_REGIONS)]
 _CLASSES = 'Words, separated by commas: "cat, sofa=couch, wooden floor".'
 Classes = Annotated[str | None, Option("--classes", help=_CLASSES)]
 ClassesFile = Annotated[
@@ -111,7 +116,7 @@ def open_bank(path: str | Path, index: str = "exact") -> Bank:
 
 
 def fetch_first(preset: Preset, parts: Iterable[str], yes: bool = False) -> None:
-    """Have those models of a preset ("clip", "dense", "generator", "lora") on this machine before they load.
+    """Have those models of a preset (named as in `weights.PARTS`) on this machine before they load.
 
     Nothing is asked of anybody where they all are. A terminal is asked unless `yes`; otherwise one line is
     printed. Raises InputError where the answer is no or the disk too small, ModelError as `hub.ask`.

@@ -16,10 +16,10 @@ from typer import Argument, Option
 from ..errors import InputError
 from ..files import Written
 from ..options import VOCABULARY, export_kinds, parse_settings
-from ..presets import DEFAULT, ENCODERS, drawing_with, find_preset
+from ..presets import DEFAULT, LABELLING, SUPERPIXELS, drawing_with, find_preset, with_models
 from ..profile import Clock
 from ..sources import find_images
-from .base import print_table, say, say_error
+from .base import print_table, say, say_error, trained_on_masks
 from .options import (
     KINDS,
     Classes,
@@ -31,6 +31,7 @@ from .options import (
     K,
     Model,
     Prompts,
+    Regions,
     Yes,
     change,
     fetch_first,
@@ -71,6 +72,7 @@ def segment(
         ),
     ] = None,
     yes: Yes = False,
+    regions: Regions = None,
     images_per_word: Images = None,
     prompts: Prompts = None,
     draw: Draw = None,
@@ -129,7 +131,8 @@ def segment(
     points, exports = read_points(explain), export_kinds([*(export or []), *["npz"] * npz])
     names = () if vocabulary is not None else read_names(classes, classes_file)
     paths = find_images(images, recursive) if images else []
-    preset = find_preset(model)
+    cut = _map_of_regions(regions, paths)
+    preset = with_models(find_preset(model), regions=SUPERPIXELS if cut is not None else regions)
     options = change(
         preset.segment,
         k=k,
@@ -143,6 +146,7 @@ def segment(
     drawing = drawing_with(usual, draw or [])
     with clock("load"):
         from ..model import load
+        from ..segment.regions import regions_from
         from ..segment.vocabulary import Vocabulary, parse_names
         from ..show.caveats import Caveats, alone
         from .growing import Growing, needed_models, ready_model
@@ -158,9 +162,13 @@ def segment(
             known = Vocabulary.load(vocabulary)
         growing = Growing(drawing, bank, grow, yes, images_per_word, prompts, index, dtype, usual)
         base = growing.open_base()
-        parts = ENCODERS if vocabulary is not None else needed_models(base, known, growing)
+        parts = LABELLING if vocabulary is not None else needed_models(base, known, growing)
         fetch_first(drawing, parts, yes)
-        loaded = load(drawing, bank=base, device=device, dtype=dtype or "float32", clock=clock)
+        source = None if cut is None else regions_from(cut, options.superpixels)
+        how: Any = {"device": device, "dtype": dtype or "float32", "clock": clock, "regions": source}
+        loaded = load(drawing, bank=base, **how)
+    if drawing.regions is not None:
+        say(f"{trained_on_masks(loaded.identity['regions'])} (--regions superpixels does without)")
     if vocabulary is None:
         loaded = ready_model(loaded, base, known, growing)
     ready = loaded.ready(known)
@@ -181,7 +189,7 @@ def segment(
         out,
         points,
         strict=strict or len(paths) == 1,
-        again=again or bool(points),
+        again=again or bool(points) or cut is not None,  # a result does not keep which map it was
         exports=exports,
         batch_size=batch_size,
     )
@@ -189,6 +197,33 @@ def segment(
         Console().print(profile_table(clock))
     if failed:
         raise typer.Exit(1)
+
+
+def _map_of_regions(given: str | None, paths: Sequence[Path]) -> Any:
+    """(H, W) whole numbers where `--regions` names a picture or array of them, else None.
+
+    Raises InputError for a file that holds none, or a map of another size than the one photograph.
+    """
+    path = Path(given or "")
+    if path.suffix.lower() not in (".png", ".npy", ".tif", ".tiff"):
+        return None
+    import numpy as np
+
+    from ..images import reading_mask
+    from ..references.annotated import read_values, upright_size
+
+    if len(paths) != 1:
+        raise InputError(f"{path}: a map of regions belongs to one photograph, and {len(paths):,} are given")
+    if path.suffix.lower() == ".npy":
+        with reading_mask(path):
+            found = np.load(path, allow_pickle=False)
+    else:
+        found = read_values(path)
+    if found.dtype.kind not in "iu" or found.shape != upright_size(paths[0]):
+        size = " x ".join(map(str, upright_size(paths[0])))
+        told = f"{found.dtype} of {' x '.join(map(str, found.shape))}"
+        raise InputError(f"{path}: holds {told}, expected whole numbers of {size}, as {paths[0]} is")
+    return found
 
 
 def _segment_all(

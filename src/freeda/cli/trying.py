@@ -16,7 +16,7 @@ from typer import Option
 
 from ..app.limits import HOST, PORT
 from ..errors import printable
-from ..presets import DEFAULT, ENCODERS, PRESETS, find_preset
+from ..presets import DEFAULT, LABELLING, PRESETS, find_preset
 from .base import say
 from .options import BankOrOwn, Device, Model, Yes, fetch_first
 
@@ -39,7 +39,7 @@ def web_page(
     preset = find_preset(model)
     refuse_no_bank(preset, preset.bank if bank is None else bank)
     opened = None if bank is None else Bank.open(bank)  # a wrong path is told before gigabytes are fetched
-    fetch_first(preset, ENCODERS, yes)
+    fetch_first(preset, LABELLING, yes)
     served = serve(load(preset, opened, device, dtype), host, port, share)
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, what visitors sent is removed

@@ -20,10 +20,12 @@ from ..images import RGB
 from ..model import FreeDA, load
 from ..options import SegmentOptions, from_dict, to_dict
 from ..presets import Preset, find_preset
+from ..region_models import load_regions
 from ..segment.prototypes import ReferenceBank
 from ..segment.stream import ahead
 from ..segment.vocabulary import Vocabulary
 from ..show.caveats import NONE, Caveats
+from ..weights import identity_id
 from .dataset import DataSet, Origin, contents
 from .part import WORDS, Labeller, ManyLabeller, Piece, RunFolder, label_names, score_part
 from .result import flat
@@ -135,6 +137,8 @@ class FreedaSubject(Subject):
         banks: Any = getattr(self._bank, "banks", (self._bank,))
         if self._given is None:
             identity, kind = model_identity(usual), engine.dtype(dtype)
+            if usual.regions is not None:
+                identity["regions"] = identity_id(usual.regions, usual.name)
         else:
             identity, kind = self._given.identity, self._given.encoders.dtype
             if str(dtype).removeprefix("torch.") not in ("float32", str(kind).removeprefix("torch.")):
@@ -200,7 +204,8 @@ def begin(first: Order) -> Make:
     other = InputError(f"data set {dataset.name!r} holds other images here: {origin.arguments.get('data')}")
     if dataset.digest() != first["names"]:
         raise other
-    model = FreeDA(preset, load_encoders(preset, first["device"], first["dtype"]))
+    on = (preset, first["device"], first["dtype"])
+    model = FreeDA(preset, load_encoders(*on), regions=load_regions(*on))
     words, n_labels = Vocabulary.load(folder.words), len(label_names(dataset))
     labeller = FreedaLabeller(model, words, preset.segment, n_labels).many
 

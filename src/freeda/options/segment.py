@@ -104,6 +104,10 @@ class SegmentOptions:
     """
     background_scale: Annotated[float, Range(0)] = 40.0
     """probability: what scores are multiplied by before the softmax over all names. [CorrCLIP]"""
+    region_vote: bool = False
+    """Whether every region of the whole photograph takes the label that most of its pixels have; pixels in
+    none keep theirs. [CorrCLIP, ReME]
+    """
     refine: Literal["none", "pamr"] = "none"
     """Refinement of the merged scores along the image's edges. [authors' code; Araslanov & Roth, CVPR 2020]
     """
@@ -167,6 +171,7 @@ class Changes(TypedDict, total=False):
     background: Literal["none", "constant", "local", "local-of-winner", "probability"]
     background_threshold: float
     background_scale: float
+    region_vote: bool
     refine: Literal["none", "pamr"]
     refine_iterations: int
     refine_dilations: tuple[int, ...]

@@ -83,7 +83,7 @@ def explain_pixel(
             ClassReferences(result.names[label], n, nearest)
             for label, (n, nearest) in zip(chosen, found, strict=False)
         ),
-        notes=(*_notes(result, scores, evidence), *told),
+        notes=(*_notes(result, result.names[winner], scores, evidence), *told),
         region=enlarged(evidence.region, result.size),
         reach=enlarged(evidence.reach, result.size),
         feature=feature,
@@ -219,7 +219,7 @@ def _told(bank: Any) -> Path:
     return Path(getattr(bank, "path", None) or type(bank).__name__)
 
 
-def _notes(result: LabelMap, scores: Sequence[ClassScore], evidence: Evidence) -> list[str]:
+def _notes(result: LabelMap, label: str, scores: Sequence[ClassScore], evidence: Evidence) -> list[str]:
     options, out = result.options, []
     if options.background != "none":
         below = {
@@ -229,6 +229,9 @@ def _notes(result: LabelMap, scores: Sequence[ClassScore], evidence: Evidence) -
         }[options.background]
         at = f"{options.background_threshold:g}"
         out.append(f"Background ({options.background}): wins where {below} is under {at}.")
+    if options.region_vote:
+        own = "" if label == scores[0].name else f"; by its own scores it would be {scores[0].name}"
+        out.append(f"One label a region (region_vote): most pixels of this one's have {label}{own}.")
     if options.refine != "none":
         out.append(
             f"Refined ({options.refine}): {100 * evidence.own:.0f} % of the scores, local and global are "

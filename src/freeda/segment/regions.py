@@ -123,6 +123,17 @@ def paint(masks: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating[Any]]) -
     return out
 
 
+def voted(labels: npt.NDArray[np.int32], regions: RegionMap) -> npt.NDArray[np.int32]:
+    """(H, W) int32: of every region (H, W) the label that most of its pixels have in `labels` (H, W), of
+    equally many the smallest; in no region (-1) as they were."""
+    inside, most = regions >= 0, int(labels.max()) + 1
+    shape = int(regions.max()) + 1, most
+    counts = np.bincount(regions[inside] * most + labels[inside], minlength=shape[0] * most).reshape(shape)
+    out = labels.copy()
+    out[inside] = counts.argmax(axis=1)[regions[inside]]
+    return out
+
+
 def nearest(n_in: int, n_out: int) -> npt.NDArray[np.int64]:
     """(n_out,) which of n_in pixels in a line lies under the centre of each of n_out."""
     return ((np.arange(n_out) + 0.5) * (n_in / n_out)).astype(np.int64)

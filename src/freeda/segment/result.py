@@ -30,6 +30,7 @@ from .matching import LocalScore
 from .npz import RESULT, dump_npz, write_npz
 from .prototypes import ReferenceBank
 from .refine import place_scores
+from .regions import voted
 from .scene import Scene, refuse_late
 from .store import parts_of, read_segmentation
 from .support import Support, identity_of, resolve, retrieve_support, values_of
@@ -64,7 +65,7 @@ class Segmentation(LabelMap):
 
     @cached_property
     def confidence(self) -> Floats:
-        """(H, W) float32: the winning name's score at every pixel; kept once computed."""
+        """(H, W) float32: the best name's score at every pixel; kept once computed."""
         out = np.empty(self.labels.shape, dtype=np.float32)
         for start, stop, strip in self._strips():
             out[start:stop] = strip.max(axis=-1)
@@ -278,6 +279,8 @@ def segment_scene(
             models["values"] = identity_of(values)
         scores = place_scores(scene, vocabulary, options, score, bank, support)
         labels = label_map(scores, scene.size)
+        if options.region_vote:
+            labels = voted(labels, enlarged(scene.regions(), scene.size))
     caveats = Caveats(scene.outside, vocabulary.answered or {})
     photo = scene.image
     if score is not None:

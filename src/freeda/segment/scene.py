@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ..encoders import Encoders
-from ..errors import InputError
+from ..errors import InputError, out_of_memory
 from ..images import RGB
 from ..options import ENCODING, VOCABULARY, SegmentOptions
 from ..profile import OFF, Clock
@@ -179,7 +179,9 @@ def _frame(photograph: Photograph, clock: Clock) -> Frame:
             boxes = sliding_boxes(*size, options.window, options.stride)
             how = options.dense_clip if photograph.dense else None
             return Frame(working, boxes, regions, whole, photograph.on_done, dense_clip=how)
-        except (InputError, MemoryError) as failed:
+        except (InputError, MemoryError, RuntimeError) as failed:
+            if not (isinstance(failed, InputError) or out_of_memory(failed)):
+                raise
             error = failed
     return Frame(np.empty((0, 0, 3), np.uint8), (), regions, error=error)
 

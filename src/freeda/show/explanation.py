@@ -170,6 +170,8 @@ class Explanation:
     def sentences(self) -> list[str]:
         """What the numbers come to, a sentence each, notes and warnings last."""
         lead = f"{self.margin:.3f} ahead of {self.scores[1].name}, " if len(self.scores) > 1 else ""
+        if lead and self.scores[0].name != self.label:  # its region's label, not its own
+            lead = f"{self.scores[0].name} {lead}"
         return [
             f"score = {self.local_weight:g} x local + {1 - self.local_weight:g} x global; {lead}"
             f"averaged over {self.windows} window{'s' if self.windows > 1 else ''}.",
