@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from commands import run
 from freeda.bank import Bank
-from freeda.collection.attention import AttentionCapture
-from freeda.collection.generator import Generator, load_generator
+from freeda.collection.attention import AttentionCapture, watched_layers
+from freeda.collection.generator import Generator, load_generator, uncaptured_parts
 from freeda.collection.tokens import span_columns, token_offsets, whole
 from freeda.errors import InputError, ModelError
 from freeda.options import Attribution, CollectOptions
@@ -177,6 +177,16 @@ def test_what_is_refused(generator: Generator, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(pipe, "_text_preprocessing", lambda text, clean_caption=False: list(text))
     with pytest.raises(ModelError, match=f"this {family} cuts captions into other tokens"):
         generator.draw(TEXTS[:1], [0], [[1]], OPTIONS)
+
+
+def test_what_may_be_compiled(generator: Generator) -> None:
+    """Whole blocks are not: they hold what is watched. Their self-attention and feed-forward are."""
+    transformer = generator.pipe.transformer
+    watched = watched_layers(transformer, "all")
+    assert len(watched) == 2
+    parts = set(uncaptured_parts(transformer, set(watched)))
+    for block in transformer.transformer_blocks:
+        assert {block.attn1, block.ff} <= parts and not {block, block.attn2} & parts
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
