@@ -269,7 +269,7 @@ def _reading(pipe: Any) -> tuple[Any, dict[str, Any]]:
     known = inspect.signature(type(pipe).__call__).parameters
     names = ("max_sequence_length", "complex_human_instruction")
     own = {name: known[name].default for name in names if name in known}
-    before = "\n".join(own.get("complex_human_instruction", ()))
+    before = "\n".join(own.get("complex_human_instruction") or ())
     return PromptTokenizer(pipe.tokenizer, own["max_sequence_length"], before), _PLAINLY | own
 
 

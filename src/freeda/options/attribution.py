@@ -39,7 +39,7 @@ class Attribution:
     their mean weighted 0.1, 0.1, 0.5 and 0.3 for the levels 0 to 3 (64, 32, 16 and 8 of Stable Diffusion
     at 512 pixels; of those that the generator has and `left_out` leaves), and multiplies it by the
     self-attention of the finest level of at most 4096 places, averaged over heads, layers and steps.
-    [DiffSegmenter, with nothing in `left_out`; DAAM: none]
+    [DiffSegmenter, with `blocks` all and nothing in `left_out`; DAAM: none]
     """
 
     def __post_init__(self) -> None:
