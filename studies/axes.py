@@ -145,6 +145,11 @@ refine=mean, refine=mean threshold_rule=otsu,
 refine=mean threshold_rule=otsu attribution.normalisation=words, min_contrast=0.3, min_contrast=0.4,
 min_agreement=0.2, min_agreement=0.3, key=caption key_weight=0.25, key=caption key_weight=0.5, key=token
 """
+_PROPAGATION = """
+attribution.propagation=self, attribution.propagation=self threshold=0.5,
+attribution.propagation=self threshold=0.6, attribution.propagation=self threshold_rule=otsu,
+attribution.propagation=self refine=mean threshold_rule=otsu
+"""
 _SHARES = tuple(
     Variant(f"{line}, x {share:g}", settings, share=share, at=share, line=line)
     for line, settings in (("usual retrieval", ()), ("own word only", (OWN,)))
@@ -221,6 +226,15 @@ AXES: tuple[Axis, ...] = (
         "`templates`",
         _listed(f"sub-imagenet-7{_TEMPLATES}\nsub-imagenet-7, own word only | {OWN}"),
         usual="sub-imagenet-7",
+    ),
+    Axis(
+        "propagation",
+        "Self-attention propagation",
+        "Changed",
+        _listed("nothing: the defaults\n" + "\n".join(map(_offline, _PROPAGATION.split(",")))),
+        usual="nothing: the defaults",
+        columns=(MASKS, "Pairs"),
+        parts=False,
     ),
     Axis(
         "masks",

@@ -110,6 +110,90 @@ def small_pipeline(family: str, tokenizer: Any, seed: int = 0) -> Any:
     return pipe
 
 
+APART = ("alpha", "sigma", "sana", "sana1.5")
+_PIECES = (
+    *("cat", "dog", "sofa", "tree", "house", "sky", "water", "photo", "large", "red", "boat"),
+    *("and", "the", "with", "on", "beside"),
+)
+
+
+def t5_pieces() -> list[tuple[str, float]]:
+    """A sentencepiece vocabulary: some words, the beginning of one, single letters."""
+    letters = "abcdefghijklmnopqrstuvwxyz.,'0123456789"
+    words = [(f"▁{word}", -2.0) for word in ("a", "ze", *_PIECES)]
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0)]
+    return [*special, *words, ("bra", -3.0), *((letter, -9.0) for letter in letters)]
+
+
+def gemma_tokenizer() -> Any:
+    """Gemma's class with some words; it pads on the left unless it is told otherwise, as the real one."""
+    from transformers import GemmaTokenizer
+
+    vocab = {t: i for i, t in enumerate(("<pad>", "<eos>", "<bos>", "<unk>", "<mask>"))}
+    for letter in sorted({*map(chr, range(33, 127)), "▁", "\n"}):
+        vocab.setdefault(letter, len(vocab))
+    merges = []
+    for word in ("▁a", *(f"▁{word}" for word in _PIECES)):
+        for end in range(2, len(word) + 1):
+            if word[:end] not in vocab:
+                vocab[word[:end]] = len(vocab)
+                merges.append((word[: end - 1], word[end - 1]))
+    tokenizer = GemmaTokenizer(vocab=vocab, merges=merges)
+    assert tokenizer.padding_side == "left"
+    return tokenizer
+
+
+def apart_pipeline(kind: str, seed: int = 0) -> Any:
+    """A pipeline of PixArt (Alpha, Sigma) or Sana (1.5 normalises queries and keys), small and random."""
+    import diffusers
+    from transformers import Gemma2Config, Gemma2Model, T5Config, T5EncoderModel, T5Tokenizer
+
+    torch.manual_seed(seed)
+    if kind.startswith("sana"):
+        tokenizer = gemma_tokenizer()
+        small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "head_dim": 8}
+        small |= {"num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": len(tokenizer)}
+        text = Gemma2Model(Gemma2Config(**small))
+        six: dict[str, Any] = {}
+        for part in ("encoder", "decoder"):
+            six |= {f"{part}_block_out_channels": (8,) * 6, f"{part}_layers_per_block": (1,) * 6}
+            six |= {f"{part}_block_types": "ResBlock", f"{part}_qkv_multiscales": ((),) * 6}
+        vae = diffusers.AutoencoderDC(latent_channels=4, attention_head_dim=2, **six)
+        denoiser = diffusers.SanaTransformer2DModel(
+            **{"in_channels": 4, "out_channels": 4, "num_attention_heads": 2, "attention_head_dim": 8},
+            **{"num_layers": 2, "num_cross_attention_heads": 2, "cross_attention_head_dim": 8},
+            **{"cross_attention_dim": 16, "caption_channels": 16, "sample_size": 4},
+            qk_norm="rms_norm_across_heads" if kind == "sana1.5" else None,
+        )
+        scheduler = diffusers.DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        )
+        pipe = diffusers.SanaPipeline(tokenizer, text, vae, denoiser, scheduler)
+    else:
+        tokenizer = T5Tokenizer(vocab=t5_pieces())
+        small = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+        text = T5EncoderModel(T5Config(**small, vocab_size=len(tokenizer), feed_forward_proj="gated-gelu"))
+        denoiser = diffusers.PixArtTransformer2DModel(
+            **{"in_channels": 4, "out_channels": 8, "num_attention_heads": 3, "attention_head_dim": 8},
+            **{"num_layers": 2, "cross_attention_dim": 24, "caption_channels": 16},
+            sample_size=128 if kind == "alpha" else 16,  # 128: it is told the picture's size as well
+        )
+        vae = diffusers.AutoencoderKL(
+            **{"block_out_channels": (4,) * 4, "latent_channels": 4, "norm_num_groups": 4},
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+        )
+        family = diffusers.PixArtAlphaPipeline if kind == "alpha" else diffusers.PixArtSigmaPipeline
+        pipe = family(tokenizer, text, vae, denoiser, diffusers.DPMSolverMultistepScheduler())
+    for name, weight in [*text.named_parameters(), *denoiser.named_parameters()]:
+        if weight.ndim > 1 and "norm" not in name:
+            torch.nn.init.normal_(weight, std=0.2)  # attention as drawn at random is all but flat
+    for part in (text, denoiser, vae):
+        part.eval()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
 def draw(
     pipe: Any,
     texts: Sequence[str],

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,18 @@ from .errors import first_line
 Part = str
 """What a model is to a preset: "clip", "dense", "regions", "generator" or "lora"."""
 
-PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+PIPELINES = (
+    *("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
+    *("PixArtAlphaPipeline", "PixArtSigmaPipeline", "SanaPipeline"),
+)
 """What a generator's model_index.json may name."""
 
 _TOKENIZER = (
     *("tokenizer.json", "vocab.json", "merges.txt"),
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
 )
+SENTENCEPIECE = "spiece.model"
+"""What transformers makes a tokenizer of where there is no tokenizer.json, if it has `sentencepiece`."""
 # Folder of a pipeline -> the stem of its weights; "" where it has none.
 _COMPONENTS = {
     "scheduler": "",
@@ -29,6 +35,7 @@ _COMPONENTS = {
     "text_encoder": "model",
     "text_encoder_2": "model",
     "unet": "diffusion_pytorch_model",
+    "transformer": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
 }
 _PROCESSOR = ("preprocessor_config.json", "processor_config.json")
@@ -65,7 +72,7 @@ def wanted(
         else:
             files, lacks = _one(f"{folder}/", _COMPONENTS[folder], names, folder.startswith("tokenizer"))
         found, lacking = found + [f for f in files if f in names], lacking or lacks
-    for folder in ("unet", "vae"):
+    for folder in ("transformer" if "transformer" in folders else "unet", "vae"):
         lacking = lacking or ("" if folder in folders else f"{folder}/config.json")
     return found, lacking
 
@@ -119,7 +126,12 @@ def unfit(part: Part, folder: Path) -> str | None:
     """Why what a configuration describes is not such a model, told before its weights are fetched or read."""
     if part == "generator":
         name = _read(folder / "model_index.json").get("_class_name")
-        return None if name in PIPELINES else f"is of class {name}, but must be one of {', '.join(PIPELINES)}"
+        if name not in PIPELINES:
+            return f"is of class {name}, but must be one of {', '.join(PIPELINES)}"
+        own = {path.name for path in (folder / "tokenizer").glob("*")}
+        if SENTENCEPIECE in own and "tokenizer.json" not in own and find_spec("sentencepiece") is None:
+            return "its tokenizer needs packages that are not here: pip install sentencepiece protobuf"
+        return None
     if part == "lora":
         return None
     config = _read(folder / "config.json")
@@ -141,7 +153,9 @@ def unfit(part: Part, folder: Path) -> str | None:
 def _one(at: str, stem: str, names: Collection[str], tokenizer: bool) -> tuple[list[str], str]:
     found = [at + name for name in _TOKENIZER if tokenizer and at + name in names]
     vocabulary = {at + "vocab.json", at + "merges.txt"} <= set(names)
-    if tokenizer and not vocabulary and at + "tokenizer.json" not in names:
+    if tokenizer and at + "tokenizer.json" not in names and at + SENTENCEPIECE in names:  # a T5's
+        found.append(at + SENTENCEPIECE)
+    elif tokenizer and not vocabulary and at + "tokenizer.json" not in names:
         lacking = at + ("merges.txt" if at + "vocab.json" in names else "tokenizer.json")
         return found, lacking
     if not stem:  # a pipeline's: only there is it told how long a text may be

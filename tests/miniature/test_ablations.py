@@ -76,7 +76,7 @@ def test_every_axis_has_one_variant_that_changes_nothing(axis: Axis) -> None:
 
 def test_the_page_has_a_place_and_pictures_for_every_axis() -> None:
     for axis in AXES:
-        page = DOCS / ("attribution.md" if axis.key == "masks" else "ablations.md")
+        page = DOCS / ("attribution.md" if axis.key in ("masks", "propagation") else "ablations.md")
         text = page.read_text("utf-8")
         assert begin(command(axis)) in text and END in text.partition(begin(command(axis)))[2]
         assert page.with_name(f"{page.stem}-{axis.key}.png").exists()

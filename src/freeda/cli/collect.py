@@ -11,7 +11,7 @@ from typer import Argument, Option
 from ..errors import InputError, counted
 from ..files import atomic_write_json
 from ..options import parse_settings
-from ..presets import DEFAULT, DRAWING, ENCODERS, find_preset
+from ..presets import DEFAULT, DRAWING, ENCODERS, find_preset, with_models
 from ..remote import is_remote
 from .base import print_facts, resumable, say
 from .options import (
@@ -57,6 +57,9 @@ def collect(
         str | None, Option(help="Column that holds the captions' ids; default: the row's number.")
     ] = None,
     model: Model = DEFAULT,
+    generator: Annotated[
+        str | None, Option(help="What draws, instead of the preset's own: a hub id or folder of a pipeline.")
+    ] = None,
     device: Devices = "auto",
     dtype: Dtype = None,
     workers: Workers = None,
@@ -88,7 +91,7 @@ def collect(
     Exit code: 0 the bank is whole, even where some captions failed; 2 it stopped for the reason told;
     130 Ctrl-C.
     """
-    preset = find_preset(model)
+    preset = with_models(find_preset(model), generator=generator)
     options = change(
         preset.collect,
         batch_size=batch_size,

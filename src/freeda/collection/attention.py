@@ -1,8 +1,10 @@
-"""Attribution maps of words: the cross-attention of a denoising UNet, added up while it draws (DAAM).
+"""Attribution maps of words: the cross-attention of a denoiser, added up while it draws (DAAM).
 
 Source of the formula: Tang et al., "What the DAAM" (arXiv 2210.04885), in the behaviour of its reference
 implementation: cross-attention of the down and up blocks, the mid block and maps at 1/8 of the latent side
 left out, the conditional half of the guidance batch only, summed over time steps in float32.
+Propagation: Wang et al., "Diffusion Model is Secretly a Training-free Open Vocabulary Semantic Segmenter"
+(arXiv 2309.02773).
 """
 
 from __future__ import annotations
@@ -25,10 +27,20 @@ _PLAIN = (
     *("AttnProcessorNPU", "XLAFlashAttnProcessor2_0"),
 )
 _FUSED = "FusedAttnProcessor2_0"  # key and value come from one projection
+_SANA = "SanaAttnProcessor2_0"  # normalises queries and keys, if at all, before it cuts them into heads
+_KNOWN = {
+    *(("diffusers.models.attention_processor", name) for name in (*_PLAIN, _FUSED)),
+    ("diffusers.models.transformers.sana_transformer", _SANA),
+}
+
+LEVEL_WEIGHTS = (0.1, 0.1, 0.5, 0.3)
+"""DiffSegmenter's weights of the levels 0 to 3: maps of 64, 32, 16 and 8 a side where the latent has 64."""
+MOST_PLACES = 4096
+"""Positions of the finest self-attention that is kept: 64 x 64, 67 MB of float32 a picture."""
 
 
 class AttentionCapture:
-    """Watches a UNet2DConditionModel while its pipeline draws a batch, without touching what it computes.
+    """Watches a denoiser while its pipeline draws a batch, without touching what it computes.
 
     `columns[i]` holds the text positions wanted for picture i of the batch. Only those columns are kept, so
     memory grows with the number of wanted words, not with the text's length or the number of steps:
@@ -39,22 +51,23 @@ class AttentionCapture:
 
     Hooks read queries and keys as the pipeline's own attention makes them; its processors stay in their
     places, and the pictures are the same to the last bit. Hooks go on leaving, after an exception too. One
-    instance serves one batch.
+    instance serves one batch. Propagation keeps 4 P^2 bytes a picture, P <= `MOST_PLACES` being the positions
+    of the self-attention, and three times as much of one picture while it adds a head.
 
     Args:
-        unet: of any Stable Diffusion 1.x, 2.x or XL pipeline.
+        denoiser: the UNet of any Stable Diffusion 1.x, 2.x or XL pipeline, PixArt's or Sana's transformer.
         columns: per picture, the wanted text positions; may be empty.
         options: which attention is added up, and how; None takes DAAM's.
-        calls: how often the UNet will be called; needed only where not all steps count.
+        calls: how often the denoiser will be called; needed only where not all steps count.
         words: per picture, the text positions of all its words; needed only for normalisation "words".
 
-    Raises ModelError where the UNet has no cross-attention that counts, or one whose processor computes
+    Raises ModelError where the denoiser has no cross-attention that counts, or one whose processor computes
     something else than attention to the text.
     """
 
     def __init__(
         self,
-        unet: Any,
+        denoiser: Any,
         columns: Sequence[Sequence[int]],
         options: Attribution | None = None,
         *,
@@ -68,11 +81,15 @@ class AttentionCapture:
             raise ValueError("not all steps count: say in `calls` how many there will be")
         if options.normalisation == "words" and (words is None or len(words) != len(columns)):
             raise ValueError("normalisation 'words' needs the positions of every picture's words")
-        self._unet = unet
+        self._denoiser = denoiser
         self._columns = [list(c) for c in columns]
         self._words = [list(w) for w in words or ()] if options.normalisation == "words" else []
         self._chosen = None if calls is None else options.counted(calls)
-        self._layers = watched_layers(unet, options.blocks)
+        self._layers = watched_layers(denoiser, options.blocks)
+        self._spreading = options.propagation == "self"
+        self._selves = watched_layers(denoiser, options.blocks, "attn1") if self._spreading else []
+        self._spread = torch.zeros(0, 0, 0)
+        self._spreads = 0
         self._hooks: list[Any] = []
         self._calls = 0
         self._batch = 0
@@ -82,9 +99,11 @@ class AttentionCapture:
 
     def __enter__(self) -> AttentionCapture:
         try:
-            self._hooks.append(self._unet.register_forward_pre_hook(self._see_sample, with_kwargs=True))
+            self._hooks.append(self._denoiser.register_forward_pre_hook(self._see_sample, with_kwargs=True))
             for index, attn in enumerate(self._layers):
                 self._hooks += self._watch(index, attn)
+            for attn in self._selves:
+                self._hooks += self._watch(None, attn)
         except BaseException:
             self._restore()
             raise
@@ -107,49 +126,76 @@ class AttentionCapture:
 
         Each is the mean over layers and heads of that head's attention, up-sampled bicubically
         (align_corners=False) to the latent's size and clamped at 0; summed over time steps, not normalised.
-        (The options `heads` and `normalisation` change what is averaged.)
+        (The options `heads` and `normalisation` change what is averaged, `propagation` what becomes of it.)
         Raises ModelError if nothing was captured (the pipeline did not run, or has no such layer).
         """
         if not self._sums:
             raise ModelError(
-                "no cross-attention was captured: the pipeline did not run its UNet, or every map that it "
-                f"has is left out (attribution.left_out {list(self._options.left_out)})"
+                "no cross-attention was captured: the pipeline did not run its denoiser, or every map that "
+                f"it has is left out (attribution.left_out {list(self._options.left_out)})"
             )
-        total: Any = 0
-        weight = 0
+        if self._spreading and not self._spreads:
+            raise ModelError(
+                f"no self-attention of at most {MOST_PLACES} places was captured: set "
+                "attribution.propagation=none, or a smaller size"
+            )
+        size = _level(self._spread.shape[-1], self._latent)[0] if self._spreading else self._latent
+        levels: dict[int, tuple[Any, int]] = {}  # by level if these are kept apart, else all in one
         for acc in self._sums.values():
             n, h, positions, c = acc.shape
-            shape, _ = _level(positions, self._latent)
+            shape, halvings = _level(positions, self._latent)
             level = acc.permute(0, 3, 1, 2).reshape(n * c, h, *shape)
-            if shape != self._latent:  # else nothing would change
-                level = F.interpolate(level, self._latent, mode="bicubic", align_corners=False)
+            if shape != size:  # else nothing would change
+                level = F.interpolate(level, size, mode="bicubic", align_corners=False)
             level = level.clamp(min=0)
             if self._options.normalisation == "head":
                 level = level / _positive(level.amax((-2, -1), keepdim=True))
             if self._options.heads == "max":
                 level, h = level.amax(1, keepdim=True), 1
-            total = total + level.sum(1).reshape(n, c, *self._latent)
-            weight += h
+            total, weight = levels.get(halvings if self._spreading else 0, (0, 0))
+            total = total + level.sum(1).reshape(n, c, *size)
+            levels[halvings if self._spreading else 0] = total, weight + h
+        if self._spreading:
+            levels[0] = self._spread_out({at: total / h for at, (total, h) in levels.items()}), 1
+        total, weight = levels[0]
         return [total[i, : len(c)] / weight for i, c in enumerate(self._columns)]
 
+    def _spread_out(self, levels: dict[int, torch.Tensor]) -> torch.Tensor:
+        """Levels' maps (n, columns, h, w), mixed, times the self-attention; at the latent's size."""
+        weights = {at: LEVEL_WEIGHTS[at] for at in levels if at < len(LEVEL_WEIGHTS)}
+        if not weights:
+            raise ModelError(f"all maps are beyond level {len(LEVEL_WEIGHTS) - 1}: nothing to propagate")
+        mixed: Any = 0
+        for at, weight in weights.items():
+            low, high = levels[at].amin((-2, -1), keepdim=True), levels[at].amax((-2, -1), keepdim=True)
+            mixed = mixed + weight / sum(weights.values()) * (levels[at] - low) / _positive(high - low)
+        # A place gets what it attends to.
+        out = (mixed.flatten(2) / self._spreads @ self._spread.transpose(1, 2)).reshape(mixed.shape)
+        return F.interpolate(out, self._latent, mode="bicubic", align_corners=False).clamp(min=0)
+
     def _see_sample(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before every UNet call: the batch and latent size, which only its input tells."""
-        sample = args[0] if args else kwargs["sample"]
+        """Before every call of the denoiser: the batch and latent size, which only its input tells."""
+        sample = args[0] if args else kwargs["sample" if "sample" in kwargs else "hidden_states"]
         n = len(self._columns)
         # diffusers puts the unconditional half first; without guidance there is one row per picture.
         if sample.shape[0] not in (n, 2 * n):
             raise ModelError(
-                f"the UNet was given {sample.shape[0]} latents for {n} captions: expected {n} "
+                f"the denoiser was given {sample.shape[0]} latents for {n} captions: expected {n} "
                 f"without guidance or {2 * n} with it"
             )
         self._batch = sample.shape[0]
         self._latent = (sample.shape[-2], sample.shape[-1])
         self._calls += 1
         if self._chosen is not None and self._calls > len(self._chosen):
-            raise ModelError(f"the UNet was called more often than the {len(self._chosen)} times expected")
+            raise ModelError(
+                f"the denoiser was called more often than the {len(self._chosen)} times expected"
+            )
 
-    def _watch(self, index: int, attn: Any) -> Iterable[Any]:
-        """Hook a layer and its projections, whatever they are (a LoRA wraps them); the hooks' handles."""
+    def _watch(self, index: int | None, attn: Any) -> Iterable[Any]:
+        """Hook a layer and its projections, whatever they are (a LoRA wraps them); the hooks' handles.
+
+        `index` is the layer's place among those that attend to the text, None for self-attention.
+        """
         fused = type(attn.processor).__name__ == _FUSED
         seen: dict[str, Any] = {}
 
@@ -168,15 +214,21 @@ class AttentionCapture:
         def end(module: Any, args: tuple[Any, ...], out: Any) -> None:
             call = dict(seen)
             seen.clear()  # nothing outlives the call
-            if call["text"] is None:
+            if (call["text"] is None) != (index is None):
                 return
             if "query" not in call or "key" not in call:
                 raise ModelError("an attention layer did not project its query and key: it cannot be watched")
-            self._add(index, attn, call["query"], call["key"], call["mask"])
+            if index is None:
+                self._add_self(attn, call["query"], call["key"])
+            else:
+                self._add(index, attn, call["query"], call["key"], call["mask"])
 
+        # Sana normalises before it cuts into heads, so that the norm's output is what is compared.
+        query = attn.to_q if attn.norm_q is None else attn.norm_q
+        key = attn.to_k if attn.norm_k is None else attn.norm_k
         yield attn.register_forward_pre_hook(begin, with_kwargs=True)
-        yield attn.to_q.register_forward_hook(see_query)
-        yield (attn.to_kv if fused else attn.to_k).register_forward_hook(see_key)
+        yield query.register_forward_hook(see_query)
+        yield (attn.to_kv if fused else key).register_forward_hook(see_key)
         yield attn.register_forward_hook(end)
 
     @torch.no_grad()
@@ -193,7 +245,7 @@ class AttentionCapture:
         n, text = len(self._columns), key.shape[1]
         if query.shape[0] != self._batch or key.shape[0] != self._batch:
             raise ModelError(
-                "the UNet's attention batch does not match its latents: this pipeline cannot be watched"
+                "the denoiser's attention batch does not match its latents: this pipeline cannot be watched"
             )
         if _level(query.shape[1], self._latent)[1] in self._options.left_out:
             return
@@ -209,6 +261,22 @@ class AttentionCapture:
             self._sums[index] += kept
         else:
             self._sums[index] = kept.clone()  # a running sum of its own, never a view
+
+    @torch.no_grad()
+    def _add_self(self, attn: Any, query: torch.Tensor, key: torch.Tensor) -> None:
+        """Add one layer's self-attention of one time step, if none finer was seen."""
+        places, kept = query.shape[1], self._spread.shape[-1]
+        counts = self._chosen is None or self._chosen[self._calls - 1]
+        if not counts or not kept <= places <= MOST_PLACES:
+            return
+        n = len(self._columns)
+        if places > kept:
+            self._spread, self._spreads = torch.zeros(n, places, places, device=query.device), 0
+        for i in range(n):
+            heads = (x[i - n].float().unflatten(-1, (attn.heads, -1)).transpose(0, 1) for x in (query, key))
+            for one, other in zip(*heads, strict=True):  # one by one: all together are large
+                self._spread[i] += (one @ other.T * attn.scale).softmax(-1)
+        self._spreads += attn.heads
 
     def _attend(
         self, query: torch.Tensor, key: torch.Tensor, scale: float, mask: torch.Tensor | None
@@ -255,40 +323,49 @@ class AttentionCapture:
         return self._tables[name]
 
 
-def watched_layers(unet: Any, blocks: str) -> list[Any]:
-    """Return the `attn2` modules of those blocks, in order; ModelError where one cannot be watched."""
-    chosen = [
-        *(unet.down_blocks if blocks != "up" else ()),
-        *(unet.up_blocks if blocks != "down" else ()),
-        *([unet.mid_block] if blocks == "all" and unet.mid_block is not None else ()),
-    ]
+def watched_layers(denoiser: Any, blocks: str, name: str = "attn2") -> list[Any]:
+    """Return the modules of that name in those blocks, in order; ModelError where one cannot be watched."""
+    kind, what = type(denoiser).__name__, "cross-attention" if name == "attn2" else "self-attention"
+    if hasattr(denoiser, "transformer_blocks"):  # all of one resolution and kind
+        chosen = list(denoiser.transformer_blocks) if blocks in ("down-up", "all") else []
+    else:
+        chosen = [
+            *(denoiser.down_blocks if blocks != "up" else ()),
+            *(denoiser.up_blocks if blocks != "down" else ()),
+            *([denoiser.mid_block] if blocks == "all" and denoiser.mid_block is not None else ()),
+        ]
     found = [
         module
         for block in chosen
-        for name, module in block.named_modules()
-        if name.rsplit(".", 1)[-1] == "attn2" and hasattr(module, "processor")
+        for path, module in block.named_modules()
+        if path.rsplit(".", 1)[-1] == name and hasattr(module, "processor")
     ]
     if not found:
         where = {"down-up": "down and up blocks", "all": "blocks"}.get(blocks, f"{blocks} blocks")
-        raise ModelError(
-            f"{type(unet).__name__} has no cross-attention in its {where}: words cannot be found"
-        )
+        raise ModelError(f"{kind} has no {what} in its {where}: words cannot be found")
     for attn in found:
-        kind = type(attn.processor)
-        own = kind.__module__ == "diffusers.models.attention_processor"
-        if not own or kind.__name__ not in (*_PLAIN, _FUSED):
+        processor = type(attn.processor)
+        if "Linear" in processor.__name__:
             raise ModelError(
-                f"the UNet's attention processor {kind.__name__} may attend to more than the text: words "
-                "cannot be found; unload what set it (an IP adapter, say) or call "
-                "unet.set_default_attn_processor()"
+                f"{kind}'s {what} is linear, without a softmax to propagate by: set "
+                "attribution.propagation=none"
             )
-        if attn.norm_q is not None or attn.norm_k is not None:
+        if (processor.__module__, processor.__name__) not in _KNOWN:
             raise ModelError(
-                "the UNet normalises its queries or keys after projecting them, which no Stable Diffusion "
-                "does: words cannot be found"
+                f"the denoiser's attention processor {processor.__name__} may attend to more than the text: "
+                "words cannot be found; unload what set it (an IP adapter, say) or call its "
+                "set_default_attn_processor()"
             )
+        normal = attn.norm_q is None and attn.norm_k is None
+        if not normal and processor.__name__ != _SANA:
+            raise ModelError(
+                "the denoiser normalises its queries or keys after projecting them, which no Stable "
+                "Diffusion does: words cannot be found"
+            )
+        if name == "attn1" and processor.__name__ == _FUSED:
+            raise ModelError("fused self-attention cannot be watched: call unfuse_qkv_projections()")
     watched = set(found)
-    for module in unet.modules():
+    for module in denoiser.modules():
         compiled = getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod")
         if compiled and not watched.isdisjoint(module.modules()):
             raise ModelError(

@@ -1,8 +1,9 @@
-"""Drawing captions with diffusers' Stable Diffusion pipelines (1.x, 2.x, XL), words watched meanwhile."""
+"""Drawing captions with diffusers' Stable Diffusion, PixArt and Sana pipelines, words watched meanwhile."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,12 +19,13 @@ import torch
 
 from ..errors import InputError, ModelError, device_lost, first_line, out_of_memory
 from ..options import CollectOptions
+from ..options.checks import require
 from ..precision import choose_device, drawing_dtype
 from ..presets import ModelSource
 from ..proof import check_tokenizer
 from ..weights import load_weights, quiet
 from .attention import AttentionCapture, watched_layers
-from .tokens import token_offsets
+from .tokens import PromptTokenizer, token_offsets
 
 # Class named in a checkpoint's model_index.json -> what its from_pretrained is told to leave away.
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -33,7 +35,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "requires_safety_checker": False,
     },
     "StableDiffusionXLPipeline": {"add_watermarker": False},
+    "PixArtAlphaPipeline": {},
+    "PixArtSigmaPipeline": {},
+    "SanaPipeline": {},
 }
+# What PixArt and Sana are told when they draw: the caption stays as it is, and the picture has the size asked
+# for, not that of the nearest bin, resized and cropped, which maps would not fit.
+_PLAINLY = {"clean_caption": False, "use_resolution_binning": False}
 
 _PROBE = "a skateboarder's weathered signpost, 2 zebras"
 _VARIANTS = 64  # shapes of one kind of block that are compiled before torch gives up on it; XL has over 20
@@ -76,17 +84,19 @@ class Generator:
         self._scheduler = "default"
         self._compiled = False
         pipe.set_progress_bar_config(disable=True)
+        self.tokenizer, self._told = _reading(pipe)
+        """The tokenizer whose positions the columns are; XL's second one cuts a caption alike."""
+
+    @property
+    def denoiser(self) -> Any:
+        """The UNet or transformer."""
+        return _denoiser(self.pipe)
 
     @property
     def dtype(self) -> torch.dtype:
         """What it draws in."""
-        dtype: torch.dtype = self.pipe.unet.dtype
+        dtype: torch.dtype = self.denoiser.dtype
         return dtype
-
-    @property
-    def tokenizer(self) -> Any:
-        """The tokenizer whose positions the columns are; XL's second one cuts a caption alike."""
-        return self.pipe.tokenizer
 
     def draw(
         self,
@@ -105,7 +115,8 @@ class Generator:
         self._prepare(options)
         with _refusals():
             known = self._watching(captions, options)
-        with AttentionCapture(self.pipe.unet, columns, options.attribution, **known) as capture, _refusals():
+        watch = AttentionCapture(self.denoiser, columns, options.attribution, **known)
+        with watch as capture, self._read_alike(captions), _refusals():
             images = self.pipe(
                 list(captions),
                 height=height,
@@ -114,6 +125,7 @@ class Generator:
                 guidance_scale=options.guidance,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
                 output_type="np",
+                **self._told,
             ).images
         if not np.isfinite(images).all():
             raise ModelError(
@@ -132,8 +144,43 @@ class Generator:
             known["words"] = [[i for i, (start, end) in enumerate(o) if end > start] for o in offsets]
         return known
 
+    @contextmanager
+    def _read_alike(self, captions: Sequence[str]) -> Iterator[None]:
+        """Raise ModelError where the text encoder is given other tokens than words were found by."""
+        given: list[torch.Tensor] = []
+
+        def see(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            given.append(args[0] if args else kwargs["input_ids"])
+
+        hook = self.pipe.text_encoder.register_forward_pre_hook(see, with_kwargs=True)
+        try:
+            yield
+        finally:
+            hook.remove()
+        length = self.tokenizer.model_max_length
+        how = {"padding": "max_length", "truncation": True, "max_length": length}
+        ours = [list(self.tokenizer(caption, **how)["input_ids"]) for caption in captions]
+        if not given or given[0].tolist() != ours:
+            raise ModelError(
+                f"this {type(self.pipe).__name__} cuts captions into other tokens than its tokenizer: words "
+                "cannot be found"
+            )
+
     def _prepare(self, options: CollectOptions) -> None:
         """Puts the pipeline into the state that the options ask for; costs nothing when it is in it."""
+        if self._told:
+            multiple = self.pipe.vae_scale_factor * self.denoiser.config.patch_size
+            require(
+                all(side % multiple == 0 for side in options.picture),
+                f"{type(self.pipe).__name__} draws sides that are multiples of {multiple} pixels, not "
+                f"{options.picture[0]} x {options.picture[1]}: set size",
+            )
+        own = self._own_scheduler
+        flow = own.config.get("prediction_type") == "flow_prediction" or "FlowMatch" in type(own).__name__
+        require(
+            not flow or options.scheduler == "default",
+            f"scheduler is {options.scheduler!r}, but a generator of flow matching takes its own: 'default'",
+        )
         if options.offload != self._offload:
             self.pipe.remove_all_hooks()
             _place(self.pipe, self._device, options.offload)
@@ -178,7 +225,7 @@ def load_generator(
     lora: ModelSource | None = None,
     offload: str = "none",
 ) -> Generator:
-    """Load a Stable Diffusion pipeline from the hub or a local folder; no safety checker, safetensors only.
+    """Load a pipeline from the hub or a local folder; no safety checker, safetensors only.
 
     Its model_index.json tells the class, which must be one of `FAMILIES`. A LoRA is merged into the weights,
     so that it costs no time (needs `peft`). `dtype` is as `precision.drawing_dtype` takes it, `offload` the
@@ -197,7 +244,7 @@ def load_generator(
         pipe = getattr(diffusers, name).from_pretrained(place, **FAMILIES[name], **keywords)
         # Columns are found by the first tokenizer's offsets; XL's second has to cut captions alike.
         check_tokenizer(pipe.tokenizer, pipe.text_encoder.config)
-        offsets = token_offsets(pipe.tokenizer, _PROBE)
+        offsets = token_offsets(_reading(pipe)[0], _PROBE)
         second = getattr(pipe, "tokenizer_2", None)
         if second is not None and token_offsets(second, _PROBE) != offsets:
             raise ModelError("its two tokenizers cut a caption differently: words cannot be found")
@@ -208,10 +255,38 @@ def load_generator(
         merge_lora(pipe, lora)
     with quiet():
         pipe = pipe.to(dtype=kind)
+        _widen(pipe, kind)
         _place(pipe, on, offload)
-    for part in (*_lora_parts(pipe), pipe.vae):
+    for part in (_denoiser(pipe), *_text_encoders(pipe), pipe.vae):
         part.eval().requires_grad_(False)
     return Generator(pipe, on, offload)
+
+
+def _reading(pipe: Any) -> tuple[Any, dict[str, Any]]:
+    """The tokenizer, as the pipeline gives it captions, and what the pipeline is told when it draws."""
+    if not hasattr(pipe, "transformer"):
+        return pipe.tokenizer, {}
+    known = inspect.signature(type(pipe).__call__).parameters
+    names = ("max_sequence_length", "complex_human_instruction")
+    own = {name: known[name].default for name in names if name in known}
+    before = "\n".join(own.get("complex_human_instruction") or ())
+    return PromptTokenizer(pipe.tokenizer, own["max_sequence_length"], before), _PLAINLY | own
+
+
+def _denoiser(pipe: Any) -> Any:
+    return pipe.transformer if hasattr(pipe, "transformer") else pipe.unet
+
+
+def _widen(pipe: Any, kind: torch.dtype) -> None:
+    """Undo float16 where its range is too small, as the models' own pages do: T5's `wo`, Sana's encoders."""
+    if kind != torch.float16 or not hasattr(pipe, "transformer"):
+        return
+    if type(pipe).__name__ == "SanaPipeline":
+        pipe.text_encoder.to(torch.bfloat16)
+        pipe.vae.to(torch.bfloat16)
+    for name, module in pipe.text_encoder.named_modules():
+        if name.rsplit(".", 1)[-1] in (pipe.text_encoder._keep_in_fp32_modules or ()):
+            module.float()
 
 
 def _place(pipe: Any, device: torch.device, offload: str) -> None:
@@ -230,6 +305,8 @@ def merge_lora(pipe: Any, lora: ModelSource) -> None:
     Raises ModelError, one line that names it, for a folder with several, for one of another family, and for
     one that changes nothing; where `peft` is not installed; and as `load_weights`.
     """
+    if not hasattr(pipe, "unet"):
+        raise ModelError(f"LoRA: {lora.id}: only Stable Diffusion takes one, not a {type(pipe).__name__}")
     if find_spec("peft") is None:
         raise ModelError(f"LoRA: {lora.id} needs the package peft: pip install peft")
     before = _digests(pipe)
@@ -260,12 +337,13 @@ def _load_lora(pipe: Any, place: str, **given: Any) -> None:
         raise ModelError(f"{misfit} ({len(wanted) - found} of its {len(wanted)} layers have no place)")
 
 
+def _text_encoders(pipe: Any) -> list[Any]:
+    named = (getattr(pipe, name, None) for name in ("text_encoder", "text_encoder_2"))
+    return [part for part in named if part is not None]
+
+
 def _lora_parts(pipe: Any) -> list[Any]:
-    return [
-        part
-        for name in ("unet", "text_encoder", "text_encoder_2")
-        if (part := getattr(pipe, name, None)) is not None
-    ]
+    return [pipe.unet, *_text_encoders(pipe)]
 
 
 def _digests(pipe: Any) -> list[int]:
@@ -278,7 +356,7 @@ def _digests(pipe: Any) -> list[int]:
 
 
 def compile_parts(pipe: Any) -> None:
-    """Compile, in place, every block of the UNet that holds no cross-attention, and the VAE's decoder.
+    """Compile, in place, every block of the denoiser that holds no cross-attention, and the VAE's decoder.
 
     Compiled code ignores hooks that come later, so the layers watched and what surrounds them stay as they
     are; convolutions, self-attention and feed-forward, where nearly all the time goes, are compiled. That
@@ -289,7 +367,7 @@ def compile_parts(pipe: Any) -> None:
     config = torch._dynamo.config
     limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # its older name
     setattr(config, limit, max(_VARIANTS, getattr(config, limit)))
-    for part in uncaptured_parts(pipe.unet, set(watched_layers(pipe.unet, "all"))):
+    for part in uncaptured_parts(_denoiser(pipe), set(watched_layers(_denoiser(pipe), "all"))):
         part.compile()
     pipe.vae.decoder.compile()
 

@@ -34,6 +34,13 @@ class Attribution:
     that heads weigh the same; "words", attention among the caption's words only, start, end and padding left
     out of the softmax. [DAAM: sum; others ours]
     """
+    propagation: Literal["none", "self"] = "none"
+    """Whether places that attend to each other share a word: "self" scales each level's map to [0, 1], takes
+    their mean weighted 0.1, 0.1, 0.5 and 0.3 for the levels 0 to 3 (64, 32, 16 and 8 of Stable Diffusion
+    at 512 pixels; of those that the generator has and `left_out` leaves), and multiplies it by the
+    self-attention of the finest level of at most 4096 places, averaged over heads, layers and steps.
+    [DiffSegmenter, with `blocks` all and nothing in `left_out`; DAAM: none]
+    """
 
     def __post_init__(self) -> None:
         check_types(self, "attribution.")

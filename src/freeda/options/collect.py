@@ -131,6 +131,10 @@ class CollectOptions:
             self.refine == "none" or self.superpixels.algorithm != "none",
             f"refine is '{self.refine}', but superpixels.algorithm is 'none': there is nothing to vote",
         )
+        require(
+            not self.compile or self.attribution.propagation == "none",
+            "compile is on, but attribution.propagation is 'self': compiled self-attention cannot be watched",
+        )
         require(0.0 <= self.min_area < self.max_area <= 1.0, "mask areas need 0 <= min_area < max_area <= 1")
 
     @property
