@@ -46,12 +46,21 @@ def lenient(model: Path, tmp_path: Path) -> Path:
 
 def segment(photo: Path, model: Path, words: str, *more: Any) -> Any:
     out = photo.parent / "out"
-    return run("segment", photo, "--classes", words, "--model", model, "--out", out, "--device", "cpu", *more)
+    how = () if {"--no-grow", "--bank"} & set(more) else ("--grow",)
+    given = ("--classes", words, "--model", model, "--out", out, "--device", "cpu")
+    return run("segment", photo, *given, *how, *more)
 
 
 def test_no_bank_grows_one_and_keeps_it(photo: Path, lenient: Path, cache: Path, tmp_path: Path) -> None:
-    refused(segment(photo, lenient, "cat, stop sign", "--no-grow"), "no bank", "4 pictures", "freeda collect")
+    at_once = segment(photo, lenient, "cat, stop sign", "--no-grow")
+    assert at_once.exit_code == 0, at_once.output
+    told = " ".join(at_once.output.split())
+    assert (
+        "(method no-bank)" in told and "--grow draws one for these (4 pictures (cat 2, stop sign 2))" in told
+    )
     assert not cache.exists()
+    kept = json.loads((tmp_path / "out" / "photo.json").read_text())
+    assert kept["options"]["method"] == "no-bank" and kept["options"]["ensemble"]["own"] == 1
     done = segment(photo, lenient, "cat, stop sign")
     assert done.exit_code == 0, done.output
     assert "4 pictures (cat 2, stop sign 2)" in done.output and " on cpu (" in done.output
@@ -116,7 +125,7 @@ def test_pictures_drawn_in_another_way_are_used(photo: Path, lenient: Path, cach
     paced = segment(photo, lenient, "cat, tree", "--again", "--draw", "batch_size=1", "--no-grow")
     assert paced.exit_code == 0, paced.output
     keys = segment(photo, lenient, "cat", "--again", "--set", "templates=simple", "--no-grow")
-    refused(keys, "no bank, and --no-grow: 2 pictures (cat 2)")
+    assert "(method no-bank)" in keys.output and "(2 pictures (cat 2))" in " ".join(keys.output.split())
 
 
 def test_what_takes_long_is_told_in_minutes(

@@ -127,9 +127,11 @@ def test_weights_that_are_not_there(tmp_path: Path, photo: Path, bank: Path, tin
 
 
 def test_no_bank_given(tmp_path: Path, photo: Path, model: Path) -> None:
-    done = run("segment", photo, "--classes", "cat", "--model", model, "--out", tmp_path / "out", "--no-grow")
-    refused(done, "no bank", "freeda collect")
-    assert not (tmp_path / "out").exists()
+    given = ("segment", photo, "--classes", "cat", "--model", model, "--out", tmp_path / "out")
+    done = run(*given)
+    assert done.exit_code == 0 and "no bank: labelled by" in done.output, done.output
+    refused(run(*given, "--again", "--set", "method=freeda"), "needs a bank", "freeda collect")
+    refused(run(*given, "--again", "--set", "method=values"), "bank of region values")
 
 
 @pytest.mark.parametrize("damage", ["models", "dimensions"])

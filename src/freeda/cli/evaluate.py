@@ -96,7 +96,7 @@ def evaluate(
     if draw and not grow:
         raise InputError("--draw says how words are drawn: nothing is drawn without --grow")
     drawing = drawing_with(usual, draw or [])
-    if engine == "local" and (grow or bank is not None or chosen.bank is not None):
+    if engine == "local":
         fetch_first(chosen, LABELLING, yes)
     known: Any = bank
     if grow:  # references for the classes that it hardly knows, drawn now unless they were before

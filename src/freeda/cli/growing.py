@@ -43,6 +43,7 @@ from ..presets import DRAWING, LABELLING, PRESETS, RECIPES, Preset
 from ..profile import peak_memory
 from ..progress import duration
 from ..segment.coverage import Coverage
+from ..segment.support import weights_of
 from ..segment.vocabulary import Names, other_words, parse_names
 from .base import say
 from .options import fetch_first, listed, open_bank
@@ -60,8 +61,8 @@ class Growing:
     """Draws as the user says."""
     bank: Path | None
     """The bank directory that was named."""
-    grow: bool | None = None
-    """True: grow what is poorly covered; False: draw nothing; None: draw only where there is no bank."""
+    grow: bool = False
+    """Whether to draw what is poorly covered, or all where there is no bank."""
     yes: bool = False
     images: int | None = None
     prompts: Path | None = None
@@ -99,13 +100,22 @@ class Growing:
 def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) -> FreeDA:
     """The model with a bank that knows the names, as far as it may grow them.
 
-    Raises InputError where there is no bank and none may be grown, or the user does not want to.
+    Without one, and unless it is to be grown or was before, the model labels by what its encoders know.
+    Raises InputError where the user does not want what is to be drawn.
     """
+    if not weights_of(model.options, True).freeda:
+        return model.with_bank(base)
     classes = parse_names(names)
     words = [*classes, *other_words(classes, model.options)]
     layers = how.layers(words)
     if base is None:
         plan = _plan_alone(words, layers, how)
+        if plan is not None and plan.pictures and not how.grow:
+            say(
+                "no bank: labelled by what the encoders themselves see in a region (method no-bank); a bank "
+                f"adds what each word looks like: --grow draws one for these ({_drawn(plan)})"
+            )
+            return model.with_bank(None)
     else:
         known = model.with_bank(with_layer(base, *layers))
         plan = how.plan([c.word for c in known.coverage(names) if c.poor] if how.grow else [])
@@ -119,12 +129,9 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
 
 
 def needed_models(base: Bank | None, names: Names, how: Growing) -> tuple[str, ...]:
-    """The models that labelling with these names will load, as far as it can be told before any is there.
-
-    Raises InputError where there is no bank and none may be drawn.
-    """
+    """The models that labelling with these names will load, as far as it can be told before any is there."""
     plan = None
-    if base is None:
+    if base is None and how.grow and weights_of(how.preset.segment, True).freeda:
         classes = parse_names(names)
         words = [*classes, *other_words(classes, how.preset.segment)]
         plan = _plan_alone(words, how.layers(words), how)
@@ -134,13 +141,7 @@ def needed_models(base: Bank | None, names: Names, how: Growing) -> tuple[str, .
 def _plan_alone(words: Sequence[str], layers: Sequence[Bank], how: Growing) -> Plan | None:
     """What is to be drawn where there is no bank but layers; None where these hold every word."""
     there = {noun for layer in layers if layer.path != how.layer for noun in layer.nouns}
-    plan = how.plan([word for word in words if tidy(word) not in there])
-    if plan is not None and plan.pictures and how.grow is False:
-        raise InputError(
-            f"no bank, and --no-grow: {_drawn(plan)} would have to be drawn; give one (--bank DIR, made by "
-            "`freeda collect`) or leave out --no-grow"
-        )
-    return plan
+    return how.plan([word for word in words if tidy(word) not in there])
 
 
 def perform(plan: Plan, how: Growing, encoders: Encoders) -> Grown:

@@ -62,15 +62,18 @@ def segment(
     ] = None,
     model: Model = DEFAULT,
     bank: Annotated[
-        Path | None, Option(help="Bank directory; default: the preset's own, else one grown for your words.")
-    ] = None,
-    grow: Annotated[
-        bool | None,
+        Path | None,
         Option(
-            "--grow/--no-grow",
-            help="Draw references for words that the bank hardly knows; draw nothing, even without a bank.",
+            help="Bank directory; default: the preset's own, else what was grown for your words, else none."
         ),
     ] = None,
+    grow: Annotated[
+        bool,
+        Option(
+            "--grow/--no-grow",
+            help="Draw references for words that the bank hardly knows, or for all where there is no bank.",
+        ),
+    ] = False,
     yes: Yes = False,
     regions: Regions = None,
     images_per_word: Images = None,
@@ -175,7 +178,7 @@ def segment(
     if save_vocabulary is not None:
         kept = ready.save(save_vocabulary)
         say(f"{len(ready)} classes kept in {kept}")
-    may_grow = grow is None and vocabulary is None and not preset.world
+    may_grow = not grow and vocabulary is None and not preset.world
     hint = " (--grow draws what the bank hardly knows)" if may_grow else ""
     for line in Caveats(answered=ready.answered or {}).brief():
         say(f"{line}{hint}", "yellow")

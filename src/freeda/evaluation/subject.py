@@ -23,6 +23,7 @@ from ..presets import Preset, find_preset
 from ..region_models import load_regions
 from ..segment.prototypes import ReferenceBank
 from ..segment.stream import ahead
+from ..segment.support import identity_of, resolve, values_of
 from ..segment.vocabulary import Vocabulary
 from ..show.caveats import NONE, Caveats
 from ..weights import identity_id
@@ -123,18 +124,15 @@ class FreedaSubject(Subject):
         options = protocol_options(usual, dataset) if options is None else options
         check_options(dataset, options)
         self.name = usual.name
-        self._preset = replace(usual, segment=options)
         self._dataset, self._device = dataset, engine.device
         place = usual.bank if bank is None else bank
         if bank is None and isinstance(model, FreeDA):
             place = model.bank
-        if place is None:
-            raise InputError(
-                f"preset '{usual.name}' has no bank of its own: give one (bank=DIR or --bank DIR), made by "
-                "`freeda collect`, or have it grown (--grow)"
-            )
-        self._bank: Any = place if hasattr(place, "search") else Bank.open(place)
-        banks: Any = getattr(self._bank, "banks", (self._bank,))
+        self._bank: Any = place if place is None or hasattr(place, "search") else Bank.open(place)
+        values = values_of(self._bank)
+        resolved = resolve(options, self._bank is not None, values is not None)
+        self._preset = replace(usual, segment=resolved)
+        banks: Any = getattr(self._bank, "banks", (self._bank,) if self._bank is not None else ())
         if self._given is None:
             identity, kind = model_identity(usual), engine.dtype(dtype)
             if usual.regions is not None:
@@ -151,9 +149,16 @@ class FreedaSubject(Subject):
                 {"pairs": len(one), "identity": getattr(one, "identity", type(one).__name__)} for one in banks
             ],
             "options": to_dict(options),
+            "method": resolved.method,
+            "values": identity_of(values) if self._supported else None,
             "dtype": self._dtype,
         }
         self.about = {"protocol_changes": protocol_changes(usual, dataset, options)}
+
+    @property
+    def _supported(self) -> bool:
+        weights = self._preset.segment.ensemble
+        return weights is not None and weights.support > 0
 
     @cached_property
     def _model(self) -> FreeDA:
@@ -169,7 +174,11 @@ class FreedaSubject(Subject):
             raise InputError("model belongs to this process: name its preset, or use one worker")
         if origin is None:
             raise InputError("dataset belongs to this process: name it, or use one worker")
+        bank = getattr(self._bank, "path", None) if self._supported else None
+        if self._supported and bank is None:
+            raise InputError("several workers read region values from one bank directory: name it")
         first = {
+            "bank": None if bank is None else str(bank),
             "dtype": self._dtype,
             "preset": to_dict(self._preset),
             "origin": asdict(origin),
@@ -205,7 +214,8 @@ def begin(first: Order) -> Make:
     if dataset.digest() != first["names"]:
         raise other
     on = (preset, first["device"], first["dtype"])
-    model = FreeDA(preset, load_encoders(*on), regions=load_regions(*on))
+    bank = None if first["bank"] is None else Bank.open(first["bank"])
+    model = FreeDA(preset, load_encoders(*on), bank, regions=load_regions(*on))
     words, n_labels = Vocabulary.load(folder.words), len(label_names(dataset))
     labeller = FreedaLabeller(model, words, preset.segment, n_labels).many
 
