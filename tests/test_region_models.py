@@ -304,4 +304,4 @@ def test_on_the_command_line(
     how = ("--limit", 1, "--device", "cpu", "--out", tmp_path / "measured", *about[:4])
     done = run("evaluate", "miniature", *how, "--regions", folder)
     assert done.exit_code == 0 and "regions are those of tiny/some-eomt" in done.output, done.output
-    assert "some-eomt" in (tmp_path / "measured" / "report.md").read_text()
+    assert r"| trained\_on\_masks | tiny/some-eomt |" in (tmp_path / "measured" / "report.md").read_text()
