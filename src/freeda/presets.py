@@ -267,8 +267,8 @@ def _build(path: Path, data: dict[str, Any]) -> Preset:
     changes: dict[str, Any] = {"name": path.stem}
     for key, value in data.items():
         if key in ("clip", "dense", "generator") or (key in ("regions", "lora") and value is not None):
-            named = key == "regions" and value in (*REGIONS, SUPERPIXELS)
-            changes[key] = REGIONS.get(value) if named else _source(key, value, path.parent)
+            source = _source(key, value, path.parent)
+            changes[key] = _regions(source) if key == "regions" else source
         elif key in ("segment", "collect"):
             changes[key] = _changed(key, getattr(base, key), value)
         elif key == "bank" and isinstance(value, str):
@@ -284,11 +284,21 @@ def with_models(preset: Preset, **ids: str | Path | None) -> Preset:
     `regions` may also be one of `REGIONS`, or "superpixels" for no region model.
     """
     given: dict[str, ModelSource | None] = {
-        part: ModelSource(str(place)) for part, place in ids.items() if place is not None
+        part: _regions(ModelSource(str(place))) if part == "regions" else ModelSource(str(place))
+        for part, place in ids.items()
+        if place is not None
     }
-    if (name := str(ids.get("regions"))) in (*REGIONS, SUPERPIXELS):
-        given["regions"] = REGIONS.get(name)
     return replace(preset, **_inputs(given), **given)  # type: ignore[arg-type]
+
+
+def _regions(source: ModelSource) -> ModelSource | None:
+    """The region model of that short name, or with that id; None for "superpixels"."""
+    name = source.id
+    known = name in (*REGIONS, SUPERPIXELS) or "/" in name or local_folder(name) is not None
+    near = "".join(f" (did you mean {one!r}?)" for one in get_close_matches(name, REGIONS, n=1))
+    listed = ", ".join((SUPERPIXELS, *REGIONS))
+    require(known, f"regions is {name!r}{near}: use one of {listed}, or a hub id or folder of such a model")
+    return None if name == SUPERPIXELS else REGIONS.get(name, source)
 
 
 def _inputs(parts: Iterable[str]) -> dict[str, None]:

@@ -25,6 +25,7 @@ from .precision import autocast, choose_device, choose_dtype, lower_precision
 from .presets import IMAGENET_MEAN, IMAGENET_STD, Preset
 from .proof import check_heeds, probe_pictures
 from .segment.regions import RegionMap
+from .segment.upsample import enlarged
 from .weights import PARTS, identity_id, load_weights
 
 SURE = 0.5
@@ -39,8 +40,8 @@ of boxes above which the worse of two masks is a duplicate [transformers' mask g
 class RegionModel(ABC):
     """A source of `Regions`: masks of the whole photograph, painted by ascending score.
 
-    The map is painted mask by mask on the model's device: hundreds of masks at a photograph's size would
-    take gigabytes.
+    The map is painted mask by mask on the model's device, no larger than what the model sees, then enlarged
+    by nearest pixels: hundreds of masks at a photograph's size would take gigabytes, and many seconds.
     """
 
     whole = True
@@ -76,13 +77,14 @@ class RegionModel(ABC):
         masks, scores = self._masks(x)
         if not (torch.isfinite(masks).all() and torch.isfinite(scores).all()):
             raise ModelError(f"{self.name} gave NaN or infinity: load it with dtype='float32'")
-        out = torch.full(image.shape[:2], -1, dtype=torch.int32, device=self.device)
+        size = min(image.shape[0], height), min(image.shape[1], width)
+        out = torch.full(size, -1, dtype=torch.int32, device=self.device)
         for number in scores.cpu().argsort(stable=True).tolist():
             one = masks[number][None, None]
             if (height, width) != tuple(x.shape[-2:]):  # what was padded
-                one = _enlarged(one, tuple(x.shape[-2:]))[..., :height, :width]
-            out.masked_fill_(_enlarged(one, image.shape[:2])[0, 0] > 0, number)
-        return out.cpu().numpy().astype(np.int64)
+                one = _resized(one, tuple(x.shape[-2:]))[..., :height, :width]
+            out.masked_fill_(_resized(one, size)[0, 0] > 0, number)
+        return enlarged(out.cpu().numpy().astype(np.int64), image.shape[:2])
 
     def _pixels(self, image: RGB) -> tuple[torch.Tensor, tuple[int, int]]:
         """(1, 3, h, w) what the model sees of a picture, and how much (height, width) of it is no padding."""
@@ -287,5 +289,5 @@ def load_regions(
     return found
 
 
-def _enlarged(logits: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+def _resized(logits: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     return F.interpolate(logits, size, mode="bilinear", align_corners=False)

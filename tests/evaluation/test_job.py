@@ -349,7 +349,7 @@ def test_a_worker_with_other_images_is_refused(tmp_path: Path) -> None:
 def test_a_worker_with_other_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names alike, contents not: told before the first image of the part is labelled."""
     for name in ("load_encoders", "FreeDA"):
-        monkeypatch.setattr(subject, name, lambda *given: None)
+        monkeypatch.setattr(subject, name, lambda *given, **more: None)
     monkeypatch.setattr(subject.Vocabulary, "load", lambda path: None)
     zeros = SimpleNamespace(many=lambda images: (np.zeros(image.shape[:2], int) for image in images))
     monkeypatch.setattr(subject, "FreedaLabeller", lambda *given: zeros)

@@ -127,8 +127,8 @@ def evaluate(
             gpus_per_worker=gpus_per_worker,
         )
     print_report(result)
-    if chosen.regions is not None:
-        say(trained_on_masks(result.settings["models"]["regions"]), "yellow")
+    if model_of_masks := result.settings.get("trained_on_masks"):
+        say(trained_on_masks(model_of_masks), "yellow")
     for name, (published, used) in result.settings["protocol_changes"].items():
         say(f"not the protocol: {name} is {used}, not {published}", "yellow")
     say(f"report in {place / 'report.md'}", "green")

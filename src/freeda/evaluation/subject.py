@@ -20,7 +20,7 @@ from ..images import RGB
 from ..model import FreeDA, load
 from ..options import SegmentOptions, from_dict, to_dict
 from ..presets import Preset, find_preset
-from ..region_models import load_regions
+from ..region_models import RegionModel, load_regions
 from ..segment.prototypes import ReferenceBank
 from ..segment.stream import ahead
 from ..segment.support import identity_of, resolve, values_of
@@ -154,6 +154,9 @@ class FreedaSubject(Subject):
             "dtype": self._dtype,
         }
         self.about = {"protocol_changes": protocol_changes(usual, dataset, options)}
+        given = self._given
+        if usual.regions is not None if given is None else isinstance(given.regions, RegionModel):
+            self.about["trained_on_masks"] = identity["regions"]
 
     @property
     def _supported(self) -> bool:
