@@ -18,6 +18,7 @@ from freeda.options import (
     VOCABULARY,
     Attribution,
     CollectOptions,
+    Naming,
     SegmentOptions,
     Superpixels,
     parse_settings,
@@ -30,7 +31,7 @@ from freeda.options.word_list import without_kin
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 
 
-@pytest.mark.parametrize("options", [SegmentOptions, Superpixels, CollectOptions, Attribution])
+@pytest.mark.parametrize("options", [SegmentOptions, Superpixels, Naming, CollectOptions, Attribution])
 def test_every_field_tells_its_meaning_and_source(options: type) -> None:
     notes = field_notes(options)
     assert list(notes) == [f.name for f in fields(options)]
@@ -41,7 +42,7 @@ def test_the_page_lists_every_option() -> None:
     """`python -m freeda.options` prints what belongs between the page's two marks."""
     found = re.search(r"<!-- begin lists -->\n(.*)<!-- end lists -->", PAGE.read_text("utf-8"), re.DOTALL)
     assert found is not None and found[1].strip() == lists().strip()
-    listed = (SegmentOptions, Superpixels, CollectOptions, Attribution)
+    listed = (SegmentOptions, Superpixels, Naming, CollectOptions, Attribution)
     assert all(re.search(f"^- `{f.name}[=`]", found[1], re.M) for cls in listed for f in fields(cls))
 
 
@@ -123,6 +124,11 @@ EDGES: dict[type, dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
         "prior": ((-1, 6), (0, 5)),
         "histogram_bins": ((0, 16), (1, 15)),
         "num_iterations": ((-1, 1001), (0, 1000)),
+    },
+    Naming: {
+        "neighbours": ((0,), (1,)),
+        "merge": ((-1.01, 1.01), (-1, 1)),
+        **dict.fromkeys(("votes", "far"), ((-0.01, 1.01), (0, 1))),
     },
     CollectOptions: {
         "size": ((0, 4, 510), (8, 520)),
@@ -273,5 +279,5 @@ def test_to_dict_is_plain() -> None:
 
     made = SegmentOptions(others="rest")
     plain = json.loads(json.dumps(to_dict(made)))
-    superpixels = Superpixels(**plain.pop("superpixels"))
-    assert SegmentOptions(**plain, superpixels=superpixels) == made
+    nested = {"superpixels": Superpixels(**plain.pop("superpixels")), "naming": Naming(**plain.pop("naming"))}
+    assert SegmentOptions(**plain, **nested) == made

@@ -22,6 +22,7 @@ from .profile import OFF, Clock
 from .segment.background import label_names
 from .segment.coverage import Coverage, coverage
 from .segment.matching import LocalScore
+from .segment.naming import Namer, name_scene
 from .segment.prototypes import ReferenceBank
 from .segment.regions import RegionMap, Regions
 from .segment.result import Segmentation, segment_scene
@@ -77,6 +78,7 @@ class FreeDA:
             }
             clock.settle = waits.get(encoders.device.type)
         self._embed = WordEmbedder(encoders.clip)
+        self._namer: Namer | None = None
 
     def __repr__(self) -> str:
         return f"FreeDA({self.preset.name!r}, bank={self.bank!r}, device={self.device})"
@@ -212,7 +214,7 @@ class FreeDA:
     def segment(
         self,
         image: Any,
-        classes: Vocabulary | Names,
+        classes: Vocabulary | Names | Namer,
         *,
         regions: Regions | RegionMap | None = None,
         **changes: Unpack[Changes],
@@ -221,9 +223,9 @@ class FreeDA:
 
         `image` and `regions` are what `encode` takes, or the `Scene` that it gave: then nothing is encoded,
         which takes milliseconds, and `changes` may not touch the encoding (`scene.AFTER_ENCODING`). `classes`
-        is what `vocabulary` takes or gives. Every pixel gets a label: `Segmentation.labels` is (H, W) int32,
-        numbers into `Segmentation.names`. Raises InputError as `encode` and `vocabulary` do, and for a
-        vocabulary of other models.
+        is what `vocabulary` takes or gives, or a `namer()`. Every pixel gets a label: `Segmentation.labels`
+        is (H, W) int32, numbers into `Segmentation.names`. Raises InputError as `encode` and `vocabulary`
+        do, and for a vocabulary of other models.
         """
         if isinstance(image, Scene):
             if regions is not None:
@@ -231,21 +233,41 @@ class FreeDA:
             options = image.relabelling(changes)
             if isinstance(classes, Vocabulary):
                 refuse_late(changes)
-            else:
+            elif not isinstance(classes, Namer):
                 classes = self._make_vocabulary(classes, options)
             return self._label(image, classes, options)
         # Class names are looked at first: a wrong list should not cost an encoded image.
-        known = self.ready(classes, **changes)
+        known = classes if isinstance(classes, Namer) else self.ready(classes, **changes)
         scene = self.encode(image, regions=regions, **changes)
         return self._label(scene, known, scene.options)
 
-    def _label(self, scene: Scene, known: Vocabulary, options: SegmentOptions) -> Segmentation:
+    def name(
+        self, image: Any, *, regions: Regions | RegionMap | None = None, **changes: Unpack[Changes]
+    ) -> Segmentation:
+        """Label an image with names found in the bank, none given (docs/words.md): arguments as `segment`.
+
+        The result's `tree` tells what stands behind each name; "background" is what nothing in the bank is
+        near. Raises as `segment` does, and BankError for a bank whose rows have no nouns.
+        """
+        return self.segment(image, self.namer(**changes), regions=regions, **changes)
+
+    def namer(self, **changes: Unpack[Changes]) -> Namer:
+        """What finds names in the bank, in the place of a vocabulary (see `Namer`)."""
+        options = self.options.with_changes(**changes).naming
+        if self._namer is None or self._namer.options != options:
+            self._namer = Namer(self.bank, options, self.preset.name)
+        return self._namer
+
+    def _label(self, scene: Scene, known: Vocabulary | Namer, options: SegmentOptions) -> Segmentation:
+        if isinstance(known, Namer):
+            ready = partial(self._make_vocabulary, options=options)
+            return name_scene(scene, known, ready, options, self.clock, self.score)
         return segment_scene(scene, known, options, self.bank, self.clock, self.score)
 
     def segment_many(
         self,
         images: Images | Iterable[Any],
-        classes: Vocabulary | Names,
+        classes: Vocabulary | Names | Namer,
         out: str | Path | None = None,
         *,
         recursive: bool = False,
@@ -267,7 +289,7 @@ class FreeDA:
             images: an image file, a folder, a glob such as "photos/*.jpg", any number of these; or arrays and
                 PIL images, also from an iterator that goes on for ever, whose paths may be of no file: that
                 is told in the `Outcome`. Where it raises, what it gave before is labelled first.
-            classes: class names or a vocabulary, made ready once.
+            classes: class names or a vocabulary, made ready once; or `namer()`, to find names for each.
             out: where every photograph's files go as soon as it is labelled; None writes nothing. Arrays have
                 no name to be written by.
             recursive: look into the folders of folders too.
@@ -281,7 +303,8 @@ class FreeDA:
         Raises InputError at once for images that are not there, unusable names or options; while iterating
         where writing fails, and with `strict` for an unreadable photograph.
         """
-        found, known = every_image(images, recursive), self.ready(classes, **changes)
+        found = every_image(images, recursive)
+        known = classes if isinstance(classes, Namer) else self.ready(classes, **changes)
         options = self.options.with_changes(**changes)
         stream = Stream(
             read=lambda image: self._read(image, options, on_done=on_done),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .attribution import Attribution
 from .collect import PACE, CollectOptions
 from .exports import EXPORTS, export_kinds
+from .naming import Naming
 from .segment import ENCODING, VOCABULARY, Changes, SegmentOptions
 from .settings import from_dict, parse_settings, to_dict
 from .superpixels import Superpixels
@@ -21,6 +22,7 @@ __all__ = [
     "Attribution",
     "Changes",
     "CollectOptions",
+    "Naming",
     "SegmentOptions",
     "Superpixels",
     "export_kinds",

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from .attribution import Attribution
 from .checks import kinds
 from .collect import CollectOptions
+from .naming import Naming
 from .segment import SegmentOptions
 from .superpixels import Superpixels
 from .templates import TEMPLATES
@@ -23,6 +24,7 @@ def lists() -> str:
     parts = (
         ("### The online stage", SegmentOptions),
         ("### Superpixels", Superpixels),
+        ("### Naming", Naming),
         ("### The offline stage", CollectOptions),
         ("### Attribution", Attribution),
     )

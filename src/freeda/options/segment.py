@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from .checks import Range, check_types, require, require_slots, unknown_option
+from .naming import Naming
 from .superpixels import Superpixels
 from .templates import TEMPLATES, template_set
 from .word_list import OTHER_WORDS
@@ -82,6 +83,8 @@ class SegmentOptions:
     """pamr: iterations. [Araslanov & Roth, CVPR 2020]"""
     refine_dilations: Annotated[tuple[int, ...], Range(1)] = (1, 2, 4, 8, 12, 24)
     """pamr: distances of the eight neighbours that a pixel looks at, in working pixels. [authors' code]"""
+    naming: Naming = field(default_factory=Naming)
+    """How names are found where nobody gives any (`freeda name`). [ours]"""
 
     def __post_init__(self) -> None:
         given: Any = self.templates
@@ -133,3 +136,4 @@ class Changes(TypedDict, total=False):
     refine: Literal["none", "pamr"]
     refine_iterations: int
     refine_dilations: tuple[int, ...]
+    naming: Naming

@@ -179,9 +179,10 @@ class Segmentation(LabelMap):
         made = {name: data for files in drawn for name, data in files.items()}
         if record is not None:
             names["json"] = f"{stem}{RECORD}"
+            found = {} if self.tree is None else {"tree": self.tree.to_dict()}
             told = {"format": FORMAT, "image": self.source, **{kind: names[kind] for kind in PICTURES}}
             made_by = {"options": to_dict(self.options), "models": self.models}
-            made[names["json"]] = to_json({**told, **record, **made_by}).encode()
+            made[names["json"]] = to_json({**told, **record, **found, **made_by}).encode()
         with folder.replace(*names.values()) as temps:
             for name, temp in zip(names.values(), temps, strict=True):
                 if name in made:
