@@ -232,6 +232,9 @@ def test_a_scene_of_the_small_world(model: freeda.FreeDA, tmp_path: Path) -> Non
     assert np.array_equal(kept.labels, result.labels) and kept.names == result.names and kept.tree is None
     with pytest.raises(InputError, match="scored by 'near'"):
         kept.scores()
+    words = model.vocabulary(["sky", "night", "house"])
+    for known in (result, kept):  # words that are given are scored as ever
+        assert np.array_equal(known.relabel(words).labels, model.segment(scene, words).labels)
 
 
 def test_other_regions_and_options(model: freeda.FreeDA) -> None:
@@ -250,7 +253,7 @@ def test_other_regions_and_options(model: freeda.FreeDA) -> None:
 
 def test_noise_is_not_named(model: freeda.FreeDA) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
-    assert model.name(noise).shares["background"] > 0.9
+    assert model.name(noise).shares["background"] > 0.6
     nothing = model.name(noise, naming=Naming(far=1.0))
     assert nothing.shares["background"] == 1 and len(nothing.names) == 2
     assert nothing.tree is not None and [area.name for area in nothing.tree.areas] == ["background"]

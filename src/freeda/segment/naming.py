@@ -20,7 +20,7 @@ from ..options import Naming, SegmentOptions
 from ..profile import OFF, Clock
 from ..show.tree import Area, AreaTree, NamedRegion, Word
 from .background import BACKGROUND
-from .matching import LocalScore, local_scores
+from .matching import LocalScore, NearScore
 from .prototypes import ReferenceBank, looked_up, nouns_of
 from .result import Segmentation, segment_scene
 from .scene import Scene
@@ -174,22 +174,6 @@ class Namer:
         return float(np.quantile(scores[has, same.argmax(axis=1)[has]], self.options.far))
 
 
-class NearScore:
-    """The usual local score, or `inner`, of a region that a row of the bank is near; 0 of any other."""
-
-    def __init__(self, namer: Namer, inner: LocalScore | None = None) -> None:
-        self._namer, self._inner = namer, inner
-        self.name = "near" if inner is None else f"near, {inner.name}"
-
-    def __call__(
-        self, features: Floats, vocabulary: Vocabulary, bank: ReferenceBank | None, options: SegmentOptions
-    ) -> Floats:
-        """(B, T) float32 in 0 to 1."""
-        out = local_scores(features, vocabulary, options, self._inner, bank)
-        near = self._namer.nearness(features) >= self._namer.near
-        return np.where(near[:, None], out, np.float32(0))
-
-
 def name_scene(
     scene: Scene,
     namer: Namer,
@@ -207,7 +191,7 @@ def name_scene(
         found = namer.find(scene)
     if options.background == "none":
         options = replace(options, background="local-of-winner", background_threshold=ENOUGH)
-        score = NearScore(namer, score)
+        score = NearScore(namer.nearness, namer.near, score)
     names = found.names
     result = segment_scene(scene, ready(names), options, namer.bank, clock, score)
     there = {name: names[name] for name in names if result.shares[name] > 0} or dict([*names.items()][:1])

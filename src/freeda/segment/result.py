@@ -26,7 +26,7 @@ from ..show.text import percent
 from .background import label_names
 from .explain import explain_pixel
 from .label_map import LabelMap
-from .matching import LocalScore
+from .matching import LocalScore, of_words
 from .npz import RESULT, dump_npz, write_npz
 from .prototypes import ReferenceBank
 from .refine import place_scores
@@ -110,7 +110,9 @@ class Segmentation(LabelMap):
         if not isinstance(vocabulary, Vocabulary):
             raise InputError("relabel takes a Vocabulary: FreeDA.segment(scene, names) reads class names")
         refuse_late(changes)
-        return segment_scene(scene, vocabulary, scene.relabelling(changes), self.bank, score=self.score)
+        return segment_scene(
+            scene, vocabulary, scene.relabelling(changes), self.bank, score=of_words(self.score)
+        )
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
         """(H, W) bool: where the photograph is labelled `name`. Raises InputError for another name."""
