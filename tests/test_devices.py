@@ -33,7 +33,7 @@ from freeda.collection.job import collect
 from freeda.encoders import load_encoders
 from freeda.grow import grow
 from freeda.model import FreeDA, load
-from freeda.options import Attribution, CollectOptions, parse_settings
+from freeda.options import Attribution, CollectOptions, Naming, parse_settings
 from freeda.precision import autocast
 from freeda.presets import PRESETS, ModelSource, Preset
 from freeda.profile import Clock
@@ -105,6 +105,12 @@ def segmenting(place: Place) -> Any:
     scene = model.encode(PHOTO, batch_size=2, short_side=48, window=48, stride=24)
     result = model.segment(scene, ["cat", "sky", "grass"], others="others")
     return result.labels, result.scores(), model.coverage(["cat", "sky"]), result.explain(5, 5).to_dict()
+
+
+def naming(place: Place) -> Any:
+    model = load(place.preset, place.bank)
+    result = model.name(PHOTO, short_side=48, window=48, stride=24, naming=Naming(far=0.0))
+    return result.labels, result.scores(), result.names, str(result.tree)
 
 
 def many(place: Place) -> Any:
@@ -220,6 +226,7 @@ def ablating(place: Place) -> Any:
     "work",
     [
         segmenting,
+        naming,
         many,
         siglip,
         regions,

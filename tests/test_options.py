@@ -20,6 +20,7 @@ from freeda.options import (
     CollectOptions,
     DenseClip,
     Ensemble,
+    Naming,
     SegmentOptions,
     Superpixels,
     parse_settings,
@@ -33,7 +34,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 
 
 @pytest.mark.parametrize(
-    "options", [SegmentOptions, Superpixels, Ensemble, DenseClip, CollectOptions, Attribution]
+    "options", [SegmentOptions, Superpixels, Ensemble, DenseClip, Naming, CollectOptions, Attribution]
 )
 def test_every_field_tells_its_meaning_and_source(options: type) -> None:
     notes = field_notes(options)
@@ -45,7 +46,7 @@ def test_the_page_lists_every_option() -> None:
     """`python -m freeda.options` prints what belongs between the page's two marks."""
     found = re.search(r"<!-- begin lists -->\n(.*)<!-- end lists -->", PAGE.read_text("utf-8"), re.DOTALL)
     assert found is not None and found[1].strip() == lists().strip()
-    listed = (SegmentOptions, Superpixels, Ensemble, DenseClip, CollectOptions, Attribution)
+    listed = (SegmentOptions, Superpixels, Ensemble, DenseClip, Naming, CollectOptions, Attribution)
     assert all(re.search(f"^- `{f.name}[=`]", found[1], re.M) for cls in listed for f in fields(cls))
 
 
@@ -127,6 +128,11 @@ EDGES: dict[type, dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = {
         "prior": ((-1, 6), (0, 5)),
         "histogram_bins": ((0, 16), (1, 15)),
         "num_iterations": ((-1, 1001), (0, 1000)),
+    },
+    Naming: {
+        "neighbours": ((0,), (1,)),
+        "merge": ((-1.01, 1.01), (-1, 1)),
+        **dict.fromkeys(("votes", "far"), ((-0.01, 1.01), (0, 1))),
     },
     CollectOptions: {
         "size": ((0, 4, 510), (8, 520)),
@@ -277,6 +283,6 @@ def test_to_dict_is_plain() -> None:
 
     made = SegmentOptions(others="rest")
     plain = json.loads(json.dumps(to_dict(made)))
-    superpixels = Superpixels(**plain.pop("superpixels"))
-    dense_clip = DenseClip(**plain.pop("dense_clip"))
-    assert SegmentOptions(**plain, superpixels=superpixels, dense_clip=dense_clip) == made
+    parts = {"superpixels": Superpixels, "dense_clip": DenseClip, "naming": Naming}
+    nested = {name: kind(**plain.pop(name)) for name, kind in parts.items()}
+    assert SegmentOptions(**plain, **nested) == made

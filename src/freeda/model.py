@@ -24,6 +24,7 @@ from .region_models import RegionModel, load_regions
 from .segment.background import label_names
 from .segment.coverage import Coverage, coverage
 from .segment.matching import LocalScore
+from .segment.naming import Namer, name_scene
 from .segment.prototypes import ReferenceBank
 from .segment.regions import RegionMap, Regions
 from .segment.result import Segmentation, segment_scene
@@ -47,10 +48,8 @@ class FreeDA:
     """Open-vocabulary segmentation with a preset's encoders and a reference bank; made by `freeda.load`.
 
     `encode` an image once and `segment` the `Scene` as often as you like, or let `segment` (or calling the
-    model) do both. Has `preset`, `encoders`, `bank` (None where the preset has none and none was given:
-    images can be encoded then, but class names cannot be made ready), `regions` (None: superpixels) and
-    `score` (None: what the options say). Options are named in docs/options.md, as fields of
-    `freeda.options.SegmentOptions`.
+    model) do both. Has `preset`, `encoders`, `bank` (None: labelled without), `regions` (None: superpixels)
+    and `score` (None: what the options say). Options are fields of `freeda.options.SegmentOptions`.
     """
 
     def __init__(
@@ -80,6 +79,7 @@ class FreeDA:
             }
             clock.settle = waits.get(encoders.device.type)
         self._embed = WordEmbedder(encoders.clip)
+        self._namer: Namer | None = None
 
     def __repr__(self) -> str:
         return f"FreeDA({self.preset.name!r}, bank={self.bank!r}, device={self.device})"
@@ -136,8 +136,7 @@ class FreeDA:
         """Make class names ready; `changes` are fields of SegmentOptions.
 
         "cat, sofa=couch", ["cat", "sofa=couch"], or {"cat": [], "sofa": ["couch", "settee"]}: a class's words
-        are averaged (docs/words.md). Raises
-        InputError for unusable names (none, a blank or a repeated one) or when there is no bank.
+        are averaged (docs/words.md). Raises InputError for unusable names, and a method without its bank.
         """
         return self._make_vocabulary(names, self.options.with_changes(**changes))
 
@@ -221,7 +220,7 @@ class FreeDA:
     def segment(
         self,
         image: Any,
-        classes: Vocabulary | Names,
+        classes: Vocabulary | Names | Namer,
         *,
         regions: Regions | RegionMap | None = None,
         **changes: Unpack[Changes],
@@ -230,9 +229,9 @@ class FreeDA:
 
         `image` and `regions` are what `encode` takes, or the `Scene` that it gave: then nothing is encoded,
         which takes milliseconds, and `changes` may not touch the encoding (`scene.AFTER_ENCODING`). `classes`
-        is what `vocabulary` takes or gives. Every pixel gets a label: `Segmentation.labels` is (H, W) int32,
-        numbers into `Segmentation.names`. Raises InputError as `encode` and `vocabulary` do, and for a
-        vocabulary of other models.
+        is what `vocabulary` takes or gives, or a `namer()`. Every pixel gets a label: `Segmentation.labels`
+        is (H, W) int32, numbers into `Segmentation.names`. Raises InputError as `encode` and `vocabulary`
+        do, and for a vocabulary of other models.
         """
         if isinstance(image, Scene):
             if regions is not None:
@@ -240,21 +239,41 @@ class FreeDA:
             options = image.relabelling(changes)
             if isinstance(classes, Vocabulary):
                 refuse_late(changes)
-            else:
+            elif not isinstance(classes, Namer):
                 classes = self._make_vocabulary(classes, options)
             return self._label(image, classes, options)
         # Class names are looked at first: a wrong list should not cost an encoded image.
-        known = self.ready(classes, **changes)
+        known = classes if isinstance(classes, Namer) else self.ready(classes, **changes)
         scene = self.encode(image, regions=regions, **changes)
         return self._label(scene, known, scene.options)
 
-    def _label(self, scene: Scene, known: Vocabulary, options: SegmentOptions) -> Segmentation:
+    def name(
+        self, image: Any, *, regions: Regions | RegionMap | None = None, **changes: Unpack[Changes]
+    ) -> Segmentation:
+        """Label an image with names found in the bank, none given (docs/words.md): arguments as `segment`.
+
+        The result's `tree` tells what stands behind each name; "background" is what nothing in the bank is
+        near. Raises as `segment` does, and BankError for a bank whose rows have no nouns.
+        """
+        return self.segment(image, self.namer(**changes), regions=regions, **changes)
+
+    def namer(self, **changes: Unpack[Changes]) -> Namer:
+        """What finds names in the bank, in the place of a vocabulary (see `Namer`)."""
+        options = self.options.with_changes(**changes).naming
+        if self._namer is None or self._namer.options != options:
+            self._namer = Namer(self.bank, options, self.preset.name)
+        return self._namer
+
+    def _label(self, scene: Scene, known: Vocabulary | Namer, options: SegmentOptions) -> Segmentation:
+        if isinstance(known, Namer):
+            ready = partial(self._make_vocabulary, options=options)
+            return name_scene(scene, known, ready, options, self.clock, self.score)
         return segment_scene(scene, known, options, self.bank, self.clock, self.score)
 
     def segment_many(
         self,
         images: Images | Iterable[Any],
-        classes: Vocabulary | Names,
+        classes: Vocabulary | Names | Namer,
         out: str | Path | None = None,
         *,
         recursive: bool = False,
@@ -274,38 +293,33 @@ class FreeDA:
 
         Args:
             images: an image file, a folder, a glob such as "photos/*.jpg", any number of these; or arrays and
-                PIL images, also from an iterator that goes on for ever, whose paths may be of no file: that
-                is told in the `Outcome`. Where it raises, what it gave before is labelled first.
-            classes: class names or a vocabulary, made ready once.
+                PIL images, also from an endless iterator. What it gave before it raises is labelled first.
+            classes: class names or a vocabulary, made ready once; or `namer()`, to find names for each.
             out: where every photograph's files go as soon as it is labelled; None writes nothing. Arrays have
                 no name to be written by.
             recursive: look into the folders of folders too.
             strict: raise at the first photograph that cannot be read instead of telling it in its `Outcome`.
             again: label anew what `out` already holds as these same words, options and models made it.
-            npz: write `Segmentation.save_npz` too, as STEM.npz.
-            exports: other files to write, as in `Segmentation.export`.
+            npz, exports: write STEM.npz too, and other files, as in `Segmentation.export`.
             on_start, on_done: called with a photograph's path before it is encoded, and as in `encode`.
             changes: fields of SegmentOptions.
 
         Raises InputError at once for images that are not there, unusable names or options; while iterating
         where writing fails, and with `strict` for an unreadable photograph.
         """
-        found, known = every_image(images, recursive), self.ready(classes, **changes)
+        found = every_image(images, recursive)
+        known = classes if isinstance(classes, Namer) else self.ready(classes, **changes)
         options = self.options.with_changes(**changes)
         resolved = self._resolved(options, known)
-        assert resolved.ensemble is not None
-        values = {"values": identity_of(values_of(self.bank))} if resolved.ensemble.support else {}
+        batch, made_by = batch_of(self.encoders, batch_size), self.identity
+        if resolved.weights.support:
+            made_by["values"] = identity_of(values_of(self.bank))
         stream = Stream(
             read=lambda image: self._read(image, options, on_done=on_done),
-            encode=partial(
-                encode_scenes,
-                self.encoders,
-                batch_size=batch_of(self.encoders, batch_size),
-                clock=self.clock,
-            ),
+            encode=partial(encode_scenes, self.encoders, batch_size=batch, clock=self.clock),
             label=lambda scene: self._label(scene, known, options),
             vocabulary=known,
-            about=recipe(resolved, {**self.identity, **values}, self.encoders.dtype),
+            about=recipe(resolved, made_by, self.encoders.dtype),
             out=out,
             strict=strict,
             again=again,
@@ -316,9 +330,9 @@ class FreeDA:
         )
         return stream.run(found)
 
-    def _resolved(self, options: SegmentOptions, classes: Vocabulary | None = None) -> SegmentOptions:
+    def _resolved(self, options: SegmentOptions, classes: Vocabulary | Namer | None = None) -> SegmentOptions:
         """What the options mean with this bank, or with the prototypes of a vocabulary. As `resolve`."""
-        known = self.bank is not None if classes is None else len(classes.prototypes) > 0
+        known = len(classes.prototypes) > 0 if isinstance(classes, Vocabulary) else self.bank is not None
         return resolve(options, known, values_of(self.bank) is not None)
 
     def ready(self, classes: Vocabulary | Names, **changes: Unpack[Changes]) -> Vocabulary:
@@ -339,9 +353,8 @@ class FreeDA:
         return classes
 
     def _make_vocabulary(self, names: Names, options: SegmentOptions) -> Vocabulary:
-        weights = self._resolved(options).ensemble
-        assert weights is not None
-        known = self.bank if self.bank is not None and weights.freeda else self.encoders.dense.dim
+        freeda = self._resolved(options).weights.freeda
+        known = self.bank if self.bank is not None and freeda else self.encoders.dense.dim
         return build_vocabulary(self._embed, known, names, options, self.encoders.identity, self.clock)
 
 
@@ -375,19 +388,13 @@ def load(
 
     Raises InputError, ModelError or BankError, each one line.
     """
-    own_clip = None if clip is None or isinstance(clip, (str, Path)) else clip
-    own_dense = None if dense is None or isinstance(dense, (str, Path)) else dense
-    chosen = with_models(
-        find_preset(preset),
-        clip=clip if isinstance(clip, (str, Path)) else None,
-        dense=dense if isinstance(dense, (str, Path)) else None,
-        generator=generator,
-        regions=regions if isinstance(regions, (str, Path)) else None,
-    )
+    parts: dict[str, Any] = {"clip": clip, "dense": dense, "generator": generator, "regions": regions}
+    named = {part: one for part, one in parts.items() if isinstance(one, (str, Path))}
+    own = {part: one for part, one in parts.items() if part not in named}
+    chosen = with_models(find_preset(preset), **named)
     place = chosen.bank if bank is None else bank
     # Opened before the weights are: a wrong path should be told at once.
     opened = Bank.open(place) if isinstance(place, (str, Path)) else place
-    encoders = load_encoders(chosen, device, dtype, own_clip, own_dense)
-    named = regions is None or isinstance(regions, (str, Path))
-    cut: Any = load_regions(chosen, device, dtype) if named else regions
-    return FreeDA(chosen, encoders, opened, clock, cut, score)
+    encoders = load_encoders(chosen, device, dtype, own.get("clip"), own.get("dense"))
+    cut = load_regions(chosen, device, dtype) if own.get("regions") is None else regions
+    return FreeDA(chosen, encoders, opened, clock, cut, score)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from . import bank
 from .base import OneLineErrors, lasting_output
 from .collect import collect, nouns
 from .evaluate import evaluate
-from .segment import export, segment
+from .segment import export, name, segment
 from .trying import demo, doctor, web_page
 
 app = typer.Typer(
@@ -57,6 +57,7 @@ for command, examples in (
         'freeda segment photo.jpg --classes "cat, sofa=couch" --model vit-b\n\n'
         "freeda segment photos/ -r --classes-file words.txt --bank bank/",
     ),
+    (name, "freeda name photo.jpg --model vit-b --bank bank/\n\nfreeda name photos/ -r --bank bank/ --npz"),
     (
         export,
         "freeda export out/photo.npz --to svg\n\n"

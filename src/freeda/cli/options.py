@@ -64,6 +64,26 @@ ClassesFile = Annotated[
 ]
 KINDS = ", ".join(EXPORTS)
 """What results can be exported as."""
+Photographs = Annotated[
+    list[str] | None, Argument(help="Photographs: files, folders, or patterns such as 'photos/*.jpg'.")
+]
+Results = Annotated[Path, Option("--out", help="Folder for the results.")]
+Recursive = Annotated[bool, Option("--recursive", "-r", help="Look into the folders of folders.")]
+Strict = Annotated[bool, Option("--strict", help="Stop at the first unreadable image.")]
+Again = Annotated[bool, Option("--again", help="Redo what an earlier run did already.")]
+Npz = Annotated[bool, Option("--npz", help="Also write STEM.npz, to go on with in Python.")]
+Export = Annotated[
+    list[str] | None, Option("--export", metavar="KIND", help=f"Also write {KINDS}. Repeatable.")
+]
+_EXPLAIN = "Tell why the pixel in column X and row Y (from 0) got its word; also as a picture. Repeatable."
+Explain = Annotated[list[str] | None, Option("--explain", metavar="X,Y", help=_EXPLAIN)]
+BatchSize = Annotated[
+    int | None,
+    Option("--batch-size", min=1, help="Windows encoded together (default: what suits the device)."),
+]
+_INDEX = "exact or approximate: how a bank of more than 100,000 pairs is searched."
+Index = Annotated[str, Option("--index", help=_INDEX)]
+Profile = Annotated[bool, Option("--profile", help="Print where the time went.")]
 
 _SHOWN = 20
 

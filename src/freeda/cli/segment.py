@@ -1,4 +1,4 @@
-"""`freeda segment`, and `freeda export`, which makes files of what it kept."""
+"""`freeda segment` and `freeda name`, and `freeda export`, which makes files of what they kept."""
 
 from __future__ import annotations
 
@@ -22,20 +22,33 @@ from ..sources import find_images
 from .base import print_table, say, say_error, trained_on_masks
 from .options import (
     KINDS,
+    Again,
+    BankOrOwn,
+    BatchSize,
     Classes,
     ClassesFile,
     Device,
     Draw,
     Dtype,
+    Explain,
+    Export,
     Images,
+    Index,
     K,
     Model,
+    Npz,
+    Photographs,
+    Profile,
     Prompts,
+    Recursive,
     Regions,
+    Results,
+    Strict,
     Yes,
     change,
     fetch_first,
     listed,
+    open_bank,
     read_names,
 )
 from .show import ROWS, Bars, add_row, explained, profile_table, read_points
@@ -43,12 +56,13 @@ from .show import ROWS, Bars, add_row, explained, profile_table, read_points
 if TYPE_CHECKING:
     from ..model import FreeDA
     from ..segment import Vocabulary
+    from ..segment.naming import Namer
+
+_NO_PHOTOGRAPHS = "name the photographs: files, folders or patterns such as 'photos/*.jpg'"
 
 
 def segment(
-    images: Annotated[
-        list[str] | None, Argument(help="Photographs: files, folders, or patterns such as 'photos/*.jpg'.")
-    ] = None,
+    images: Photographs = None,
     classes: Classes = None,
     classes_file: ClassesFile = None,
     vocabulary: Annotated[
@@ -79,7 +93,7 @@ def segment(
     images_per_word: Images = None,
     prompts: Prompts = None,
     draw: Draw = None,
-    out: Annotated[Path, Option(help="Folder for the results.")] = Path("out"),
+    out: Results = Path("out"),
     device: Device = "auto",
     dtype: Dtype = None,
     k: K = None,
@@ -92,28 +106,15 @@ def segment(
         list[str] | None,
         Option("--set", help="Any other option: --set prototypes=k-means --set superpixels.scale=50."),
     ] = None,
-    recursive: Annotated[bool, Option("--recursive", "-r", help="Look into the folders of folders.")] = False,
-    strict: Annotated[bool, Option("--strict", help="Stop at the first unreadable image.")] = False,
-    again: Annotated[bool, Option("--again", help="Redo what an earlier run did already.")] = False,
-    npz: Annotated[bool, Option("--npz", help="Also write STEM.npz, to go on with in Python.")] = False,
-    export: Annotated[
-        list[str] | None, Option("--export", metavar="KIND", help=f"Also write {KINDS}. Repeatable.")
-    ] = None,
-    explain: Annotated[
-        list[str] | None,
-        Option(
-            metavar="X,Y",
-            help="Tell why the pixel in column X and row Y (from 0) got its word; also as a picture. "
-            "Repeatable.",
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None, Option(min=1, help="Windows encoded together (default: what suits the device).")
-    ] = None,
-    index: Annotated[
-        str, Option(help="exact or approximate: how a bank of more than 100,000 pairs is searched.")
-    ] = "exact",
-    profile: Annotated[bool, Option("--profile", help="Print where the time went.")] = False,
+    recursive: Recursive = False,
+    strict: Strict = False,
+    again: Again = False,
+    npz: Npz = False,
+    export: Export = None,
+    explain: Explain = None,
+    batch_size: BatchSize = None,
+    index: Index = "exact",
+    profile: Profile = False,
 ) -> None:
     """Label every pixel of photographs with one of your words.
 
@@ -126,7 +127,7 @@ def segment(
     """
     clock = Clock(profile)
     if not images and save_vocabulary is None:
-        raise InputError("name the photographs: files, folders or patterns such as 'photos/*.jpg'")
+        raise InputError(_NO_PHOTOGRAPHS)
     if vocabulary is not None and (classes is not None or classes_file is not None):
         raise InputError("give the words once: --vocabulary, --classes or --classes-file")
     if vocabulary is not None and grow:
@@ -229,10 +230,72 @@ def _map_of_regions(given: str | None, paths: Sequence[Path]) -> Any:
     return found
 
 
+def name(
+    images: Photographs = None,
+    model: Model = DEFAULT,
+    bank: BankOrOwn = None,
+    yes: Yes = False,
+    out: Results = Path("out"),
+    device: Device = "auto",
+    dtype: Dtype = None,
+    settings: Annotated[
+        list[str] | None,
+        Option("--set", help="Any option: --set naming.merge=0.9 --set superpixels.scale=50."),
+    ] = None,
+    recursive: Recursive = False,
+    strict: Strict = False,
+    again: Again = False,
+    npz: Npz = False,
+    export: Export = None,
+    explain: Explain = None,
+    batch_size: BatchSize = None,
+    index: Index = "exact",
+    profile: Profile = False,
+) -> None:
+    """Label photographs with names found in a bank: no words are given.
+
+    The regions of a photograph are named by the nouns of the bank's rows that look most like them; nouns of
+    one meaning become one name; what nothing in the bank is near is "background". Prints a tree of what was
+    found and writes what `freeda segment` does; STEM.json has the tree too.
+
+    Exit code: as `freeda segment`.
+    """
+    clock = Clock(profile)
+    if not images:
+        raise InputError(_NO_PHOTOGRAPHS)
+    points, exports = read_points(explain), export_kinds([*(export or []), *["npz"] * npz])
+    paths = find_images(images, recursive)
+    preset = find_preset(model)
+    preset = replace(preset, segment=parse_settings(settings or [], preset.segment))
+    with clock("load"):
+        from ..model import load
+        from ..segment.naming import nouns_bank
+
+        place = preset.bank if bank is None else bank
+        base = nouns_bank(None if place is None else open_bank(place, index), preset.name)
+        fetch_first(preset, LABELLING, yes)
+        loaded = load(preset, bank=base, device=device, dtype=dtype or "float32", clock=clock)
+    failed = _segment_all(
+        loaded,
+        paths,
+        loaded.namer(),
+        out,
+        points,
+        strict=strict or len(paths) == 1,
+        again=again or bool(points),
+        exports=exports,
+        batch_size=batch_size,
+    )
+    if profile:
+        Console().print(profile_table(clock))
+    if failed:
+        raise typer.Exit(1)
+
+
 def _segment_all(
     model: FreeDA,
     paths: list[Path],
-    vocabulary: Vocabulary,
+    vocabulary: Vocabulary | Namer,
     out: Path,
     points: Sequence[tuple[int, int]],
     strict: bool,
@@ -259,6 +322,8 @@ def _segment_all(
             else:
                 jsons.append(outcome.files["json"])
             if outcome.result is not None:
+                if (tree := outcome.result.tree) is not None and len(paths) <= ROWS:
+                    told.append(f"{outcome.path}:\n{tree}\n")
                 told += (cards := explained(outcome, points, bars.console, strict))
                 missed = missed or len(cards) < len(points)
                 if why := outcome.result.caveats.of_picture():

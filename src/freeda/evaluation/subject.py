@@ -160,8 +160,7 @@ class FreedaSubject(Subject):
 
     @property
     def _supported(self) -> bool:
-        weights = self._preset.segment.ensemble
-        return weights is not None and weights.support > 0
+        return self._preset.segment.weights.support > 0
 
     @cached_property
     def _model(self) -> FreeDA:

@@ -6,6 +6,7 @@ from .attribution import Attribution
 from .collect import PACE, CollectOptions
 from .ensemble import METHODS, DenseClip, Ensemble
 from .exports import EXPORTS, export_kinds
+from .naming import Naming
 from .segment import ENCODING, VOCABULARY, Changes, SegmentOptions
 from .settings import from_dict, parse_settings, to_dict
 from .superpixels import Superpixels
@@ -25,6 +26,7 @@ __all__ = [
     "CollectOptions",
     "DenseClip",
     "Ensemble",
+    "Naming",
     "SegmentOptions",
     "Superpixels",
     "export_kinds",

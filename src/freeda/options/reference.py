@@ -14,6 +14,7 @@ from .attribution import Attribution
 from .checks import kinds
 from .collect import CollectOptions
 from .ensemble import DenseClip, Ensemble
+from .naming import Naming
 from .segment import SegmentOptions
 from .superpixels import Superpixels
 from .templates import TEMPLATES
@@ -26,6 +27,7 @@ def lists() -> str:
         ("### Superpixels", Superpixels),
         ("### Ensemble", Ensemble),
         ("### Dense CLIP", DenseClip),
+        ("### Naming", Naming),
         ("### The offline stage", CollectOptions),
         ("### Attribution", Attribution),
     )

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from .checks import Range, check_types, require, require_slots, unknown_option
-from .ensemble import DenseClip, Ensemble
+from .ensemble import METHODS, DenseClip, Ensemble
+from .naming import Naming
 from .superpixels import Superpixels
 from .templates import TEMPLATES, template_set
 from .word_list import OTHER_WORDS
@@ -115,6 +116,8 @@ class SegmentOptions:
     """pamr: iterations. [Araslanov & Roth, CVPR 2020]"""
     refine_dilations: Annotated[tuple[int, ...], Range(1)] = (1, 2, 4, 8, 12, 24)
     """pamr: distances of the eight neighbours that a pixel looks at, in working pixels. [authors' code]"""
+    naming: Naming = field(default_factory=Naming)
+    """How names are found where nobody gives any (`freeda name`). [ours]"""
 
     def __post_init__(self) -> None:
         given: Any = self.templates
@@ -132,6 +135,11 @@ class SegmentOptions:
             self.others is None or any(word.strip() for word in self.other_words),
             "other_words is empty: name at least one word for all that is none of the classes",
         )
+
+    @property
+    def weights(self) -> Ensemble:
+        """The weights as they stand; "auto" counts as "freeda" (`segment.support.resolve` knows better)."""
+        return self.ensemble or METHODS["freeda" if self.method == "auto" else self.method]
 
     def with_changes(self, **changes: Unpack[Changes]) -> SegmentOptions:
         """A copy with some fields changed; InputError for an unknown field or a value out of range.
@@ -175,3 +183,4 @@ class Changes(TypedDict, total=False):
     refine: Literal["none", "pamr"]
     refine_iterations: int
     refine_dilations: tuple[int, ...]
+    naming: Naming

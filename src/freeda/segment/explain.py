@@ -239,6 +239,9 @@ def _notes(result: LabelMap, label: str, scores: Sequence[ClassScore], evidence:
         )
     if options.prototypes == "knn-vote":
         out.append("Local scores are votes (knn-vote); the cosine is that of each class's nearest prototype.")
+    if result.tree is not None:
+        near = f"{result.tree.near:.2f}"
+        out.append(f"Names were found: local scores are 0 where no row of the bank has a cosine of {near}.")
     if evidence.blended > 1:
         out.append(
             f"On a border: {evidence.blended} regions are blended here, of which the nearest is shown."

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..options import SegmentOptions
 from ..show.caveats import NONE, Caveats
 from ..show.palette import REST, palette
+from ..show.tree import AreaTree
 from ..source_file import SourceFile
 from .background import rest_labels
 from .matching import LocalScore, PlaceScores
@@ -53,6 +54,8 @@ class LabelMap:
     caveats: Caveats = NONE
     """Why labels may not mean what they say: another kind of picture than the models know, words that the
     bank does not know."""
+    tree: AreaTree | None = None
+    """What stands behind names that were found (`FreeDA.name`); kept in STEM.json, not in .npz files."""
 
     @property
     def size(self) -> tuple[int, int]:

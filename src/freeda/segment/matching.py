@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..options import METHODS, SegmentOptions
+from ..options import SegmentOptions
 from .background import Verdict
 from .mosaic import Mosaic
 from .prototypes import ReferenceBank
@@ -58,9 +58,8 @@ class AtomScores:
         bank: ReferenceBank | None = None,
         support: Support | None = None,
     ):
-        """`options` without an ensemble weigh FreeDA's score alone."""
         self.mosaic, self.verdict = mosaic, Verdict(vocabulary, options)
-        self._weights = options.ensemble or METHODS["freeda"]
+        self._weights = options.weights
         self._region = None if support is None else support.region
         text, n_rows = vocabulary.text_embeddings.T, len(vocabulary.text_embeddings)
         if self._weights.freeda:
@@ -229,6 +228,36 @@ def local_scores(
             )
         out[rows] = found
     return out
+
+
+class NearScore:
+    """The usual local score, or `inner`, of a region that a row of a bank is near; 0 of any other.
+
+    Names that are found (`FreeDA.name`) are scored so.
+    """
+
+    usual = "near"
+
+    def __init__(
+        self, nearness: Callable[[Floats], Floats], near: float, inner: LocalScore | None = None
+    ) -> None:
+        """`nearness` gives (B,) cosines of unit features (B, D) with their nearest rows; `near` are near."""
+        self._nearness, self._near, self.inner = nearness, near, inner
+        self.name = self.usual if inner is None else f"{self.usual}, {inner.name}"
+
+    def __call__(
+        self, features: Floats, vocabulary: Vocabulary, bank: ReferenceBank | None, options: SegmentOptions
+    ) -> Floats:
+        """(B, T) float32 in 0 to 1."""
+        out = local_scores(features, vocabulary, options, self.inner, bank)
+        return np.where(self._nearness(features)[:, None] >= self._near, out, np.float32(0))
+
+
+def of_words(score: LocalScore | None) -> LocalScore | None:
+    """What scores words that are given, on a scene that `score` scored."""
+    if isinstance(score, NearScore):
+        return score.inner
+    return None if isinstance(score, ForgottenScore) and score.name == NearScore.usual else score
 
 
 def mixed(cosine: Floats, owners: npt.NDArray[np.int64], n_rows: int, max_share: float) -> Floats:

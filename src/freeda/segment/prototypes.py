@@ -124,7 +124,7 @@ def _retrieved(
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # this thread reads, the others compute
         for start in range(0, len(rows), part):
             some = slice(start, start + part)
-            stored = (_looked_up(bank.prototypes, numbers) for numbers in rows[some])
+            stored = (looked_up(bank.prototypes, numbers) for numbers in rows[some])
             made += pool.map(group, words[some], near[some], rows[some], marks[some], stored)
     return made
 
@@ -150,7 +150,7 @@ def retrieve(bank: ReferenceBank, text: Floats, options: SegmentOptions) -> list
     for near, found, real in zip(*answering(bank, text, options.k), strict=True):
         there = (found >= 0) & np.isfinite(near)
         near, found, real = near[there], found[there], real[there]
-        raw = _looked_up(bank.prototypes, found).astype(np.float32)
+        raw = looked_up(bank.prototypes, found).astype(np.float32)
         good = _usable(raw, near, options)
         out.append(Retrieved(found[good], near[good], raw[good], real[good]))
     return out
@@ -163,7 +163,8 @@ def _usable(raw: Floats, near: Floats, options: SegmentOptions) -> npt.NDArray[n
     return good
 
 
-def _looked_up(stored: Any, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+def looked_up(stored: Any, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+    """Rows of a bank's keys or prototypes, wherever they lie."""
     return take(stored, rows) if isinstance(stored, np.ndarray) else np.asarray(stored[rows])
 
 

@@ -26,7 +26,7 @@ from ..show.text import percent
 from .background import label_names
 from .explain import explain_pixel
 from .label_map import LabelMap
-from .matching import LocalScore
+from .matching import LocalScore, of_words
 from .npz import RESULT, dump_npz, write_npz
 from .prototypes import ReferenceBank
 from .refine import place_scores
@@ -113,7 +113,9 @@ class Segmentation(LabelMap):
             raise InputError("relabel takes a Vocabulary: FreeDA.segment(scene, names) reads class names")
         refuse_late(changes)
         options = scene.relabelling(changes)
-        return segment_scene(scene, vocabulary, options, self.bank, score=self.score, support=self.support)
+        return segment_scene(
+            scene, vocabulary, options, self.bank, score=of_words(self.score), support=self.support
+        )
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
         """(H, W) bool: where the photograph is labelled `name`. Raises InputError for another name."""
@@ -182,9 +184,10 @@ class Segmentation(LabelMap):
         made = {name: data for files in drawn for name, data in files.items()}
         if record is not None:
             names["json"] = f"{stem}{RECORD}"
+            found = {} if self.tree is None else {"tree": self.tree.to_dict()}
             told = {"format": FORMAT, "image": self.source, **{kind: names[kind] for kind in PICTURES}}
             made_by = {"options": to_dict(self.options), "models": self.models}
-            made[names["json"]] = to_json({**told, **record, **made_by}).encode()
+            made[names["json"]] = to_json({**told, **record, **found, **made_by}).encode()
         with folder.replace(*names.values()) as temps:
             for name, temp in zip(names.values(), temps, strict=True):
                 if name in made:
@@ -271,11 +274,10 @@ def segment_scene(
     with clock("labels"):
         values = values_of(bank)
         options = resolve(options, len(vocabulary.prototypes) > 0, values is not None or support is not None)
-        assert options.ensemble is not None
-        if not options.ensemble.support:
+        if not options.weights.support:
             support = None
         elif values is not None:
-            support = retrieve_support(scene, values, options.ensemble.neighbours)
+            support = retrieve_support(scene, values, options.weights.neighbours)
             models["values"] = identity_of(values)
         scores = place_scores(scene, vocabulary, options, score, bank, support)
         labels = label_map(scores, scene.size)

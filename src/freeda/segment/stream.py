@@ -20,6 +20,7 @@ from ..options import SegmentOptions, to_dict
 from ..options.exports import PICTURES
 from ..profile import OFF, Clock
 from ..show.export import record_of
+from .naming import Namer
 from .result import Segmentation
 from .result_folder import Point, ResultFolder, explained
 from .scene import Photograph, Scene
@@ -75,7 +76,7 @@ class Stream:
     encode: Callable[[Iterable[Photograph]], Iterator[tuple[Photograph, Scene | Exception]]]
     label: Callable[[Scene], Segmentation]
     """Labels one with the `vocabulary`."""
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | Namer
     about: Mapping[str, Any]
     """What else makes a result what it is (options, models, dtype), as JSON values."""
     out: str | Path | None = None
@@ -91,6 +92,11 @@ class Stream:
     def run(self, images: Iterable[Any]) -> Iterator[Outcome]:
         """Label each; see `FreeDA.segment_many`."""
         recipe = {"vocabulary": self.vocabulary.digest(), **self.about}
+        if isinstance(self.vocabulary, Namer) and "yolo" in self.exports:
+            raise InputError(
+                "yolo numbers classes, and names that are found are other ones in each photograph: segment "
+                "with the names that you want (--classes)"
+            )
         if self.out is None:
             yield from self._each(images, None, recipe)
             return

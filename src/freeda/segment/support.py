@@ -66,7 +66,7 @@ def _method(options: SegmentOptions, prototypes: bool) -> str:
 
 def weights_of(options: SegmentOptions, prototypes: bool) -> Ensemble:
     """The weights that options ask for, where class names have `prototypes` or have none."""
-    return options.ensemble or METHODS[_method(options, prototypes)]
+    return replace(options, method=_method(options, prototypes)).weights  # type: ignore[arg-type]
 
 
 def resolve(options: SegmentOptions, prototypes: bool, values: bool) -> SegmentOptions:
