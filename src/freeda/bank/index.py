@@ -35,7 +35,6 @@ from .arrays import release
 
 Scores = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
-ABOUT = "approximate.json"
 _QUERIES, _NEIGHBOURS = 128, 350
 _ITERATIONS, _A_LIST, _SAMPLE, _BLOCK = 6, 20, 50_000, 32_768
 _VERSION = 2
@@ -44,6 +43,8 @@ _KEYS = 8192
 _LOWEST = float(np.finfo(np.float32).min)
 Column = Literal["key", "prototype"]
 """What rows are searched by: their textual keys, or their visual prototypes."""
+_STEMS: dict[Column, str] = {"key": "approximate", "prototype": "approximate_prototypes"}
+ABOUT = f"{_STEMS['key']}.json"
 Tell = Callable[[str, int, int], None]
 
 
@@ -160,8 +161,8 @@ class About:
 
 
 def is_index_file(name: str) -> bool:
-    """Whether a file of a bank's directory belongs to its approximate index, by its name."""
-    return name == ABOUT or fnmatchcase(name, "approximate-*.faiss")
+    """Whether a file of a bank's directory belongs to an approximate index of it, by its name."""
+    return any(name == f"{s}.json" or fnmatchcase(name, f"{s}-*.faiss") for s in _STEMS.values())
 
 
 class ApproximateIndex:
@@ -172,13 +173,13 @@ class ApproximateIndex:
         self._index, self.about = index, about
 
     @classmethod
-    def open(cls, folder: Path, identity: str) -> ApproximateIndex | None:
+    def open(cls, folder: Path, identity: str, column: Column = "key") -> ApproximateIndex | None:
         """The index that lies in a bank's folder, memory-mapped; None where it is missing, damaged or stale.
 
         FAISS checks little of what it reads: an index is only opened where `build` wrote it, and is never
         part of what banks share.
         """
-        about = _read_about(folder, identity)
+        about = _read_about(folder, identity, column)
         if about is None:
             return None
         path = folder / about.file
@@ -198,8 +199,10 @@ class ApproximateIndex:
         identity: str,
         recall: float = RECALL,
         on_done: Tell | None = None,
+        column: Column = "key",
     ) -> ApproximateIndex:
-        """Make the index of keys (N, dk), write it into `folder`, measure it, open it.
+        """Make the index of keys (N, dk), write it into `folder`, measure it, open it. Those of another
+        `column` are brought to length 1 before.
 
         Queries look into as few lists as give at least this `recall` (0 to 1) on keys drawn from the bank.
         `on_done(step, rows, in_all)` is told how far it is. Minutes for millions of rows, twice the index's
@@ -210,17 +213,17 @@ class ApproximateIndex:
 
         tell = on_done or (lambda step, rows, in_all: None)
         index = _fill(keys, folder, tell)
-        path = folder / _file(identity)
+        path = folder / _file(identity, column)
         with atomic_path(path) as temp:
             faiss.write_index(index, os.fspath(temp))
         tell("measuring", 0, len(keys))
         about = About(identity, path.name, path.stat().st_size, **_measured(index, keys, recall))
         # Written last: an index is there when this says so.
-        atomic_write_json(folder / ABOUT, asdict(about))
-        for other in folder.glob("approximate-*.faiss"):
+        atomic_write_json(folder / f"{_STEMS[column]}.json", asdict(about))
+        for other in folder.glob(f"{_STEMS[column]}-*.faiss"):
             if other != path:
                 other.unlink(missing_ok=True)
-        return cls.open(folder, identity) or cls(index, about)
+        return cls.open(folder, identity, column) or cls(index, about)
 
     def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
         """About the k' = min(k, N) best keys of each query: scores (Q, k') float32, rows (Q, k') int64.
@@ -365,16 +368,16 @@ def _widened(keys: npt.NDArray[np.float16], which: Any) -> Scores:
     return found
 
 
-def _file(identity: str) -> str:
+def _file(identity: str, column: Column) -> str:
     """The index's name follows from the bank, so that no other file is ever read."""
-    return f"approximate-{identity[:16]}.faiss"
+    return f"{_STEMS[column]}-{identity[:16]}.faiss"
 
 
-def _read_about(folder: Path, identity: str) -> About | None:
+def _read_about(folder: Path, identity: str, column: Column) -> About | None:
     with suppress(OSError, ValueError, TypeError, RecursionError):
-        about = About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
+        about = About(**json.loads((folder / f"{_STEMS[column]}.json").read_text(encoding="utf-8")))
         counts = (about.bytes, about.lists, about.probes, about.neighbours, about.queries)
         fits = all(type(n) is int and n > 0 for n in counts) and about.version == _VERSION
-        if fits and about.bank == identity and about.file == _file(identity):
+        if fits and about.bank == identity and about.file == _file(identity, column):
             return about
     return None

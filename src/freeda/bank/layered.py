@@ -97,6 +97,12 @@ class LayeredBank:
         """The noun of every row."""
         return Nouns(bank.nouns.part for bank in self.banks)
 
+    @cached_property
+    def regions(self) -> Bank | LayeredBank | None:
+        """The banks of region values of those that have one, read as one; None where none has."""
+        found = [bank.regions for bank in self.banks if bank.regions is not None]
+        return LayeredBank(found) if len(found) > 1 else next(iter(found), None)
+
     @property
     def named(self) -> bool:
         """Whether all these are words, see `Bank.named`."""
