@@ -51,6 +51,10 @@ def info(
         "dimensions": f"key {opened.keys.shape[1]}, prototype {opened.prototypes.shape[1]}",
         "shards": f"{len(opened.meta['shards']):,}",
     }
+    if (regions := opened.regions) is not None:
+        with_noun = len(regions) - len(regions.nouns.rows_of([""]))
+        told = f"{len(regions):,} of {regions.meta['pictures']:,} pictures, {with_noun:,} with a noun"
+        rows["region values"] = f"{told} (`freeda bank info {regions.path}`)"
     usual = set() if every else {*flat({"options": to_dict(CollectOptions())}).items()}
     more = flat({key: value for key, value in opened.meta.items() if key not in (*rows, "captions")})
     rows |= {name: value for name, value in more.items() if (name, value) not in usual}
@@ -64,7 +68,7 @@ def verify(path: BankFolder) -> None:
 
     Exit code: 0 all is whole; 2 something is damaged, or the bank is not finished.
     """
-    from ..bank.format import MANIFEST
+    from ..bank.format import MANIFEST, REGIONS
     from ..bank.verify import advice, find_damage
 
     said = Console(stderr=True)
@@ -75,10 +79,12 @@ def verify(path: BankFolder) -> None:
     if found:
         n = "1 file is" if len(found) == 1 else f"{len(found):,} files are"
         raise BankError(f"{path}: {n} damaged: {advice(path, [file for file, _ in found])}")
-    if not (path / MANIFEST).is_file():
-        raise BankError(
-            f"{path}: its shards are whole, but the bank is not finished: run its `freeda collect` again"
-        )
+    for place in (path, path / REGIONS):
+        if not (place / MANIFEST).is_file() and (place == path or place.exists()):
+            raise BankError(
+                f"{place}: its shards are whole, but the bank is not finished: run what makes it again "
+                "(`freeda collect`, `freeda bank add-images`)"
+            )
     say(f"whole: {path}", "green")
 
 
@@ -205,24 +211,27 @@ def index(
     """
     from ..bank import Bank
     from ..bank.bank import LARGE
-    from ..bank.index import ApproximateIndex
+    from ..bank.index import ApproximateIndex, Column
 
-    bank = Bank.open(path)
-    if len(bank) < LARGE:
-        say(f"{path}: {len(bank):,} pairs need no index: below {LARGE:,} every search is exact")
-        return
-    with Console(stderr=True).status("reading") as status:
-        about = ApproximateIndex.build(
-            bank.keys,
-            bank.path,
-            bank.identity,
-            recall,
-            lambda step, rows, in_all: status.update(f"{step}: {rows:,} of {in_all:,}"),
-        ).about
-    found = f"finds {about.recall:.1%} of its {about.neighbours:,} nearest keys"
-    say(f"{about.bytes / 1e9:.2f} GB in {path / about.file}")
-    say(f"a query looks into {about.probes:,} of {about.lists:,} lists and {found}")
-    say(f"(mean of {about.queries} keys of the bank; the worst of them {about.worst:.1%})")
+    whole = Bank.open(path)
+    searched: list[tuple[Bank, Column]] = [(whole, "key")]
+    searched += [] if whole.regions is None else [(whole.regions, "prototype")]
+    status = Console(stderr=True).status("reading")
+
+    def tell(step: str, rows: int, in_all: int) -> None:
+        status.update(f"{step}: {rows:,} of {in_all:,}")
+
+    for bank, column in searched:
+        if len(bank) < LARGE:
+            say(f"{bank.path}: {len(bank):,} pairs need no index: below {LARGE:,} every search is exact")
+            continue
+        rows = bank.keys if column == "key" else bank.prototypes
+        with status:
+            about = ApproximateIndex.build(rows, bank.path, bank.identity, recall, tell, column).about
+        found = f"finds {about.recall:.1%} of its {about.neighbours:,} nearest {column}s"
+        say(f"{about.bytes / 1e9:.2f} GB in {bank.path / about.file}")
+        say(f"a query looks into {about.probes:,} of {about.lists:,} lists and {found}")
+        say(f"(mean of {about.queries} {column}s of the bank; the worst of them {about.worst:.1%})")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

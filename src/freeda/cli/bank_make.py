@@ -54,6 +54,10 @@ def merge(
         done = run(banks, out, tell)
     for path, pairs, duplicates in zip(banks, done.pairs, done.duplicates, strict=True):
         say(f"{pairs:,} pairs of {path}" + (f", {duplicates:,} were there before" if duplicates else ""))
+    if done.regions is not None:
+        there = sum(done.regions.duplicates)
+        told = f", {there:,} were there before" if there else ""
+        say(f"{sum(done.regions.pairs):,} rows of regions{told}")
     say(f"bank of {len(done.bank):,} pairs in {out}", "green")
 
 
@@ -84,6 +88,8 @@ def clean(
     dropped = {f"left out by {rule}": f"{n:,}" for rule, n in sorted(done.dropped.items())}
     rows = {"before": f"{done.before:,}", **dropped, "after": f"{len(done.bank):,}"}
     print_facts(f"pairs of {path}", rows)
+    if done.regions[0]:
+        say(f"rows of regions: {done.regions[0]:,} before, {done.regions[1]:,} after")
     if done.lost:
         say(f"no pair is left of {listed(done.lost)}", "yellow")
     say(f"bank of {len(done.bank):,} pairs in {out}; {REPORT} there tells of every noun", "green")
@@ -153,10 +159,13 @@ def export(
     index: Annotated[str, Option(help="flat, or hnsw, which takes long to make.")] = "flat",
 ) -> None:
     """Write a bank in the layout of the authors' release: a .npy file a prototype, and a FAISS index."""
+    from ..bank.format import REGIONS
     from ..bank.released import export_release as run
 
     with bar("exporting") as tell:
         run(path, out, index, tell)
+    if (path / REGIONS).exists():
+        say("its region values have no place in that layout: they were left out", "yellow")
     say(f"exported to {out}; `freeda bank import` reads it back", "green")
 
 
