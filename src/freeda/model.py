@@ -198,7 +198,7 @@ class FreeDA:
             outside = self.outside(image, pixels)
             file = source_file(image, pixels.shape[:2]) if isinstance(image, (str, Path)) else None
         return Photograph(
-            pixels, options, self.regions if regions is None else regions, file, outside, on_done
+            pixels, options, self.regions if regions is None else regions, False, file, outside, on_done
         )
 
     def outside(self, image: Any, pixels: RGB | None = None) -> str:

@@ -44,7 +44,10 @@ def add_regions(bank: Bank, pictures: list[list[int]], each: int = 5, cut: Any =
     """Shards of the regions of some pictures, in a bank's folder."""
     for i, some in enumerate(pictures):
         info = {
-            **{"settings": {"models": MODELS, "regions": cut}, "digest": caption_digest([])},
+            **{
+                "settings": {"models": {**MODELS, "generator": {"id": "g"}}, "regions": cut},
+                "digest": caption_digest([]),
+            },
             **{"captions": len(some), "pictures": len(some), "rejected": {"off grid": 2}, "failed": []},
         }
         rows = [region(picture, k) for picture in some for k in range(each)]

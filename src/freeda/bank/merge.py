@@ -103,8 +103,10 @@ def _new(file: Path, info: ShardInfo, models: dict[str, Any], seen: set[bytes]) 
     """Which rows of a shard were not seen yet, (n,); they are from now on. Rows of regions go by pictures,
     none of which has its rows in two shards of one run."""
     made, cut = info.settings.get("models", models), info.settings.get(REGIONS)
-    generator = json.dumps([made.get("generator") if isinstance(made, dict) else None, cut], sort_keys=True)
-    names = _PICTURE if cut else _NAMED
+    drawn = made.get("generator") if isinstance(made, dict) else None
+    generator = json.dumps([drawn, cut], sort_keys=True)
+    # Photographs go by their content, whatever they are called.
+    names = _NAMED if not cut else _PICTURE if drawn else _PICTURE[:1]
     table = read_rows(file, list(names))
     kept = np.zeros(len(table), bool)
     columns = [table.column(name).to_pylist() for name in names]

@@ -55,7 +55,7 @@ def own_damage(path: Path, on_file: Callable[[str], None] | None = None) -> Iter
     name before it is read. Raises BankError where the directory holds no bank at all.
     """
     tell = on_file or (lambda _: None)
-    listed: list[ShardEntry] = []
+    listed: list[ShardEntry] | None = None
     damaged = False
     if (path / MANIFEST).exists() or not path.is_dir():
         try:
@@ -66,12 +66,12 @@ def own_damage(path: Path, on_file: Callable[[str], None] | None = None) -> Iter
             yield MANIFEST, _without(path, error)
             damaged = True
     present = sorted(f"{SHARDS}/{p.name}" for p in (path / SHARDS).glob("*.parquet"))
-    if not listed and not present and not damaged:
+    if listed is None and not present and not damaged:
         raise BankError(f"{path}: not a bank: it has neither {MANIFEST} nor shards")
-    entries = {entry.file: entry for entry in listed}
+    entries = {entry.file: entry for entry in listed or ()}
     for file in sorted({*entries, *present}):
         tell(file)
-        if listed and file not in entries:
+        if listed is not None and file not in entries:
             yield file, f"is not listed in {MANIFEST}"
             continue
         wrong = shard_damage(path / file, entries.get(file))

@@ -16,7 +16,8 @@ from typer import Argument, Option
 from ..errors import BankError, InputError, printable
 from ..options.index import RECALL
 from ..presets import PRESETS, find_preset
-from .bank_make import add_images, clean, coverage, export, grow, import_, merge
+from .bank_add import add_images
+from .bank_make import clean, coverage, export, grow, import_, merge
 from .base import OneLineErrors, print_facts, print_table, say
 from .options import BankFolder, Device, New, Yes, fetch_first, listed, open_bank
 

@@ -111,6 +111,8 @@ class Photograph:
     options: SegmentOptions
     regions: Any = None
     """A source of `Regions`, a map (H, W) or `Masks`; None: superpixels as the options say."""
+    dense: bool = False
+    """Whether regions get image-text features, as the options say."""
     file: SourceFile | None = None
     outside: str = ""
     on_done: Callable[[int, int], None] | None = None
@@ -152,9 +154,10 @@ def encode_scene(
     clock: Clock = OFF,
     outside: str = "",
     regions: Any = None,
+    dense: bool = False,
 ) -> Scene:
     """Encode an image (H, W, 3) uint8; `on_done(windows_done, windows_in_all)` reports progress."""
-    one = Photograph(image, options, regions, file, outside, on_done)
+    one = Photograph(image, options, regions, dense, file, outside, on_done)
     ((_, found),) = encode_scenes(encoders, [one], batch_size, clock)
     if isinstance(found, Exception):
         raise found
@@ -174,7 +177,8 @@ def _frame(photograph: Photograph, clock: Clock) -> Frame:
                 with clock("regions"):
                     whole = region_map(regions, image, size)
             boxes = sliding_boxes(*size, options.window, options.stride)
-            return Frame(working, boxes, regions, whole, photograph.on_done)
+            how = options.dense_clip if photograph.dense else None
+            return Frame(working, boxes, regions, whole, photograph.on_done, dense_clip=how)
         except (InputError, MemoryError) as failed:
             error = failed
     return Frame(np.empty((0, 0, 3), np.uint8), (), regions, error=error)
