@@ -19,8 +19,9 @@ from ..identity import difference, other_commits
 from . import format as files
 from .arrays import Nouns, open_array, take
 from .cache import Cache
+from .exact import Column, FlatIndex, Rows, Scores
 from .format import ShardEntry
-from .index import ApproximateIndex, Column, FlatIndex, Rows, Scores
+from .index import ApproximateIndex
 from .manifest import read_manifest
 
 Kind = Literal["exact", "approximate"]
@@ -151,7 +152,7 @@ class Bank:
             if self.kind == "exact" or len(self) < LARGE:
                 self._indices[column] = FlatIndex(rows, cosine)
             else:
-                found = ApproximateIndex.open(self.path, self.identity, column)
+                found = ApproximateIndex.open(self.path, self.identity, rows if cosine else None)
                 self._indices[column] = found or ApproximateIndex.build(
                     rows, self.path, self.identity, on_done=self._on_index, column=column
                 )

@@ -14,7 +14,7 @@ from ..files import cache_folder
 from .arrays import Nouns, take
 from .bank import Bank
 from .cache import Cache
-from .index import Column, FlatIndex, Rows, Scores, best_first
+from .exact import Column, FlatIndex, Rows, Scores, best_first
 
 SAME = 0.01
 """Keys whose similarity to a query is within this of the best one's are of the same word. Embeddings of one

@@ -14,7 +14,7 @@ from rich.text import Text
 from typer import Argument, Option
 
 from ..errors import BankError, InputError, printable
-from ..options.index import RECALL
+from ..options.index import PROTOTYPE_RECALL, RECALL
 from ..presets import PRESETS, find_preset
 from .bank_add import add_images
 from .bank_make import clean, coverage, export, grow, import_, merge
@@ -202,8 +202,14 @@ def pull(
 def index(
     path: BankFolder,
     recall: Annotated[
-        float, Option(min=0.0, max=1.0, help="Share of the true nearest keys that must be found.")
-    ] = RECALL,
+        float | None,
+        Option(
+            min=0.0,
+            max=1.0,
+            help=f"Share of the true nearest that must be found; default: {RECALL} of keys, "
+            f"{PROTOTYPE_RECALL} of prototypes.",
+        ),
+    ] = None,
 ) -> None:
     """Make the approximate index of a large bank, beside it, and measure what it finds.
 
@@ -212,7 +218,8 @@ def index(
     """
     from ..bank import Bank
     from ..bank.bank import LARGE
-    from ..bank.index import ApproximateIndex, Column
+    from ..bank.exact import Column
+    from ..bank.index import ApproximateIndex
 
     whole = Bank.open(path)
     searched: list[tuple[Bank, Column]] = [(whole, "key")]
