@@ -205,7 +205,7 @@ def test_prototypes_by_the_cosine_whatever_their_length(
     drawn = clustered(n + 20, dim).astype(np.float32) * rng.uniform(0.5, 30, (n + 20, 1)).astype(np.float32)
     rows_of, queries = drawn[:n].astype(np.float16), drawn[n:] / np.linalg.norm(drawn[n:], axis=1)[:, None]
     index = ApproximateIndex.build(rows_of, tmp_path, "a" * 64, 0.95, column="prototype")
-    assert index.about.neighbours == min(n, 20) and index.about.probes <= 16 and index.about.error < 1e-5
+    assert index.about.neighbours == min(n, 20) and index.about.probes <= 12 and index.about.error < 1e-5
     scores, rows = index.search(queries, k)
     assert rows.shape == (20, min(n, k)) and (np.diff(scores, axis=1) <= 0).all()
     unit = [[float(x) / sum(float(v) ** 2 for v in row) ** 0.5 for x in row] for row in rows_of]

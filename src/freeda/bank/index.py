@@ -36,7 +36,7 @@ from .exact import Column, FlatIndex, Rows, Scores, best_first, checked
 _QUERIES, _NEIGHBOURS, _FEW = 128, 350, 20
 _ITERATIONS, _A_LIST, _SAMPLE, _BLOCK = 6, 20, 50_000, 32_768
 _VERSION = 2
-_WIDTH, _AGAIN, _AT_ONCE, _MOST = 128, 3, 6144, 16
+_WIDTH, _AGAIN, _AT_ONCE, _MOST = 128, 3, 6144, 12
 """Of the index of prototypes: its width, candidates a neighbour that are compared again, how many are read at
 once, lists looked into at most."""
 _STEMS: dict[Column, str] = {"key": "approximate", "prototype": "approximate_prototypes"}
@@ -115,7 +115,7 @@ class ApproximateIndex:
         `column` are brought to length 1 before.
 
         Queries look into as few lists as give at least this `recall` (0 to 1; None: what suits the column) on
-        keys drawn from the bank; of prototypes, into 16 at most.
+        keys drawn from the bank; of prototypes, into 12 at most.
         `on_done(step, rows, in_all)` is told how far it is. Minutes for millions of rows, twice the index's
         size in memory, and half as much disk as the keys take. Raises BankError for no keys and for keys that
         are not finite or not of length 1, InputError where the folder cannot be written to.
