@@ -24,7 +24,7 @@ from common import (
 )
 
 from freeda.bank.arrays import Nouns
-from freeda.bank.index import FlatIndex
+from freeda.bank.exact import FlatIndex
 from freeda.options import SegmentOptions
 from freeda.segment.prototypes import class_prototypes
 from freeda.segment.scene import encode_scene

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freeda.bank import Bank, Pair
-from freeda.bank.index import FlatIndex
+from freeda.bank.exact import FlatIndex
 from freeda.encoders import Encoders
 from freeda.miniature import trial
 from freeda.miniature.scenes import CLASSES, DrawnScene

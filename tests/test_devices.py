@@ -38,6 +38,7 @@ from freeda.precision import autocast
 from freeda.presets import PRESETS, ModelSource, Preset
 from freeda.profile import Clock
 from freeda.references.add import add_images
+from freeda.references.photographs import add_regions
 from freeda.region_models import load_regions
 from freeda.show import write_image
 from pipelines import apart_pipeline
@@ -182,6 +183,16 @@ def adding(place: Place) -> Any:
     return rows(add_images(place.annotated, place.new(), place.preset).bank)
 
 
+def region_values(place: Place) -> Any:
+    """Of drawn pictures, and of photographs."""
+    options = parse_settings(["max_area=1", "min_area=0", "region_values=true"], place.preset.collect)
+    bank = collect(CAPTIONS, place.new(), place.preset, options=options)
+    add_regions(place.annotated / "images", bank.path, place.preset)
+    regions = Bank.open(bank.path).regions
+    assert regions is not None and "photographs" in regions.meta
+    return rows(regions), regions.search(np.eye(24, dtype=np.float32)[:3], 5, "prototype")
+
+
 def growing(place: Place) -> Any:
     return rows(grow(["cat"], place.new(), place.preset, images=2).layer)
 
@@ -236,6 +247,7 @@ def ablating(place: Place) -> Any:
         collecting("attribution.propagation=self", "attribution.left_out="),
         drawing_apart,
         adding,
+        region_values,
         growing,
         evaluating,
         page,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def place(s3: Any, kind: str, name: str) -> str:
 
 
 def make(out: str | Path, n: int, limit: int | None = None, **given: Any) -> Bank:
-    return collect(captions(n), out, PRESET, "cpu", models=fake_models(**given), options=OPTIONS, limit=limit)
+    options = replace(OPTIONS, region_values=True)
+    return collect(captions(n), out, PRESET, "cpu", models=fake_models(**given), options=options, limit=limit)
 
 
 def fetched(url: str, folder: Path) -> dict[str, bytes]:
@@ -75,7 +77,8 @@ def test_a_bank_in_object_storage(
     with monkeypatch.context() as patch:
         patch.setattr(RemotePlace, "store", lambda self, *names: (stored.extend(names), real(self, *names)))
         bank = make(url, 20)
-    assert stored.count("log.jsonl") == 1 and sum(name.endswith(".parquet") for name in stored) == 7
+    assert stored.count("log.jsonl") == 1 and sum(name.endswith(".parquet") for name in stored) == 14
+    assert stored.index("regions/shards/00003.parquet") < stored.index("shards/00003.parquet")
     local = make(tmp_path / "local", 20)
     assert fetched(url, tmp_path / "a") == fetched(f"file://{tmp_path / 'local'}", tmp_path / "b")
     assert [bank.row(i)["caption"] for i in range(len(bank))] == [
@@ -103,7 +106,8 @@ def test_a_stopped_run_goes_on_elsewhere(
     with pytest.raises(KeyboardInterrupt):
         make(url, 20, fails=stop)
     names = RemotePlace(url, tmp_path).names()
-    assert [n for n in names if n.endswith("parquet")] == ["shards/00000.parquet", "shards/00001.parquet"]
+    there = {f"{at}shards/0000{i}.parquet" for at in ("", "regions/") for i in (0, 1)}
+    assert {n for n in names if n.endswith("parquet")} == there
     assert "bank.json" not in names and "log.jsonl" in names
     monkeypatch.setenv("FREEDA_CACHE", str(tmp_path / "another machine"))
     drawn.clear()

@@ -243,7 +243,7 @@ def settle(plan: Plan) -> Grown:
 
 def growth_options(preset: Preset) -> CollectOptions:
     """The preset's options of collecting, with keys that are what class names will be compared to."""
-    return replace(preset.collect, key="template", templates=preset.segment.templates)
+    return replace(preset.collect, key="template", templates=preset.segment.templates, region_values=False)
 
 
 def layer_beside(bank: str | Path) -> Path:

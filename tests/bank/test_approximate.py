@@ -192,3 +192,37 @@ def test_bytes_keep_products(outlier: float) -> None:
             found = products(turn, np.array([[distance]], np.float32), x[390 + i : 391 + i])
             error = abs(float(found[0, 0]) - float(queries[i] @ keys[j]) / 3)
             assert error < 5 * step / 6**0.5  # five deviations of two vectors' rounding
+
+
+@pytest.mark.parametrize(("n", "dim", "width"), [(3000, 40, 128), (3000, 40, 24), (50, 40, 24), (3, 8, 128)])
+def test_prototypes_by_the_cosine_whatever_their_length(
+    n: int, dim: int, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer directions in the lists than the rows have; scores are exact cosines all the same."""
+    monkeypatch.setattr(module, "_WIDTH", width)
+    monkeypatch.setattr(module, "_AT_ONCE", 100)  # more than one block
+    rng, k = np.random.default_rng(1), 7
+    drawn = clustered(n + 20, dim).astype(np.float32) * rng.uniform(0.5, 30, (n + 20, 1)).astype(np.float32)
+    rows_of, queries = drawn[:n].astype(np.float16), drawn[n:] / np.linalg.norm(drawn[n:], axis=1)[:, None]
+    index = ApproximateIndex.build(rows_of, tmp_path, "a" * 64, 0.95, column="prototype")
+    assert index.about.neighbours == min(n, 20) and index.about.probes <= 12 and index.about.error < 1e-5
+    scores, rows = index.search(queries, k)
+    assert rows.shape == (20, min(n, k)) and (np.diff(scores, axis=1) <= 0).all()
+    unit = [[float(x) / sum(float(v) ** 2 for v in row) ** 0.5 for x in row] for row in rows_of]
+    found = []
+    for query, mine, said in zip(queries, rows.tolist(), scores, strict=True):
+        cosines = [sum(float(a) * b for a, b in zip(query, row, strict=True)) for row in unit]
+        best = sorted(range(n), key=lambda i: -cosines[i])[:k]
+        np.testing.assert_allclose(said, [cosines[i] for i in mine], atol=1e-5)
+        found.append(len(set(best) & set(mine)) / len(best))
+    assert np.mean(found) >= 0.7  # noise alike in all directions: the hardest there is
+    again = ApproximateIndex.open(tmp_path, "a" * 64, rows_of)
+    assert again is not None and np.array_equal(again.search(queries, k)[1], rows)
+    assert ApproximateIndex.open(tmp_path, "a" * 64) is None  # that of keys is another
+    # All rows can be had, and nothing is asked of nothing.
+    assert index.search(queries[:2], 10 * n)[1].shape == (2, n)
+    assert index.search(np.zeros((0, dim), np.float32), 3)[0].shape == (0, min(n, 3))
+    zero = rows_of.copy()
+    zero[1] = 0
+    with pytest.raises(BankError, match="length 1"):
+        ApproximateIndex.build(zero, tmp_path, "a" * 64, column="prototype")

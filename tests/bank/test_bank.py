@@ -231,7 +231,7 @@ def test_what_is_searched_need_not_stay_in_memory(tmp_path: Path) -> None:
     status = Path("/proc/self/smaps")
     if not status.is_file():
         pytest.skip("tells of resident pages by Linux's /proc")
-    from freeda.bank.index import FlatIndex
+    from freeda.bank.exact import FlatIndex
 
     def resident() -> int:
         found, ours = 0, False

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import DatasetCard, constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from freeda.bank import hub
 from freeda.bank.format import shard_name
@@ -201,7 +202,13 @@ def test_files_that_cannot_be_linked_are_copied(
         raise OSError("another disk")
 
     monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(hub, "hf_hub_download", lambda *a, **how: str(bank.path / "bank.json"))
+
+    def download(repo: str, file: str, **how: Any) -> str:
+        if not (bank.path / file).exists():
+            raise LocalEntryNotFoundError(file)
+        return str(bank.path / file)
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
     asked: list[Any] = []
 
     def fetch(repo: str, revision: str, **how: Any) -> str:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freeda.bank import index
-from freeda.bank.index import FlatIndex
+from freeda.bank import exact
+from freeda.bank.exact import FlatIndex
 from freeda.errors import InputError
 
 
@@ -24,12 +24,12 @@ def test_equals_sorting_everything(n: int, q: int, k: int, levels: int, seed: in
     rng = np.random.default_rng(seed)
     keys = rng.integers(-levels, levels + 1, (n, 3)).astype(np.float16)  # small integers: ties, no rounding
     queries = rng.integers(-levels, levels + 1, (q, 3)).astype(np.float32)
-    before = index._KEYS
-    index._KEYS = block
+    before = exact._KEYS
+    exact._KEYS = block
     try:
         scores, rows = FlatIndex(keys).search(queries, k)
     finally:
-        index._KEYS = before
+        exact._KEYS = before
     assert (
         scores.shape == rows.shape == (q, min(k, n)) and scores.dtype == np.float32 and rows.dtype == np.int64
     )

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freeda.bank import Bank, Pair
+from freeda.bank.exact import FlatIndex
 from freeda.bank.format import shard_name, write_shard
-from freeda.bank.index import FlatIndex
 from freeda.bank.layered import NEAR, SAME, GrownBank, LayeredBank, StackedRows
 from freeda.bank.manifest import finish_bank
 from freeda.errors import BankError

@@ -12,8 +12,9 @@ import torch
 from freeda.collection.generator import DrawnBatch
 from freeda.collection.shard import CollectModels
 from freeda.encoders import Encoders
-from freeda.options import CollectOptions
+from freeda.options import CollectOptions, DenseClip, SegmentOptions, Superpixels
 from freeda.presets import ModelSource, Preset
+from freeda.segment.regions import SuperpixelRegions
 
 SIDE, KEY, DENSE = 16, 6, 5
 OPTIONS = CollectOptions(size=SIDE, steps=1, batch_size=2, shard_size=3, min_area=0.0, max_area=1.0)
@@ -24,6 +25,9 @@ PRESET = Preset(
     generator=ModelSource("fake/generator"),
     clip_size=SIDE,
     dense_size=SIDE,
+    segment=SegmentOptions(
+        superpixels=Superpixels(scale=1.0, sigma=0.5, min_size=4), dense_clip=DenseClip(attention="own")
+    ),
     collect=OPTIONS,
 )
 THINGS = ("cat", "dog", "tree", "table", "car", "house", "boat", "horse")
@@ -102,16 +106,22 @@ def fake_models(fails: Callable[[Sequence[str]], None] | None = None) -> Any:
         flat = [one.flatten()[:KEY] + 0.1 for one in pixels]
         return torch.stack([one / one.norm() for one in flat])
 
+    def patches(pixels: torch.Tensor) -> torch.Tensor:
+        means = torch.stack([torch.nn.functional.avg_pool2d(one, 8) for one in pixels]).permute(0, 2, 3, 1)
+        return torch.nn.functional.normalize(torch.cat([means, 1 - means], -1), dim=-1)
+
     identity = {
         **{part: {"id": f"fake/{part}", "revision": None} for part in ("clip", "dense")},
         "clip_dim": KEY,
         "dense_dim": DENSE,
     }
     encoders = Encoders(
-        SimpleNamespace(name="fake", dim=KEY, encode_image=clip),  # type: ignore[arg-type]
+        SimpleNamespace(name="fake", dim=KEY, encode_image=clip, encode_patches=patches),  # type: ignore[arg-type]
         SimpleNamespace(name="fake", dim=DENSE, grid=SIDE // 4, encode=dense),  # type: ignore[arg-type]
         torch.device("cpu"),
         torch.float32,
         identity,
     )
-    return CollectModels(encoders, FakeGenerator(fails), Keys())  # type: ignore[arg-type]
+    view = PRESET.segment
+    regions = SuperpixelRegions(view.superpixels)
+    return CollectModels(encoders, FakeGenerator(fails), Keys(), regions, view.dense_clip)  # type: ignore[arg-type]

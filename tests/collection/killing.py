@@ -8,6 +8,7 @@ See `forks.kill_often`. What is left after every kill is looked at; the last lin
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.dataset  # noqa: F401 - imported before the forks rather than in each
@@ -24,7 +25,8 @@ CAPTIONS = 60
 
 
 def work(out: Path) -> None:
-    collect(captions(CAPTIONS), out, PRESET, "cpu", models=fake_models(), options=OPTIONS)
+    options = replace(OPTIONS, region_values=True)
+    collect(captions(CAPTIONS), out, PRESET, "cpu", models=fake_models(), options=options)
 
 
 def left_whole(out: Path) -> int:
@@ -33,8 +35,10 @@ def left_whole(out: Path) -> int:
     if shards:
         found = list(find_damage(out))
         assert not found, found
+        regions = {p.name for p in (out / "regions" / "shards").glob("*.parquet")}
+        assert {p.name for p in shards} <= regions  # a shard of pairs never lacks its regions
     if (out / "bank.json").exists():
-        Bank.open(out)
+        assert Bank.open(out).regions is not None
     return len(shards)
 
 

@@ -18,8 +18,9 @@ def files(place: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments(tmp_path: Path) -> None:
-    told = run_script(Path(__file__).with_name("killing_references.py"), tmp_path, seed=0, kills=6)
+@pytest.mark.parametrize("script", ["killing_references.py", "killing_photographs.py"])
+def test_kills_at_random_moments(tmp_path: Path, script: str) -> None:
+    told = run_script(Path(__file__).with_name(script), tmp_path, seed=0, kills=6)
     assert len(set(told["shards_at_kill"])) > 1, "all kills came at the same place: they prove little"
     expected = files(tmp_path / "whole")
     for i in range(told["rounds"]):

@@ -111,7 +111,7 @@ def test_references_from_pictures_lead_wherever_they_stand(n: int, k: int, share
 
 
 def test_keys_that_are_not_finite_are_no_neighbours() -> None:
-    from freeda.bank.index import FlatIndex
+    from freeda.bank.exact import FlatIndex
 
     keys = np.eye(3, dtype=np.float16)
     keys[1] = np.nan

@@ -31,6 +31,8 @@ def open_array(path: Path, name: str, shards: Sequence[ShardEntry], dim: int) ->
     longer, and its beginning is what is asked for.
     """
     shape = (sum(s.pairs for s in shards), dim)
+    if not shape[0]:
+        return np.empty(shape, np.float16)
     found = load_array(path / FILES[name], shape, longer=True)
     if found is None:
         with suppress(InputError):
@@ -44,7 +46,7 @@ def open_array(path: Path, name: str, shards: Sequence[ShardEntry], dim: int) ->
 
 def write_arrays(path: Path, shards: Sequence[ShardEntry], widths: Mapping[str, int]) -> None:
     """Write both arrays anew from the shards, one shard in memory at a time."""
-    for name, dim in widths.items():
+    for name, dim in widths.items() if any(shard.pairs for shard in shards) else ():
         _write(path, name, shards, dim)
 
 

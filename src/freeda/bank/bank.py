@@ -19,8 +19,9 @@ from ..identity import difference, other_commits
 from . import format as files
 from .arrays import Nouns, open_array, take
 from .cache import Cache
+from .exact import Column, FlatIndex, Rows, Scores
 from .format import ShardEntry
-from .index import ApproximateIndex, Column, FlatIndex, Rows, Scores
+from .index import ApproximateIndex
 from .manifest import read_manifest
 
 Kind = Literal["exact", "approximate"]
@@ -128,21 +129,43 @@ class Bank:
         return Cache(cache_folder() / "prototypes", f"{self.identity} {self.kind}")
 
     @cached_property
-    def _index(self) -> FlatIndex | ApproximateIndex:
-        if self.kind == "exact" or len(self) < LARGE:
-            return FlatIndex(self.keys)
-        found = ApproximateIndex.open(self.path, self.identity)
-        return found or ApproximateIndex.build(self.keys, self.path, self.identity, on_done=self._on_index)
+    def regions(self) -> Bank | None:
+        """Its bank of region values: a row's key is the region's value, its prototype the dense encoder's
+        direction by which it is found (`search(queries, k, "prototype")`). None where it has none.
+
+        Raises BankError where that is half-written, damaged, or made with other models.
+        """
+        place = self.path / files.REGIONS
+        if not place.exists():
+            return None
+        found = Bank.open(place, self.kind, self._on_index)
+        found.check_models(self.meta["models"])
+        return found
+
+    @cached_property
+    def _indices(self) -> dict[Column, FlatIndex | ApproximateIndex]:
+        return {}
+
+    def _index(self, column: Column) -> FlatIndex | ApproximateIndex:
+        if column not in self._indices:
+            rows, cosine = (self.keys, False) if column == "key" else (self.prototypes, True)
+            if self.kind == "exact" or len(self) < LARGE:
+                self._indices[column] = FlatIndex(rows, cosine)
+            else:
+                found = ApproximateIndex.open(self.path, self.identity, rows if cosine else None)
+                self._indices[column] = found or ApproximateIndex.build(
+                    rows, self.path, self.identity, on_done=self._on_index, column=column
+                )
+        return self._indices[column]
 
     def search(self, queries: Scores, k: int, column: Column = "key") -> tuple[Scores, Rows]:
         """The k' = min(k, N) keys of highest inner product with each query; most of them where `open` was
-        asked for an approximate index. By the column "prototype": those of highest cosine, all compared.
+        asked for an approximate index. By the column "prototype": those of highest cosine.
 
         `queries` is (Q, dk or dp) float32, L2-normalised. Returns scores (Q, k') float32, descending, and
         rows (Q, k') int64. Raises InputError for another width, NaN or k < 1.
         """
-        index = self._index if column == "key" else FlatIndex(self.prototypes, cosine=True)
-        return index.search(queries, k)
+        return self._index(column).search(queries, k)
 
     def row(self, i: int) -> dict[str, Any]:
         """Row i (from 0) as plain values: the fields of `Pair`, key (dk,) and prototype (dp,) in float16.
@@ -159,13 +182,11 @@ class Bank:
         for name in ("key", "prototype"):
             found[name] = np.asarray(found[name], np.float16)
         found["spans"] = tuple((int(a), int(b)) for a, b in found["spans"])
-        back = local
-        while found["image"] is None and found["mask"] is not None and back > 0:
-            back -= 1
-            earlier = files.read_row(path, back)
-            if earlier["caption_id"] != found["caption_id"]:
-                break
-            found["image"] = earlier["image"]
+        if found["image"] is None and found["mask"] is not None:
+            _, captions = files.read_strings(path, "caption_id")
+            others = np.flatnonzero(captions[:local] != captions[local])
+            first = int(others[-1]) + 1 if len(others) else 0
+            found["image"] = files.read_row(path, first)["image"]
         return found
 
     def check_models(self, identity: dict[str, Any]) -> None:
@@ -195,6 +216,7 @@ class _Part(Bank):
         kept, which = np.unique(which[rows], return_inverse=True)
         self.nouns = Nouns([([different[i] for i in kept], which)])
         self.named, self.real = whole.named, np.flatnonzero(np.isin(rows, whole.real))
+        self.regions = None  # which are of whole pictures
         self.identity = hashlib.sha256(f"{whole.identity} {rows.tolist()}".encode()).hexdigest()
 
     def __len__(self) -> int:

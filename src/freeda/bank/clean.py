@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..files import atomic_write_json
 from .arrays import release
 from .bank import Bank
-from .format import Kept, copy_rows, read_rows, shard_name
+from .format import REGIONS, Kept, copy_rows, read_rows, shard_name
 from .manifest import finish_bank, fresh_bank, made_with
 
 REPORT = "clean.json"
@@ -81,6 +81,9 @@ class Cleaned:
     """Noun -> {"before", "after", and rule -> rows}, for nouns that lost any; most rows lost first."""
     lost: list[str]
     """Nouns of which no row is left."""
+    regions: tuple[int, int] = (0, 0)
+    """Rows of its bank of region values before, and after: a picture all of whose pairs are left out loses
+    its regions."""
 
 
 def clean(
@@ -105,6 +108,8 @@ def clean(
     counts = np.bincount(why, minlength=len(RULES) + 1).tolist()
     dropped = {rule: n for rule, n in zip(RULES, counts[1:], strict=True) if n}
     table, lost = _by_noun(names, noun, why)
+    regions = opened.regions
+    told_regions = (0, 0)
     with fresh_bank(Path(out)) as temp:
         row = 0
         for i, entry in enumerate(opened.meta["shards"]):
@@ -123,9 +128,38 @@ def clean(
         }
         earlier = about.get("cleaned")
         about["cleaned"] = [*(earlier if isinstance(earlier, list) else []), told]
+        if regions is not None:
+            told_regions = len(regions), _clean_regions(regions, _pictures_lost(opened, why), temp / REGIONS)
+            told["regions"] = dict(zip(("before", "after"), told_regions, strict=True))
         atomic_write_json(temp / REPORT, {**told, "lost": lost, "nouns": table})
         finish_bank(temp, len(opened.meta["shards"]), about)
-    return Cleaned(Bank.open(out), len(opened), dropped, table, lost)
+    return Cleaned(Bank.open(out), len(opened), dropped, table, lost, told_regions)
+
+
+def _pictures(file: Path) -> list[tuple[str, str, int]]:
+    """Of every row of a shard, which picture it is of."""
+    columns = read_rows(file, ["caption_id", "caption", "seed"]).columns
+    return list(zip(*(column.to_pylist() for column in columns), strict=True))
+
+
+def _pictures_lost(bank: Bank, why: Broken) -> set[tuple[str, str, int]]:
+    """The pictures none of whose pairs is left."""
+    lost, row = set[tuple[str, str, int]](), 0
+    left = set[tuple[str, str, int]]()
+    for entry in bank.meta["shards"]:
+        for picture in _pictures(bank.path / entry["file"]):
+            (lost if why[row] else left).add(picture)
+            row += 1
+    return lost - left
+
+
+def _clean_regions(regions: Bank, lost: set[tuple[str, str, int]], out: Path) -> int:
+    """Write a bank of region values without those of pictures that are `lost`; how many rows it has."""
+    for i, entry in enumerate(regions.meta["shards"]):
+        file = regions.path / entry["file"]
+        copy_rows(file, out / shard_name(i), np.array([one not in lost for one in _pictures(file)], bool))
+    finish_bank(out, len(regions.meta["shards"]), made_with(regions.meta), regions.meta["dimensions"])
+    return len(Bank.open(out))
 
 
 def _broken(

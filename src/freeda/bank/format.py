@@ -22,6 +22,8 @@ from ..files import atomic_path
 
 FORMAT, VERSION = "freeda-bank", 2
 MANIFEST, SHARDS = "bank.json", "shards"
+REGIONS = "regions"
+"""The folder, within a bank's, of its bank of region values (docs/bank.md)."""
 _ABOUT = b"freeda"
 _UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError)  # as JSON can be
 _MOST_PACKED = 200

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData, HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from huggingface_hub.utils import logging
 from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
@@ -26,7 +27,7 @@ from ..presets import PRESETS
 from .arrays import write_arrays
 from .bank import Bank
 from .clean import REPORT
-from .format import MANIFEST, SHARDS, VECTORS
+from .format import MANIFEST, REGIONS, SHARDS, VECTORS, ShardEntry
 from .manifest import fresh_bank, read_manifest, refuse_taken
 from .verify import find_damage
 
@@ -92,9 +93,9 @@ def push(
 ) -> str:
     """Share a bank as the hub's data set `repo` ("name/repo"), made if need be; the address of what was made.
 
-    Every byte is looked at before, so that no damaged bank goes out. Shards that the repository holds from
-    before and the bank does not are removed there, in the same commit. Raises InputError for no such name,
-    BankError for damage and where the hub cannot be asked or refuses.
+    Its region values go with it. Every byte is looked at before, so that no damaged bank goes out. Shards
+    that the repository holds from before and the bank does not are removed there, in the same commit. Raises
+    InputError for no such name, BankError for damage and where the hub cannot be asked or refuses.
     """
     tell = on_step or (lambda _: None)
     _check_name(repo)
@@ -103,6 +104,8 @@ def push(
     if is_offline():
         raise BankError(f"{repo}: nothing can be shared offline (HF_HUB_OFFLINE is set)")
     api, shards = HfApi(), [entry["file"] for entry in opened.meta["shards"]]
+    if (regions := opened.regions) is not None:
+        shards += [f"{REGIONS}/{file}" for file in (MANIFEST, *(e["file"] for e in regions.meta["shards"]))]
     card = bank_card(opened, repo, licence).encode()
     where: dict[str, Any] = {"repo_id": repo, "repo_type": _KIND}
     with _asking(repo):
@@ -111,7 +114,7 @@ def push(
         api.upload_folder(
             folder_path=str(path),
             allow_patterns=[MANIFEST, REPORT, *shards],
-            delete_patterns=[f"{SHARDS}/*"],
+            delete_patterns=[f"{SHARDS}/*", f"{REGIONS}/*"],
             commit_message=message or f"{len(opened):,} pairs",
             **where,
         )
@@ -123,10 +126,11 @@ def push(
 def pull(repo: str, out: str | Path, *, revision: str | None = None, on_step: Told = None) -> Bank:
     """Fetch a shared bank into a new directory, look at every byte of it, and make its arrays.
 
-    Only bank.json, the shards it lists and the report of `clean` are fetched, into the hub's own cache,
-    whence a stopped download goes on; the files are linked from there where the system can, else copied.
-    Offline, what the cache holds is taken. Raises InputError for no such name; BankError where the hub cannot
-    be asked, the repository holds no bank, or what came is damaged, and where `out` is there already.
+    Only bank.json, the shards it lists, the report of `clean`, and the same of region values are fetched,
+    into the hub's own cache, whence a stopped download goes on; the files are linked from there where the
+    system can, else copied. Offline, what the cache holds is taken. Raises InputError for no such name;
+    BankError where the hub cannot be asked, the repository holds no bank, or what came is damaged, and where
+    `out` is there already.
     """
     tell, out = on_step or (lambda _: None), Path(out)
     how: dict[str, Any] = {"repo_type": _KIND, "local_files_only": is_offline()}
@@ -136,22 +140,35 @@ def pull(repo: str, out: str | Path, *, revision: str | None = None, on_step: To
         with _asking(repo):
             tell(f"fetching {MANIFEST}")
             told = Path(hf_hub_download(repo, MANIFEST, revision=revision, **how))
-            try:
-                meta, shards = read_manifest(told.parent, look=False)
-            except BankError as error:
-                raise BankError(f"{repo}: {str(error).removeprefix(f'{told}: ')}") from error
-            tell(f"fetching {len(shards):,} shards, {sum(s.bytes for s in shards):,} bytes")
-            files = [MANIFEST, *(s.file for s in shards)]
-            # At the commit of that bank.json, whatever is pushed meanwhile.
-            commit, wanted = told.parent.name, [*files, REPORT]
+            commit = told.parent.name  # of that bank.json, whatever is pushed meanwhile
+            places = {"": told}
+            try:  # before any shard: a cache that holds the shards knows whether there is one
+                inner = f"{REGIONS}/{MANIFEST}"
+                places[f"{REGIONS}/"] = Path(hf_hub_download(repo, inner, revision=commit, **how))
+            except EntryNotFoundError as error:
+                if isinstance(error, LocalEntryNotFoundError) and not is_offline():
+                    raise
+            found = {where: _manifest_of(file, repo) for where, file in places.items()}
+            files = [f"{at}{f}" for at, (_, s) in found.items() for f in (MANIFEST, *(x.file for x in s))]
+            in_all = [shard for _, shards in found.values() for shard in shards]
+            tell(f"fetching {len(in_all):,} shards, {sum(s.bytes for s in in_all):,} bytes")
+            wanted = [*files, REPORT]
             folder = Path(snapshot_download(repo, revision=commit, allow_patterns=wanted, **how))
         for file in (*files, REPORT):
             if (folder / file).is_file():
                 _place(folder / file, temp / file)
         _refuse_damage(temp, Path(repo), "pull it again, or tell its owner", lambda f: tell(f"reading {f}"))
         tell("making its arrays")
-        write_arrays(temp, shards, {name: meta["dimensions"][name] for name in VECTORS})
+        for at, (meta, shards) in found.items():
+            write_arrays(temp / at, shards, {name: meta["dimensions"][name] for name in VECTORS})
     return Bank.open(out)
+
+
+def _manifest_of(file: Path, repo: str) -> tuple[dict[str, Any], list[ShardEntry]]:
+    try:
+        return read_manifest(file.parent, look=False)
+    except BankError as error:
+        raise BankError(f"{repo}: {str(error).removeprefix(f'{file}: ')}") from error
 
 
 def _refuse_damage(path: Path, name: Path, then: str, on_file: Callable[[str], None]) -> None:
@@ -217,6 +234,8 @@ def bank_card(bank: Bank, repo: str, licence: str = "other") -> str:
         "bytes of shards": f"{sum(s['bytes'] for s in meta['shards']):,}",
         "identity": f"`{bank.identity}`",
     }
+    if bank.regions is not None:
+        facts["region values"] = f"{len(bank.regions):,} of {bank.regions.meta['pictures']:,} pictures"
     made = {key: value for key, value in meta.items() if key not in ("shards", "format", "version")}
     header = DatasetCardData(
         license=licence,
@@ -235,9 +254,9 @@ def bank_card(bank: Bank, repo: str, licence: str = "other") -> str:
             for said, gives, own in model_licences(meta)
         ),
         facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
-        sizes=_bars(_by_size(counts)),
+        sizes=_bars(_by_size(counts)) if counts else "none",
         shown=len(top),
-        frequent=_bars({_plain(noun)[:40]: n for noun, n in top}),
+        frequent=_bars({_plain(noun)[:40]: n for noun, n in top}) if top else "none",
         made="\n".join(map(_plain, json.dumps(made, indent=1, ensure_ascii=False).split("\n"))),
     )
     return f"{card}\n"

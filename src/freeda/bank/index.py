@@ -1,9 +1,6 @@
-"""Nearest-key search: exact, and for banks of millions approximate, by an index that lies beside the bank.
+"""Approximate nearest-key search for banks of millions, by an index that lies beside the bank.
 
-The exact search asks no FAISS: on macOS a process that holds it beside torch may be ended by their two OpenMP
-libraries, and every use of a bank, however small, begins with this search.
-
-For the approximate one FAISS puts the keys into lists by their nearest of some thousand centres; a query
+FAISS puts the keys into lists by their nearest of some thousand centres; a query
 looks into the lists of its nearest centres only. How many is settled when the index is made, by what it takes
 to find enough of the true neighbours of keys drawn from the bank.
 
@@ -11,129 +8,40 @@ In the lists every number is a byte. As keys have length 1, the nearest by inner
 distance, and distances mind neither a shift nor a rotation: the keys' mean is taken off and the rest is
 turned at random, so that no dimension is wider than another and one scale does for all. Distances between
 bytes are whole numbers: they take two thirds of the time of FAISS's "IVF...,SQ8" and err half as much.
+
+Prototypes are asked for by each photograph, for few neighbours of many regions: of them only the 128
+directions of largest variance are in the lists, and three times as many rows as wanted are compared again.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BankError, InputError
+from ..errors import BankError
 from ..files import atomic_path, atomic_write_json
-from ..options.index import RECALL
+from ..options.index import PROTOTYPE_RECALL, RECALL
 from .arrays import release
+from .exact import Column, FlatIndex, Rows, Scores, best_first, checked
 
-Scores = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
-ABOUT = "approximate.json"
-_QUERIES, _NEIGHBOURS = 128, 350
+_QUERIES, _NEIGHBOURS, _FEW = 128, 350, 20
 _ITERATIONS, _A_LIST, _SAMPLE, _BLOCK = 6, 20, 50_000, 32_768
 _VERSION = 2
-_KEYS = 8192
-"""Keys widened to float32 at a time: bounds memory whatever the bank's size, and stays in the caches."""
-_LOWEST = float(np.finfo(np.float32).min)
-Column = Literal["key", "prototype"]
-"""What rows are searched by: their textual keys, or their visual prototypes."""
+_WIDTH, _AGAIN, _AT_ONCE, _MOST = 128, 3, 6144, 12
+"""Of the index of prototypes: its width, candidates a neighbour that are compared again, how many are read at
+once, lists looked into at most."""
+_STEMS: dict[Column, str] = {"key": "approximate", "prototype": "approximate_prototypes"}
+ABOUT = f"{_STEMS['key']}.json"
 Tell = Callable[[str, int, int], None]
-
-
-class FlatIndex:
-    """Inner product of queries with every key, in blocks."""
-
-    def __init__(self, keys: npt.NDArray[np.float16] | npt.NDArray[np.float32], cosine: bool = False) -> None:
-        """`keys` is (N, dk), in memory or memory-mapped; never copied nor kept resident as a whole.
-
-        `cosine`: keys are brought to length 1 before; one of zeros stays.
-        """
-        self._keys, self._cosine = keys, cosine
-
-    def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
-        """The k' = min(k, N) best keys of each query.
-
-        `queries` is (Q, dk) float32. Returns scores (Q, k') float32, descending, and row numbers (Q, k')
-        int64; equal scores come in row order, and a key that is not finite comes last, with score -inf.
-        Raises InputError for another width, a query that is not finite, or k < 1.
-        """
-        queries = checked(queries, self._keys.shape[1], k)
-        k, n = min(k, len(self._keys)), len(queries)
-        short = np.min_scalar_type(n)  # a byte or two, which are sorted much faster than eight
-        line, row, score = np.empty(0, short), np.empty(0, np.int64), np.empty(0, np.float32)
-        limit = np.full((n, 1), -np.inf, np.float32)
-        for start, products in self._products(queries):
-            if not start and k < products.shape[1]:  # the first block's k best, and equals
-                limit = np.nextafter(np.partition(products, -k)[:, -k, None], np.float32(-np.inf))
-            # Only keys better than the k-th best so far can matter: the more were seen, the fewer they are.
-            # Of equal scores the earlier row wins, so a later key must be strictly better.
-            lines, columns = np.divmod(np.flatnonzero(products > limit), products.shape[1])
-            line, row = np.append(line, lines.astype(short)), np.append(row, columns + start)
-            score = np.append(score, products[lines, columns])
-            if len(line) > 2 * n * k:
-                limit = _kth_best(line, score, n, k)
-                kept = score >= limit[line, 0]  # of equals too many, which the last sort sees to
-                line, row, score = line[kept], row[kept], score[kept]
-        order = np.lexsort((-score, line))  # stable: equal scores stay in row order
-        place = np.arange(len(order)) - np.searchsorted(line[order], np.arange(n))[line[order]]
-        best = order[place < k]
-        row, score = row[best], score[best]
-        score[score == _LOWEST] = -np.inf
-        return score.reshape(n, k), row.reshape(n, k)
-
-    def _products(self, queries: Scores) -> Iterator[tuple[int, Scores]]:
-        """(first row, (Q, n) inner products) of the keys in blocks, valid until the next.
-
-        What is not finite is the lowest number there is.
-        """
-        import torch  # its products and its widening of float16 run on all cores; loaded only for a search
-
-        with warnings.catch_warnings():  # of arrays that cannot be written to, which nothing here does
-            warnings.simplefilter("ignore", UserWarning)
-            stored, asked = torch.from_numpy(self._keys), torch.from_numpy(queries)
-        wide, out = torch.empty(_KEYS, stored.shape[1]), torch.empty(len(queries), _KEYS)
-        for start in range(0, len(stored) if len(queries) else 0, _KEYS):
-            block = wide[: len(stored) - start].copy_(stored[start : start + _KEYS])
-            release(self._keys)
-            if self._cosine:
-                block = torch.nn.functional.normalize(block, dim=1)
-            products = torch.matmul(asked, block.T, out=out[:, : len(block)])
-            yield start, products.nan_to_num_(_LOWEST, _LOWEST, _LOWEST).numpy()
-
-
-def _kth_best(line: npt.NDArray[Any], score: Scores, n: int, k: int) -> Scores:
-    """(n, 1) the k-th best score of each line; every line has at least k."""
-    order = np.argsort(line, kind="stable")
-    count = np.bincount(line, minlength=n)
-    place = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
-    table = np.full((n, int(count.max())), -np.inf, np.float32)
-    table[line[order], place] = score[order]
-    return np.partition(table, -k, axis=1)[:, -k, None]
-
-
-def checked(queries: Scores, width: int, k: int) -> Scores:
-    """Queries as (Q, width) float32. Raises InputError for another width, one not finite, or k < 1."""
-    queries = np.ascontiguousarray(queries, np.float32)
-    if queries.ndim != 2 or queries.shape[1] != width:
-        raise InputError(f"queries have shape {queries.shape}: this bank's keys need (Q, {width})")
-    if k < 1:
-        raise InputError(f"k is {k}: at least 1 key must be retrieved")
-    if not np.isfinite(queries).all():
-        raise InputError("a query holds NaN or infinity")
-    return queries
-
-
-def best_first(scores: Scores, rows: Rows) -> tuple[Scores, Rows]:
-    """Both (Q, k), each line by descending score; of equal scores the lower row comes first."""
-    order = np.lexsort((rows, -scores), axis=1)
-    return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
 
 
 @dataclass(frozen=True)
@@ -160,25 +68,28 @@ class About:
 
 
 def is_index_file(name: str) -> bool:
-    """Whether a file of a bank's directory belongs to its approximate index, by its name."""
-    return name == ABOUT or fnmatchcase(name, "approximate-*.faiss")
+    """Whether a file of a bank's directory belongs to an approximate index of it, by its name."""
+    return any(name == f"{s}.json" or fnmatchcase(name, f"{s}-*.faiss") for s in _STEMS.values())
 
 
 class ApproximateIndex:
     """Most of the nearest keys of a query, in a fraction of the time; beside a bank, made anew when stale."""
 
-    def __init__(self, index: Any, about: About) -> None:
-        """`index` is what `_fill` made."""
-        self._index, self.about = index, about
+    def __init__(self, index: Any, about: About, prototypes: npt.NDArray[np.float16] | None = None) -> None:
+        """`index` is what `_fill` made; of prototypes (N, dp), where they are given."""
+        self._index, self.about, self._prototypes = index, about, prototypes
 
     @classmethod
-    def open(cls, folder: Path, identity: str) -> ApproximateIndex | None:
+    def open(
+        cls, folder: Path, identity: str, prototypes: npt.NDArray[np.float16] | None = None
+    ) -> ApproximateIndex | None:
         """The index that lies in a bank's folder, memory-mapped; None where it is missing, damaged or stale.
+        That of the bank's prototypes where they are given, else that of its keys.
 
         FAISS checks little of what it reads: an index is only opened where `build` wrote it, and is never
         part of what banks share.
         """
-        about = _read_about(folder, identity)
+        about = _read_about(folder, identity, "key" if prototypes is None else "prototype")
         if about is None:
             return None
         path = folder / about.file
@@ -187,7 +98,7 @@ class ApproximateIndex:
         import faiss
 
         with suppress(RuntimeError):
-            return cls(faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP_IFC), about)
+            return cls(faiss.read_index(os.fspath(path), faiss.IO_FLAG_MMAP_IFC), about, prototypes)
         return None
 
     @classmethod
@@ -196,12 +107,15 @@ class ApproximateIndex:
         keys: npt.NDArray[np.float16],
         folder: Path,
         identity: str,
-        recall: float = RECALL,
+        recall: float | None = None,
         on_done: Tell | None = None,
+        column: Column = "key",
     ) -> ApproximateIndex:
-        """Make the index of keys (N, dk), write it into `folder`, measure it, open it.
+        """Make the index of keys (N, dk), write it into `folder`, measure it, open it. Those of another
+        `column` are brought to length 1 before.
 
-        Queries look into as few lists as give at least this `recall` (0 to 1) on keys drawn from the bank.
+        Queries look into as few lists as give at least this `recall` (0 to 1; None: what suits the column) on
+        keys drawn from the bank; of prototypes, into 12 at most.
         `on_done(step, rows, in_all)` is told how far it is. Minutes for millions of rows, twice the index's
         size in memory, and half as much disk as the keys take. Raises BankError for no keys and for keys that
         are not finite or not of length 1, InputError where the folder cannot be written to.
@@ -209,18 +123,19 @@ class ApproximateIndex:
         import faiss
 
         tell = on_done or (lambda step, rows, in_all: None)
-        index = _fill(keys, folder, tell)
-        path = folder / _file(identity)
+        own = keys if column == "prototype" else None
+        index = _fill(keys, folder, tell, column)
+        path = folder / _file(identity, column)
         with atomic_path(path) as temp:
             faiss.write_index(index, os.fspath(temp))
         tell("measuring", 0, len(keys))
-        about = About(identity, path.name, path.stat().st_size, **_measured(index, keys, recall))
+        about = About(identity, path.name, path.stat().st_size, **_measured(index, keys, recall, own))
         # Written last: an index is there when this says so.
-        atomic_write_json(folder / ABOUT, asdict(about))
-        for other in folder.glob("approximate-*.faiss"):
+        atomic_write_json(folder / f"{_STEMS[column]}.json", asdict(about))
+        for other in folder.glob(f"{_STEMS[column]}-*.faiss"):
             if other != path:
                 other.unlink(missing_ok=True)
-        return cls.open(folder, identity) or cls(index, about)
+        return cls.open(folder, identity, own) or cls(index, about, own)
 
     def search(self, queries: Scores, k: int) -> tuple[Scores, Rows]:
         """About the k' = min(k, N) best keys of each query: scores (Q, k') float32, rows (Q, k') int64.
@@ -231,11 +146,13 @@ class ApproximateIndex:
         queries, k = checked(queries, self._index.d, k), min(k, self._index.ntotal)
         if len(queries) == 0:
             return np.zeros((0, k), np.float32), np.zeros((0, k), np.int64)
+        if self._prototypes is not None:
+            return _compared(self._index, queries, k, self.about.probes, self._prototypes)
         return best_first(*_look_into(self._index, queries, k, self.about.probes))
 
 
-def _fill(keys: npt.NDArray[np.float16], folder: Path, tell: Tell) -> Any:
-    """The index of keys (N, dk); `folder` is named in errors.
+def _fill(keys: npt.NDArray[np.float16], folder: Path, tell: Tell, column: Column) -> Any:
+    """The index of keys (N, dk), or of prototypes; `folder` is named in errors.
 
     It is one FAISS index, `to_bytes` without its rounding and the lists, so as to be written to one file; its
     own search would not round.
@@ -244,40 +161,51 @@ def _fill(keys: npt.NDArray[np.float16], folder: Path, tell: Tell) -> Any:
     import torch
 
     n, dim = keys.shape
+    cosine = column == "prototype"
+    width = min(dim, _WIDTH) if cosine else dim
     if n == 0:
         raise BankError(f"{folder}: the bank holds no pairs: there is nothing to index")
     faiss.omp_set_num_threads(torch.get_num_threads())
     lists = lists_for(n)
     drawn = np.random.default_rng(0).choice(n, min(n, max(lists * _A_LIST, _SAMPLE)), replace=False)
-    sample = _checked_keys(keys, np.sort(drawn), folder)
-    turn = byte_code(sample)
+    sample = _checked_keys(keys, np.sort(drawn), folder, cosine)
+    turn = byte_code(sample, width)
     tell("grouping", 0, len(sample))
-    groups = faiss.Kmeans(dim, lists, niter=_ITERATIONS, spherical=True, min_points_per_centroid=1)
+    sample = turn.apply(sample) if width < dim else sample
+    how: dict[str, Any] = {"niter": _ITERATIONS, "min_points_per_centroid": 1, "spherical": width == dim}
+    groups = faiss.Kmeans(width, lists, **how)
     groups.train(sample)
-    coarse = faiss.IndexFlatL2(dim)
-    coarse.add(turn.apply(groups.centroids))
+    coarse = faiss.IndexFlatL2(width)
+    centres: Any = groups.centroids
+    coarse.add(centres if width < dim else turn.apply(centres))
     kind = faiss.ScalarQuantizer.QT_8bit_direct
-    index = faiss.IndexIVFScalarQuantizer(coarse, dim, lists, kind, faiss.METRIC_L2, False)
+    index = faiss.IndexIVFScalarQuantizer(coarse, width, lists, kind, faiss.METRIC_L2, False)
     index.is_trained = True  # there is nothing to train: the centres are given, and bytes are bytes
     for start in range(0, n, _BLOCK):
-        index.add(to_bytes(turn, _checked_keys(keys, slice(start, start + _BLOCK), folder)))
+        index.add(to_bytes(turn, _checked_keys(keys, slice(start, start + _BLOCK), folder, cosine)))
         tell("filling", index.ntotal, n)
     return faiss.IndexPreTransform(turn, index)
 
 
-def byte_code(sample: Scores) -> Any:
-    """A FAISS transform for keys like these (n, dk): a rotation times a scale, and a shift.
+def byte_code(sample: Scores, width: int | None = None) -> Any:
+    """A FAISS transform for keys like these (n, dk): a rotation times a scale, and a shift; with a `width`
+    below theirs, of that many directions, in which they vary most.
 
     0 to 255 holds six standard deviations to either side of the mean.
     """
     import faiss
 
     dim, rng = sample.shape[1], np.random.default_rng(3)
-    rotation = np.linalg.qr(rng.standard_normal((dim, dim)))[0].T.astype(np.float32)
+    width = dim if width is None else width
+    rotation = np.linalg.qr(rng.standard_normal((width, width)))[0].T.astype(np.float32)
     mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-    spread = max(float(np.sqrt(np.square(sample - mean).mean(dtype=np.float64))), 1e-6)
+    centred = sample - mean
+    if width < dim:
+        widest = np.linalg.eigh((centred.T @ centred).astype(np.float64))[1][:, -width:].astype(np.float32)
+        rotation, centred = rotation @ widest.T, centred @ widest
+    spread = max(float(np.sqrt(np.square(centred).mean(dtype=np.float64))), 1e-6)
     rotation *= np.float32(127 / (6 * spread))
-    turn = faiss.LinearTransform(dim, dim, True)
+    turn = faiss.LinearTransform(dim, width, True)
     faiss.copy_array_to_vector(rotation.ravel(), turn.A)
     faiss.copy_array_to_vector(128 - rotation @ mean, turn.b)
     turn.is_trained = True
@@ -317,19 +245,51 @@ def _look_into(index: Any, queries: Scores, k: int, probes: int) -> tuple[Scores
     return scores, rows
 
 
-def _measured(index: Any, keys: npt.NDArray[np.float16], recall: float) -> dict[str, Any]:
+def _compared(
+    index: Any, queries: Scores, k: int, probes: int, prototypes: npt.NDArray[np.float16]
+) -> tuple[Scores, Rows]:
+    """The k rows of highest cosine among the candidates that the index gives for each query."""
+    import torch
+
+    _, rows = _look_into(index, queries, min(_AGAIN * k, len(prototypes)), probes)
+    scores = np.empty(rows.shape, np.float32)
+    step = max(1, _AT_ONCE // rows.shape[1])
+    for at in range(0, len(rows), step):
+        # Through the mapping, in a seventh of the time of `take`; what that makes resident goes at once.
+        found = torch.from_numpy(np.asarray(prototypes[rows[at : at + step]])).float()
+        release(prototypes)
+        asked = torch.from_numpy(queries[at : at + step])[:, :, None]
+        length = torch.linalg.vector_norm(found, dim=2).clamp_min(1e-12)
+        scores[at : at + step] = (torch.bmm(found, asked)[:, :, 0] / length).numpy()
+    scores, rows = best_first(scores, rows)
+    return scores[:, :k], rows[:, :k]
+
+
+def _measured(
+    index: Any,
+    keys: npt.NDArray[np.float16],
+    recall: float | None,
+    prototypes: npt.NDArray[np.float16] | None,
+) -> dict[str, Any]:
     """The fewest lists that give the recall asked for, and what they give: `About`'s fields."""
     import faiss
 
     lists: Any = faiss.downcast_index(index.index)
+    cosine = prototypes is not None
+    usual = PROTOTYPE_RECALL if cosine else RECALL
+    wanted = usual if recall is None else recall
     drawn = np.random.default_rng(2).choice(len(keys), min(len(keys), _QUERIES), replace=False)
-    queries = _widened(keys, np.sort(drawn))
-    true, _ = FlatIndex(keys).search(queries, _NEIGHBOURS)
-    for probes in np.unique(np.geomspace(1, lists.nlist, 40).round().astype(int)).tolist():
-        scores, rows = _look_into(index, queries, true.shape[1], probes)
-        exact = np.stack([_widened(keys, r) @ q for r, q in zip(rows, queries, strict=True)])
+    queries = _widened(keys, np.sort(drawn), cosine)
+    true, _ = FlatIndex(keys, cosine).search(queries, _FEW if cosine else _NEIGHBOURS)
+    most = min(lists.nlist, _MOST) if cosine else lists.nlist
+    for probes in np.unique(np.geomspace(1, most, 40).round().astype(int)).tolist():
+        if prototypes is None:
+            scores, rows = _look_into(index, queries, true.shape[1], probes)
+        else:
+            scores, rows = _compared(index, queries, true.shape[1], probes, prototypes)
+        exact = np.stack([_widened(keys, r, cosine) @ q for r, q in zip(rows, queries, strict=True)])
         found = (exact >= true[:, -1:] - 1e-6).mean(axis=1)
-        if found.mean() >= recall:
+        if found.mean() >= wanted:
             break
     return {
         "lists": lists.nlist,
@@ -347,9 +307,9 @@ def lists_for(rows: int) -> int:
     return int(2 ** max(0, round(np.log2(max(min(3 * rows**0.5, rows / 32), 1)))))
 
 
-def _checked_keys(keys: npt.NDArray[np.float16], which: Any, folder: Path) -> Scores:
+def _checked_keys(keys: npt.NDArray[np.float16], which: Any, folder: Path, cosine: bool) -> Scores:
     """Some keys, widened. Raises BankError where one is not finite or not of length 1."""
-    found = _widened(keys, which)
+    found = _widened(keys, which, cosine)
     length = np.linalg.norm(found, axis=1)
     if not ((length > 0.98) & (length < 1.02)).all():  # also where a number is not finite
         raise BankError(
@@ -359,22 +319,25 @@ def _checked_keys(keys: npt.NDArray[np.float16], which: Any, folder: Path) -> Sc
     return found
 
 
-def _widened(keys: npt.NDArray[np.float16], which: Any) -> Scores:
+def _widened(keys: npt.NDArray[np.float16], which: Any, cosine: bool) -> Scores:
+    """Some keys in float32, with `cosine` brought to length 1; one of zeros stays."""
     found = np.array(keys[which], np.float32)
     release(keys)
+    if cosine:
+        found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.float32(1e-12))
     return found
 
 
-def _file(identity: str) -> str:
+def _file(identity: str, column: Column) -> str:
     """The index's name follows from the bank, so that no other file is ever read."""
-    return f"approximate-{identity[:16]}.faiss"
+    return f"{_STEMS[column]}-{identity[:16]}.faiss"
 
 
-def _read_about(folder: Path, identity: str) -> About | None:
+def _read_about(folder: Path, identity: str, column: Column) -> About | None:
     with suppress(OSError, ValueError, TypeError, RecursionError):
-        about = About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
+        about = About(**json.loads((folder / f"{_STEMS[column]}.json").read_text(encoding="utf-8")))
         counts = (about.bytes, about.lists, about.probes, about.neighbours, about.queries)
         fits = all(type(n) is int and n > 0 for n in counts) and about.version == _VERSION
-        if fits and about.bank == identity and about.file == _file(identity):
+        if fits and about.bank == identity and about.file == _file(identity, column):
             return about
     return None

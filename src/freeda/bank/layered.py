@@ -14,7 +14,7 @@ from ..files import cache_folder
 from .arrays import Nouns, take
 from .bank import Bank
 from .cache import Cache
-from .index import Column, FlatIndex, Rows, Scores, best_first
+from .exact import Column, FlatIndex, Rows, Scores, best_first
 
 SAME = 0.01
 """Keys whose similarity to a query is within this of the best one's are of the same word. Embeddings of one
@@ -96,6 +96,12 @@ class LayeredBank:
     def nouns(self) -> Nouns:
         """The noun of every row."""
         return Nouns(bank.nouns.part for bank in self.banks)
+
+    @cached_property
+    def regions(self) -> Bank | LayeredBank | None:
+        """The banks of region values of those that have one, read as one; None where none has."""
+        found = [bank.regions for bank in self.banks if bank.regions is not None]
+        return LayeredBank(found) if len(found) > 1 else next(iter(found), None)
 
     @property
     def named(self) -> bool:

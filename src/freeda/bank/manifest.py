@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -98,14 +98,16 @@ def made_with(meta: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in meta.items() if key not in _COUNTED}
 
 
-def finish_bank(path: Path, n_shards: int, about: dict[str, Any]) -> None:
+def finish_bank(
+    path: Path, n_shards: int, about: dict[str, Any], widths: Mapping[str, int] | None = None
+) -> None:
     """Turn shards 0 .. n_shards - 1 of a directory into a bank: the arrays, then bank.json.
 
     `about` goes into bank.json as it is (models, options, seed, ...). Raises BankError when a shard is
-    missing or damaged, or when all of them together hold no pair.
+    missing or damaged, or when all of them together hold no pair and no `widths` of its vectors are given.
     """
     shards: list[ShardEntry] = []
-    widths: dict[str, int] = {}
+    widths = dict(widths or {})
     for i in range(n_shards):
         file = path / shard_name(i)
         info = read_info(file)

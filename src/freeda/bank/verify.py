@@ -15,7 +15,17 @@ import pyarrow.parquet as pq
 
 from ..errors import BankError, first_line
 from .arrays import FILES, load_array
-from .format import MANIFEST, SHARDS, VECTORS, OtherFormat, ShardEntry, is_shard, read_info, read_vectors
+from .format import (
+    MANIFEST,
+    REGIONS,
+    SHARDS,
+    VECTORS,
+    OtherFormat,
+    ShardEntry,
+    is_shard,
+    read_info,
+    read_vectors,
+)
 from .manifest import file_digest, read_manifest
 
 # What bank.json says of how it was made, the last step first.
@@ -24,18 +34,28 @@ _MAKERS = {
     "merged": "freeda bank merge",
     "imported": "freeda bank import",
     "references": "freeda bank add-images",
+    "photographs": "freeda bank add-images --regions",
 }
 
 
 def find_damage(path: Path, on_file: Callable[[str], None] | None = None) -> Iterator[tuple[str, str]]:
-    """(file, what is wrong with it) for every damaged file of a bank directory, finished or not.
+    """(file, what is wrong with it) for every damaged file of a bank directory, finished or not, and of its
+    bank of region values: see `own_damage`."""
+    yield from own_damage(path, on_file)
+    if (path / REGIONS).exists():
+        for file, wrong in own_damage(path / REGIONS, on_file):
+            yield f"{REGIONS}/{file}", wrong
+
+
+def own_damage(path: Path, on_file: Callable[[str], None] | None = None) -> Iterator[tuple[str, str]]:
+    """(file, what is wrong with it) for every damaged file of a bank directory, its region values aside.
 
     A shard is read whole: page checksums, columns, ids, finite vectors of one width; where bank.json lists
     it, also its SHA-256 and size. The arrays must be what the shards hold. `on_file` is told each file's
     name before it is read. Raises BankError where the directory holds no bank at all.
     """
     tell = on_file or (lambda _: None)
-    listed: list[ShardEntry] = []
+    listed: list[ShardEntry] | None = None
     damaged = False
     if (path / MANIFEST).exists() or not path.is_dir():
         try:
@@ -46,12 +66,12 @@ def find_damage(path: Path, on_file: Callable[[str], None] | None = None) -> Ite
             yield MANIFEST, _without(path, error)
             damaged = True
     present = sorted(f"{SHARDS}/{p.name}" for p in (path / SHARDS).glob("*.parquet"))
-    if not listed and not present and not damaged:
+    if listed is None and not present and not damaged:
         raise BankError(f"{path}: not a bank: it has neither {MANIFEST} nor shards")
-    entries = {entry.file: entry for entry in listed}
+    entries = {entry.file: entry for entry in listed or ()}
     for file in sorted({*entries, *present}):
         tell(file)
-        if listed and file not in entries:
+        if listed is not None and file not in entries:
             yield file, f"is not listed in {MANIFEST}"
             continue
         wrong = shard_damage(path / file, entries.get(file))
@@ -95,11 +115,12 @@ def shard_damage(file: Path, entry: ShardEntry | None = None) -> str | None:
 
 def advice(path: Path, damaged: Sequence[str]) -> str:
     """What to do about the damaged files of a bank, by how it was made."""
-    if all(file in FILES.values() for file in damaged):
+    if all(file.removeprefix(f"{REGIONS}/") in FILES.values() for file in damaged):
         n = "it is" if len(damaged) == 1 else "they are"
         return f"delete {' and '.join(damaged)} there: {n} made again from the shards at the next opening"
+    own = path / REGIONS if all(file.startswith(f"{REGIONS}/") for file in damaged) else path
     with suppress(OSError, ValueError, RecursionError):
-        meta = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        meta = json.loads((own / MANIFEST).read_text(encoding="utf-8"))
         for said, command in _MAKERS.items():
             if isinstance(meta, dict) and said in meta:
                 return f"make it again in a new directory, with the same `{command}`, or pull it again"

@@ -14,9 +14,10 @@ from rich.text import Text
 from typer import Argument, Option
 
 from ..errors import BankError, InputError, printable
-from ..options.index import RECALL
+from ..options.index import PROTOTYPE_RECALL, RECALL
 from ..presets import PRESETS, find_preset
-from .bank_make import add_images, clean, coverage, export, grow, import_, merge
+from .bank_add import add_images
+from .bank_make import clean, coverage, export, grow, import_, merge
 from .base import OneLineErrors, print_facts, print_table, say
 from .options import BankFolder, Device, New, Yes, fetch_first, listed, open_bank
 
@@ -51,6 +52,10 @@ def info(
         "dimensions": f"key {opened.keys.shape[1]}, prototype {opened.prototypes.shape[1]}",
         "shards": f"{len(opened.meta['shards']):,}",
     }
+    if (regions := opened.regions) is not None:
+        with_noun = len(regions) - len(regions.nouns.rows_of([""]))
+        told = f"{len(regions):,} of {regions.meta['pictures']:,} pictures, {with_noun:,} with a noun"
+        rows["region values"] = f"{told} (`freeda bank info {regions.path}`)"
     usual = set() if every else {*flat({"options": to_dict(CollectOptions())}).items()}
     more = flat({key: value for key, value in opened.meta.items() if key not in (*rows, "captions")})
     rows |= {name: value for name, value in more.items() if (name, value) not in usual}
@@ -64,7 +69,7 @@ def verify(path: BankFolder) -> None:
 
     Exit code: 0 all is whole; 2 something is damaged, or the bank is not finished.
     """
-    from ..bank.format import MANIFEST
+    from ..bank.format import MANIFEST, REGIONS
     from ..bank.verify import advice, find_damage
 
     said = Console(stderr=True)
@@ -75,10 +80,12 @@ def verify(path: BankFolder) -> None:
     if found:
         n = "1 file is" if len(found) == 1 else f"{len(found):,} files are"
         raise BankError(f"{path}: {n} damaged: {advice(path, [file for file, _ in found])}")
-    if not (path / MANIFEST).is_file():
-        raise BankError(
-            f"{path}: its shards are whole, but the bank is not finished: run its `freeda collect` again"
-        )
+    for place in (path, path / REGIONS):
+        if not (place / MANIFEST).is_file() and (place == path or place.exists()):
+            raise BankError(
+                f"{place}: its shards are whole, but the bank is not finished: run what makes it again "
+                "(`freeda collect`, `freeda bank add-images`)"
+            )
     say(f"whole: {path}", "green")
 
 
@@ -195,8 +202,14 @@ def pull(
 def index(
     path: BankFolder,
     recall: Annotated[
-        float, Option(min=0.0, max=1.0, help="Share of the true nearest keys that must be found.")
-    ] = RECALL,
+        float | None,
+        Option(
+            min=0.0,
+            max=1.0,
+            help=f"Share of the true nearest that must be found; default: {RECALL} of keys, "
+            f"{PROTOTYPE_RECALL} of prototypes.",
+        ),
+    ] = None,
 ) -> None:
     """Make the approximate index of a large bank, beside it, and measure what it finds.
 
@@ -205,24 +218,28 @@ def index(
     """
     from ..bank import Bank
     from ..bank.bank import LARGE
+    from ..bank.exact import Column
     from ..bank.index import ApproximateIndex
 
-    bank = Bank.open(path)
-    if len(bank) < LARGE:
-        say(f"{path}: {len(bank):,} pairs need no index: below {LARGE:,} every search is exact")
-        return
-    with Console(stderr=True).status("reading") as status:
-        about = ApproximateIndex.build(
-            bank.keys,
-            bank.path,
-            bank.identity,
-            recall,
-            lambda step, rows, in_all: status.update(f"{step}: {rows:,} of {in_all:,}"),
-        ).about
-    found = f"finds {about.recall:.1%} of its {about.neighbours:,} nearest keys"
-    say(f"{about.bytes / 1e9:.2f} GB in {path / about.file}")
-    say(f"a query looks into {about.probes:,} of {about.lists:,} lists and {found}")
-    say(f"(mean of {about.queries} keys of the bank; the worst of them {about.worst:.1%})")
+    whole = Bank.open(path)
+    searched: list[tuple[Bank, Column]] = [(whole, "key")]
+    searched += [] if whole.regions is None else [(whole.regions, "prototype")]
+    status = Console(stderr=True).status("reading")
+
+    def tell(step: str, rows: int, in_all: int) -> None:
+        status.update(f"{step}: {rows:,} of {in_all:,}")
+
+    for bank, column in searched:
+        if len(bank) < LARGE:
+            say(f"{bank.path}: {len(bank):,} pairs need no index: below {LARGE:,} every search is exact")
+            continue
+        rows = bank.keys if column == "key" else bank.prototypes
+        with status:
+            about = ApproximateIndex.build(rows, bank.path, bank.identity, recall, tell, column).about
+        found = f"finds {about.recall:.1%} of its {about.neighbours:,} nearest {column}s"
+        say(f"{about.bytes / 1e9:.2f} GB in {bank.path / about.file}")
+        say(f"a query looks into {about.probes:,} of {about.lists:,} lists and {found}")
+        say(f"(mean of {about.queries} {column}s of the bank; the worst of them {about.worst:.1%})")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -1,19 +1,15 @@
-"""`freeda bank merge`, `clean`, `import`, `export`, `add-images`, `grow` and `coverage`."""
+"""`freeda bank merge`, `clean`, `import`, `export`, `grow` and `coverage`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
 from typer import Argument, Option
 
-from ..errors import InputError, counted, printable
-from ..options import parse_settings
+from ..errors import InputError, counted
 from ..options.word_list import every_word
 from ..presets import DEFAULT, DRAWING, ENCODERS, drawing_with, find_preset
 from .base import bar, print_facts, print_table, resumable, say
@@ -26,7 +22,6 @@ from .options import (
     Dtype,
     Images,
     K,
-    KeepImages,
     Model,
     New,
     Prompts,
@@ -36,9 +31,6 @@ from .options import (
     listed,
     read_names,
 )
-
-if TYPE_CHECKING:
-    from ..references.add import Added
 
 
 def merge(
@@ -54,6 +46,10 @@ def merge(
         done = run(banks, out, tell)
     for path, pairs, duplicates in zip(banks, done.pairs, done.duplicates, strict=True):
         say(f"{pairs:,} pairs of {path}" + (f", {duplicates:,} were there before" if duplicates else ""))
+    if done.regions is not None:
+        there = sum(done.regions.duplicates)
+        told = f", {there:,} were there before" if there else ""
+        say(f"{sum(done.regions.pairs):,} rows of regions{told}")
     say(f"bank of {len(done.bank):,} pairs in {out}", "green")
 
 
@@ -84,6 +80,8 @@ def clean(
     dropped = {f"left out by {rule}": f"{n:,}" for rule, n in sorted(done.dropped.items())}
     rows = {"before": f"{done.before:,}", **dropped, "after": f"{len(done.bank):,}"}
     print_facts(f"pairs of {path}", rows)
+    if done.regions[0]:
+        say(f"rows of regions: {done.regions[0]:,} before, {done.regions[1]:,} after")
     if done.lost:
         say(f"no pair is left of {listed(done.lost)}", "yellow")
     say(f"bank of {len(done.bank):,} pairs in {out}; {REPORT} there tells of every noun", "green")
@@ -153,105 +151,14 @@ def export(
     index: Annotated[str, Option(help="flat, or hnsw, which takes long to make.")] = "flat",
 ) -> None:
     """Write a bank in the layout of the authors' release: a .npy file a prototype, and a FAISS index."""
+    from ..bank.format import REGIONS
     from ..bank.released import export_release as run
 
     with bar("exporting") as tell:
         run(path, out, index, tell)
+    if (path / REGIONS).exists():
+        say("its region values have no place in that layout: they were left out", "yellow")
     say(f"exported to {out}; `freeda bank import` reads it back", "green")
-
-
-_ROWS = 30  # classes listed; the others are one number
-
-
-def add_images(
-    folder: Annotated[Path, Argument(help="Folder of pictures with masks.", show_default=False)],
-    out: Annotated[Path, Option(help="Bank directory: a new one, or one to add to.", show_default=False)],
-    model: Model = DEFAULT,
-    names: Annotated[
-        Path | None,
-        Option(help="Which class each value of a label map is; default: names.json and the like."),
-    ] = None,
-    images: Annotated[
-        Path | None, Option(help="Folder of the pictures; default: images and the like.")
-    ] = None,
-    masks: Annotated[Path | None, Option(help="Folder of the masks; default: masks and the like.")] = None,
-    ignore: Annotated[
-        list[int] | None,
-        Option(help="A value of label maps that stands for nothing, besides 0 and 255; may be repeated."),
-    ] = None,
-    shots: Annotated[
-        int | None, Option(help="References a class, at most; default: all that there are.")
-    ] = None,
-    seed: Annotated[int, Option(help="Other pictures, where --shots leaves some out.")] = 0,
-    keep_images: KeepImages = False,
-    device: Device = "auto",
-    dtype: Annotated[
-        str, Option(help="float32, bfloat16, float16 or auto: what the encoders compute in.")
-    ] = "float32",
-    settings: Annotated[
-        list[str] | None, Option("--set", help="Any other option: --set min_area=0.02.")
-    ] = None,
-    yes: Yes = False,
-) -> None:
-    """Take references from pictures with masks instead of drawing them: few-shot classes.
-
-    For a picture P.jpg the masks are P.png (a label map of grey or palette values, with a names file),
-    CLASS/P.png or P/CLASS.png (the mask of one class, 0 outside). docs/references.md tells more. A bank that
-    is there gets the references added; what it holds already is left out, so the same command twice adds
-    nothing.
-
-    Exit code: 0 all went well; 2 it stopped for the reason told.
-    """
-    from ..references.add import OPTIONS, reference_options
-    from ..references.add import add_images as run
-
-    for setting in settings or []:
-        name = setting.partition("=")[0].strip()
-        if name not in OPTIONS:
-            raise InputError(f"option {name!r} means nothing to pictures with masks: {', '.join(OPTIONS)} do")
-    preset = find_preset(model)
-    options = change(reference_options(preset.collect), keep_images=keep_images or None)
-    options = parse_settings(settings or [], options)
-    fetch_first(preset, ENCODERS, yes)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
-        added = run(
-            folder,
-            out,
-            preset,
-            device,
-            names=names,
-            images=images,
-            masks=masks,
-            ignore=ignore or (),
-            shots=shots,
-            seed=seed,
-            options=options,
-            dtype=dtype,
-            on_start=lambda what, pictures: shown.update(shown.add_task(what), total=pictures),
-            on_done=lambda: shown.advance(shown.task_ids[-1]),
-            on_names=say,
-        )
-    _report(added, folder)
-
-
-def _report(added: Added, folder: Path) -> None:
-    taken = sorted(added.taken.items(), key=lambda item: (-item[1], item[0]))
-    if taken:
-        table = Table("class", "references")
-        for word, count in taken[:_ROWS]:
-            table.add_row(Text(printable(word)), f"{count:,}")
-        if len(taken) > _ROWS:
-            table.add_row(f"{len(taken) - _ROWS:,} more", f"{sum(n for _, n in taken[_ROWS:]):,}")
-        print_table(table)
-    parts = [f"{counted(sum(added.taken.values()), 'reference')} from {counted(added.pictures, 'picture')}"]
-    parts += [f"{added.there:,} there already"] if added.there else []
-    parts += [f"{n:,} masks rejected: {reason}" for reason, n in sorted(added.rejected.items())]
-    parts += [f"{added.without_mask:,} pictures without a mask"] if added.without_mask else []
-    parts += [f"{added.without_image:,} masks without a picture"] if added.without_image else []
-    say(f"{folder}: {', '.join(parts)}")
-    say(f"bank of {len(added.bank):,} pairs in {added.bank.path}", "green")
 
 
 def grow(

@@ -69,6 +69,10 @@ def collect(
     shard_size: Annotated[int | None, Option(help="Captions per file of the bank.")] = None,
     steps: Annotated[int | None, Option(help="Denoising steps.")] = None,
     keep_images: KeepImages = False,
+    region_values: Annotated[
+        bool,
+        Option("--region-values", help="Also keep a row of every region of the pictures (docs/bank.md)."),
+    ] = False,
     tagger: Annotated[
         str, Option(help="What finds the nouns: pattern, spacy, or auto for the better one here.")
     ] = "auto",
@@ -98,6 +102,7 @@ def collect(
         shard_size=shard_size,
         steps=steps,
         keep_images=keep_images or None,
+        region_values=region_values or None,
     )
     options = parse_settings(settings or [], options)
     from ..collection.job import collect as run
@@ -128,6 +133,8 @@ def collect(
         )
     meta = bank.meta
     tally = Tally(meta["captions"], meta["pictures"], len(bank), Counter(meta["rejected"]), meta["failed"])
+    if bank.regions is not None:
+        tally.regions, tally.left_out = len(bank.regions), Counter(bank.regions.meta["rejected"])
     say(f"bank of {len(bank):,} pairs in {out}", "green")
     if is_remote(out):
         say(f"a copy is in {bank.path}")

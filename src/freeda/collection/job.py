@@ -17,10 +17,10 @@ import torch
 
 from ..bank import Bank
 from ..bank.arrays import FILES, remove_arrays
-from ..bank.format import MANIFEST, SHARDS, read_info, shard_name
+from ..bank.format import MANIFEST, REGIONS, SHARDS, read_info, shard_name
 from ..bank.index import is_index_file
 from ..bank.manifest import finish_bank
-from ..bank.verify import find_damage
+from ..bank.verify import own_damage
 from ..encoders import model_identity
 from ..engines import Work, find_engine
 from ..errors import BankError, InputError
@@ -30,6 +30,7 @@ from ..lock import only_writer
 from ..options import PACE, CollectOptions, to_dict
 from ..presets import DEFAULT, Preset, find_preset
 from ..remote import opened
+from ..segment.regions import SuperpixelRegions
 from ..weights import fetch_models, identity_id, identity_of
 from . import runner
 from .captions import Caption, to_captions, word_captions
@@ -130,29 +131,51 @@ def collect(
     if any(caption.word is None for caption in found):
         prove_tagger(tagger)
     settings = settings_of(preset.name, models_of(preset, models), options, seed, kind, tagger, drawing)
+    regions = region_settings(preset, settings, models) if options.region_values else None
+    no_superpixels = preset.segment.superpixels.algorithm == "none"
+    if regions is not None and no_superpixels and _by(models) == SuperpixelRegions.name:
+        raise InputError("region_values needs regions, but superpixels.algorithm is 'none'")
     with opened(out, partial(refuse_names, str(out))) as place:
         folder = place.folder
-        missing, finished = look(folder, chunks, settings, retry_failed)
+
+        def find() -> tuple[list[int], bool]:
+            missing, finished = look(folder, chunks, settings, retry_failed)
+            if regions is not None:  # a shard is there when both its files are
+                more, whole = look(folder / REGIONS, chunks, regions, retry_failed)
+                missing, finished = sorted({*missing, *more}), finished and whole
+            return missing, finished
+
+        missing, finished = find()
         if finished:
             return Bank.open(folder)
         make_folder(folder)
         with only_writer(folder):
             if (folder / MANIFEST).exists():  # it may have been finished meanwhile
-                missing, finished = look(folder, chunks, settings, retry_failed)
+                missing, finished = find()
                 if finished:
                     return Bank.open(folder)
-            make_folder(folder / SHARDS)
-            sweep(folder)
+            places = [folder] if regions is None else [folder, folder / REGIONS]
+            for one in places:
+                make_folder(one / SHARDS)
+                sweep(one)
             cut_broken_line(folder)
             if models is None and missing and engine == "local":
                 fetch_models(preset)  # once, not by every worker
                 settings["models"] = models_of(preset)
+                if regions is not None:
+                    regions["models"] = settings["models"]
             # From here on the bank is half-written until bank.json is there again.
-            place.reopen(MANIFEST, *FILES.values())
-            reopen(folder)
+            finishing = [MANIFEST, *FILES.values()]
+            if regions is not None:
+                finishing += [f"{REGIONS}/{name}" for name in finishing]
+            place.reopen(*finishing)
+            for one in places:
+                reopen(one)
 
             def keep(line: dict[str, Any]) -> None:
                 append_line(folder, line)
+                if regions is not None:
+                    place.store(f"{REGIONS}/{line['shard']}")
                 place.store(line["shard"])
 
             if pool.here and missing and models is None:
@@ -161,11 +184,16 @@ def collect(
             try:
                 with CaptionProgress(len(found), done, progress and bool(missing)) as bar:
                     if models is not None:
-                        make = runner.Runner(folder, options, settings, models, on_picture).make
+                        make = runner.Runner(folder, options, settings, models, on_picture, regions).make
                         for i in missing:
                             keep(make(i, chunks[i], bar.count))
                     elif missing:
-                        told = {"preset": to_dict(preset), "options": to_dict(options), "settings": settings}
+                        told = {
+                            "preset": to_dict(preset),
+                            "options": to_dict(options),
+                            "settings": settings,
+                            "regions": regions,
+                        }
                         pool.share_out(
                             Work(runner.__name__, told, folder, "shards made so far", piece="shard {index}"),
                             [{"index": i, "captions": [asdict(c) for c in chunks[i]]} for i in missing],
@@ -173,11 +201,14 @@ def collect(
                             lambda tally: bar.count(Tally(**tally)),
                         )
             finally:
-                sweep(folder)  # a worker that was stopped while writing
+                for one in places:
+                    sweep(one)  # a worker that was stopped while writing
                 if missing and (folder / LOG).exists():
                     place.store(LOG)  # once: it grows with every shard
+            if regions is not None:
+                finish_bank(folder / REGIONS, len(chunks), regions)
             finish_bank(folder, len(chunks), settings)
-            place.store(*FILES.values(), MANIFEST)
+            place.store(*reversed(finishing))
         return Bank.open(folder)
 
 
@@ -207,7 +238,7 @@ def look(
     """
     refuse_foreign(out)
     there = sorted(p.name for p in (out / SHARDS).glob("*.parquet"))
-    damaged = {file for file, _ in find_damage(out)} if there or (out / MANIFEST).exists() else set()
+    damaged = {file for file, _ in own_damage(out)} if there or (out / MANIFEST).exists() else set()
     names = [shard_name(i) for i in range(len(chunks))]
     missing = []
     for i, (name, chunk) in enumerate(zip(names, chunks, strict=True)):
@@ -239,6 +270,19 @@ def settings_of(
         "dtype": str(dtype).removeprefix("torch."),
         "drawing_dtype": str(drawing or dtype).removeprefix("torch."),
     }
+
+
+def region_settings(
+    preset: Preset, settings: dict[str, Any], models: CollectModels | None = None
+) -> dict[str, Any]:
+    """All that rows of regions depend on: what pairs do, for the pictures and the nouns, and what cuts and
+    reads regions."""
+    how = {name: to_dict(getattr(preset.segment, name)) for name in ("superpixels", "dense_clip")}
+    return {**settings, "source": REGIONS, "regions": {"by": _by(models), **how}}
+
+
+def _by(models: CollectModels | None) -> str:
+    return SuperpixelRegions.name if models is None else models.regions.name
 
 
 def reopen(out: Path) -> None:
@@ -289,7 +333,7 @@ def refuse_foreign(out: Path) -> None:
 
 def refuse_names(out: Path | str, paths: Iterable[str]) -> None:
     """Raise BankError where one of these paths within `out` is no part of a bank."""
-    known = {MANIFEST, SHARDS, LOG, *FILES.values()}
+    known = {MANIFEST, SHARDS, LOG, REGIONS, *FILES.values()}
     names = sorted({path.split("/")[0] for path in paths} - known)
     foreign = [name for name in names if not name.startswith(".") and not is_index_file(name)]
     if foreign:

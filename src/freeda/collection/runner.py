@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ..bank.format import caption_digest, shard_name, write_shard
+from ..bank.format import REGIONS, caption_digest, shard_name, write_shard
 from ..engines import Make, Note, Order
 from ..options import CollectOptions, from_dict
 from ..presets import Preset
@@ -42,6 +42,8 @@ class Runner:
     """All that the rows depend on (`job.settings_of`); written into every shard."""
     models: CollectModels
     on_picture: OnPicture | None = None
+    regions: dict[str, Any] | None = None
+    """The same of rows of regions (`job.region_settings`); None: there are none."""
     works: bool = False
     """Whether the models have drawn for this bank: a shard that fails is then no reason to stop."""
 
@@ -78,6 +80,12 @@ class Runner:
             "failed": [{"caption_id": name, "error": error} for name, error in made.failed.items()],
         }
         about = {"settings": {**self.settings, **(own or {})}, "digest": digest(captions), **told_of}
+        told_more = {}
+        if self.regions is not None:  # before the pairs, so that a shard of pairs never lacks its regions
+            left_out = dict(tally.left_out)
+            theirs = {**about, "settings": self.regions, "rejected": left_out}
+            write_shard(self.out / REGIONS / name, made.regions, theirs)
+            told_more = {"regions": len(made.regions), "regions_left_out": left_out}
         write_shard(self.out / name, made.pairs, about)
         seconds = time.perf_counter() - start
         return {
@@ -85,6 +93,7 @@ class Runner:
             "shard": name,
             **told_of,
             "pairs": len(made.pairs),
+            **told_more,
             "batches_retried": tally.retried,
             "batches_out_of_memory": tally.crowded,
             "seconds": round(seconds, 3),
@@ -106,7 +115,7 @@ def begin(first: Order) -> Make:
     options, settings = from_dict(CollectOptions, first["options"]), first["settings"]
     kinds = first["device"], settings["dtype"], settings["drawing_dtype"]
     models = load_models(from_dict(Preset, first["preset"]), options, *kinds)
-    runner = Runner(Path(first["out"]), options, settings, models)
+    runner = Runner(Path(first["out"]), options, settings, models, regions=first.get("regions"))
 
     def make(order: Order, note: Note) -> Order:
         captions = [Caption(**caption) for caption in order["captions"]]
@@ -165,6 +174,11 @@ def note(text: str) -> None:
 def counts_line(tally: Tally) -> str:
     """ "1,234 pairs, 45 nouns rejected (30 too small, 15 cut off), 2 captions failed"."""
     told, named = f"{tally.pairs:,} pairs", tally.rejected.most_common(_REASONS)
+    if tally.regions:
+        told += f", {tally.regions:,} regions"
+        if tally.left_out:
+            listed = ", ".join(f"{n:,} {reason}" for reason, n in tally.left_out.most_common())
+            told += f" (left out: {listed})"
     if named:
         others = tally.rejected.total() - sum(n for _, n in named)
         reasons = [f"{n:,} {reason}" for reason, n in (*named, *([("other", others)] if others else []))]

@@ -15,14 +15,16 @@ import torch
 from ..bank import Pair
 from ..encoders import Encoders, load_encoders
 from ..errors import FreedaError, MachineError, ModelError, device_lost, first_line, out_of_memory, printable
-from ..options import CollectOptions
+from ..options import CollectOptions, DenseClip, Superpixels
 from ..precision import choose_device, choose_dtype, drawing_dtype
 from ..presets import Preset
+from ..segment.regions import RegionMap, Regions, SuperpixelRegions, region_map, regions_from
 from .captions import Caption
 from .generator import Generator, load_generator, picture_seed
 from .masks import WordMask, word_map, word_masks
 from .nouns import Noun, nouns_of
 from .pairs import NounKeys, make_pair, small_jpeg
+from .regions import pool_both, region_rows
 from .tokens import prove_tokenizer, span_columns, token_offsets, whole
 
 OnPicture = Callable[[Caption, npt.NDArray[np.uint8], list[tuple[Noun, WordMask]]], None]
@@ -39,6 +41,10 @@ class CollectModels:
     encoders: Encoders
     generator: Generator
     keys: NounKeys
+    regions: Regions = field(default_factory=lambda: SuperpixelRegions(Superpixels()))
+    """What cuts pictures, for rows of regions."""
+    dense_clip: DenseClip = field(default_factory=DenseClip)
+    """How these get their values."""
 
 
 @dataclass
@@ -56,6 +62,10 @@ class Tally:
     """Batches that had to be tried again caption by caption."""
     crowded: int = 0
     """Those of them for which memory was too small."""
+    regions: int = 0
+    """Rows of regions."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Reason (of `regions.REASONS`) -> regions that gave none."""
 
     def add(self, other: Tally) -> None:
         """Count another tally in."""
@@ -73,6 +83,8 @@ class ShardResult:
     """Ids of captions on which a model failed, also alone, in caption order -> the error in one line."""
     error: Exception | None
     """The first of their errors."""
+    regions: list[Pair] = field(default_factory=list)
+    """Rows of the pictures' regions, where they were asked for."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,8 @@ class CaptionResult:
     image: npt.NDArray[np.uint8]
     words: list[tuple[Noun, WordMask]]
     rows: list[Pair | str]
+    regions: list[Pair | str] = field(default_factory=list)
+    """A row of every region or why it has none, where they were asked for."""
 
 
 def load_models(
@@ -134,7 +148,9 @@ def with_generator(
     kind = drawing_dtype(dtype, encoders.device)
     with told_if_short("loading the generator", options, encoders.device, kind, loading=True):
         generator = load_generator(preset.generator, encoders.device, kind, preset.lora, options.offload)
-    return CollectModels(encoders, generator, NounKeys(encoders.clip, options))
+    view = preset.segment
+    regions = regions_from(None, view.superpixels)
+    return CollectModels(encoders, generator, NounKeys(encoders.clip, options), regions, view.dense_clip)
 
 
 def make_shard(
@@ -161,6 +177,7 @@ def make_shard(
     prove_tokenizer(models.generator.tokenizer)
     plan = plan_captions(captions, models.generator.tokenizer, seed, tagger)
     total, pairs, failed = Tally(), list[Pair](), dict(plan.failed)
+    regions: list[Pair] = []
     error: Exception | None = None
 
     def count(tally: Tally) -> None:
@@ -185,10 +202,15 @@ def make_shard(
             tally.pictures, tally.pairs = tally.pictures + 1, tally.pairs + len(made)
             tally.rejected.update(row for row in result.rows if isinstance(row, str))
             pairs += made
+            cut = [row for row in result.regions if isinstance(row, Pair)]
+            tally.regions += len(cut)
+            tally.left_out.update(row for row in result.regions if isinstance(row, str))
+            regions += cut
         if error is not None and not total.pictures + tally.pictures and start + len(batch) >= HOPELESS:
             raise broken(error) from error
         count(tally)
-    return ShardResult(pairs, total, {c.id: failed[c.id] for c in captions if c.id in failed}, error)
+    told = {c.id: failed[c.id] for c in captions if c.id in failed}
+    return ShardResult(pairs, total, told, error, regions)
 
 
 def broken(error: Exception) -> FreedaError:
@@ -257,7 +279,30 @@ def _draw_batch(batch: list[Task], models: CollectModels, options: CollectOption
     pixels = torch.from_numpy(drawn.images).to(encoders.device).permute(0, 3, 1, 2).float() / 255
     dense, embedded = encoders.patches(pixels), encoders.embed(pixels).cpu().numpy()
     each = zip(batch, drawn.images, drawn.maps, dense, embedded, strict=True)
-    return [rows_of(*one, models.keys, options) for one in each]
+    results = [rows_of(*one, models.keys, options) for one in each]
+    if options.region_values:
+        maps = [region_map(models.regions, image) for image in drawn.images]
+        joint = encoders.joint(pixels, dense, maps, models.dense_clip)[1]
+        parts = zip(results, batch, maps, dense, joint, strict=True)
+        results = [_with_regions(*part, models.keys, options) for part in parts]
+    return results
+
+
+def _with_regions(
+    result: CaptionResult,
+    task: Task,
+    regions: RegionMap,
+    features: torch.Tensor,
+    joint: torch.Tensor,
+    keys: NounKeys,
+    options: CollectOptions,
+) -> CaptionResult:
+    pairs = zip(result.words, result.rows, strict=True)
+    found = [(noun.lemma, word.mask) for (noun, word), row in pairs if isinstance(row, Pair)]
+    about: dict[str, Any] = {"caption_id": task.caption.id, "caption": task.caption.text, "seed": task.seed}
+    pooled = pool_both(features, joint, regions)
+    rows = region_rows(*pooled, regions, found, keys, result.image if options.keep_images else None, **about)
+    return replace(result, regions=rows)
 
 
 def rows_of(

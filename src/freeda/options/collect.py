@@ -10,8 +10,8 @@ from .checks import Range, check_types, require, require_slots
 from .superpixels import Superpixels
 from .templates import TEMPLATES, WORD_PROMPTS, template_set
 
-PACE = ("batch_size", "compile", "vae_slicing", "offload")
-"""Fields of CollectOptions that change how fast rows are made, and the rows by rounding only."""
+PACE = ("batch_size", "compile", "vae_slicing", "offload", "region_values")
+"""Fields of CollectOptions that change what a run takes or writes besides, and pairs by rounding only."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,11 @@ class CollectOptions:
     """Captions a shard; a shard is the unit of work and of resuming. [ours]"""
     keep_images: bool = False
     """Store a small JPEG of each picture and its masks beside the pairs. [ours]"""
+    region_values: bool = False
+    """Also keep a row of every region of a picture, in the bank's `regions`: what it looks like to the dense
+    encoder, and its value in the space of words (docs/bank.md). Takes disk: a row as large as a pair's, and a
+    picture of 512 pixels has some hundred superpixels. [CorrCLIP v2]
+    """
     compile: bool = False
     """Compile the generator's parts with torch.compile; pays off over hours, on an accelerator. Changes rows
     by rounding only. [ours]
