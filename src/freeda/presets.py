@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from .errors import InputError
-from .options import CollectOptions, SegmentOptions, Superpixels, parse_settings
+from .options import TEMPLATES, CollectOptions, DenseClip, SegmentOptions, Superpixels, parse_settings
 from .options.checks import Range, check_types, kinds, optional, require
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -100,11 +100,39 @@ _SD = ModelSource(
     licence="CreativeML OpenRAIL-M",
     known="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
 )
-_PLUS = SegmentOptions(short_side=336, window=336, stride=112)
+_PLUS = SegmentOptions(
+    method="all", templates=TEMPLATES["imagenet-80"], region_vote=True, short_side=336, window=336, stride=112
+)
 DRAWN = "drawn scenes, not photographs"
 """The miniature's world; its pictures carry it as their record (`images.of_world`)."""
 _MINI = str(resources.files("freeda").joinpath("miniature", "weights"))
 
+_MINIATURE = Preset(
+    name="miniature",
+    clip=ModelSource(f"{_MINI}/clip", licence="Apache-2.0"),
+    dense=ModelSource(f"{_MINI}/dense", licence="Apache-2.0"),
+    generator=ModelSource(f"{_MINI}/generator", licence="Apache-2.0"),
+    bank=f"{_MINI}/bank",
+    world=DRAWN,
+    clip_size=128,
+    dense_size=128,
+    segment=SegmentOptions(
+        # Measured on the small world (docs/miniature.md): a window's few things share one embedding.
+        k=24,
+        local_weight=0.95,
+        short_side=128,
+        window=128,
+        stride=64,
+        superpixels=Superpixels(scale=100.0, sigma=0.7, min_size=20),
+        # Its CLIP was trained with patches that meet words: other attention undoes that (docs/beyond.md).
+        dense_clip=DenseClip(attention="own"),
+    ),
+    collect=CollectOptions(size=128, steps=20, guidance=6.0, batch_size=16, shard_size=64),
+)
+_MINI_PLUS: dict[str, Any] = {
+    "method": "all",
+    "short_side": 192,  # things are small in it: windows look closer
+}
 PRESETS: dict[str, Preset] = {
     p.name: p
     for p in (
@@ -162,25 +190,12 @@ PRESETS: dict[str, Preset] = {
             dense_size=518,
             segment=_PLUS,
         ),
-        Preset(
-            name="miniature",
-            clip=ModelSource(f"{_MINI}/clip", licence="Apache-2.0"),
-            dense=ModelSource(f"{_MINI}/dense", licence="Apache-2.0"),
-            generator=ModelSource(f"{_MINI}/generator", licence="Apache-2.0"),
-            bank=f"{_MINI}/bank",
-            world=DRAWN,
-            clip_size=128,
-            dense_size=128,
-            segment=SegmentOptions(
-                # Measured on the small world (docs/miniature.md): a window's few things share one embedding.
-                k=24,
-                local_weight=0.95,
-                short_side=128,
-                window=128,
-                stride=64,
-                superpixels=Superpixels(scale=100.0, sigma=0.7, min_size=20),
-            ),
-            collect=CollectOptions(size=128, steps=20, guidance=6.0, batch_size=16, shard_size=64),
+        _MINIATURE,
+        replace(
+            _MINIATURE,
+            name="miniature-plus",
+            regions=ModelSource(f"{_MINI}/regions", licence="Apache-2.0"),
+            segment=replace(_MINIATURE.segment, **_MINI_PLUS),
         ),
     )
 }

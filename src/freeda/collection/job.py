@@ -133,7 +133,7 @@ def collect(
     settings = settings_of(preset.name, models_of(preset, models), options, seed, kind, tagger, drawing)
     regions = region_settings(preset, settings, models) if options.region_values else None
     no_superpixels = preset.segment.superpixels.algorithm == "none"
-    if regions is not None and no_superpixels and _by(models) == SuperpixelRegions.name:
+    if regions is not None and no_superpixels and _by(preset, models) == SuperpixelRegions.name:
         raise InputError("region_values needs regions, but superpixels.algorithm is 'none'")
     with opened(out, partial(refuse_names, str(out))) as place:
         folder = place.folder
@@ -278,11 +278,13 @@ def region_settings(
     """All that rows of regions depend on: what pairs do, for the pictures and the nouns, and what cuts and
     reads regions."""
     how = {name: to_dict(getattr(preset.segment, name)) for name in ("superpixels", "dense_clip")}
-    return {**settings, "source": REGIONS, "regions": {"by": _by(models), **how}}
+    return {**settings, "source": REGIONS, "regions": {"by": _by(preset, models), **how}}
 
 
-def _by(models: CollectModels | None) -> str:
-    return SuperpixelRegions.name if models is None else models.regions.name
+def _by(preset: Preset, models: CollectModels | None) -> str:
+    if models is not None:
+        return models.regions.name
+    return SuperpixelRegions.name if preset.regions is None else identity_id(preset.regions, preset.name)
 
 
 def reopen(out: Path) -> None:

@@ -18,6 +18,7 @@ from ..errors import FreedaError, MachineError, ModelError, device_lost, first_l
 from ..options import CollectOptions, DenseClip, Superpixels
 from ..precision import choose_device, choose_dtype, drawing_dtype
 from ..presets import Preset
+from ..region_models import load_regions
 from ..segment.regions import RegionMap, Regions, SuperpixelRegions, region_map, regions_from
 from .captions import Caption
 from .generator import Generator, load_generator, picture_seed
@@ -149,7 +150,8 @@ def with_generator(
     with told_if_short("loading the generator", options, encoders.device, kind, loading=True):
         generator = load_generator(preset.generator, encoders.device, kind, preset.lora, options.offload)
     view = preset.segment
-    regions = regions_from(None, view.superpixels)
+    found = load_regions(preset, encoders.device, encoders.dtype) if options.region_values else None
+    regions = regions_from(found, view.superpixels)
     return CollectModels(encoders, generator, NounKeys(encoders.clip, options), regions, view.dense_clip)
 
 
