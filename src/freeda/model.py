@@ -21,9 +21,11 @@ from .options import Changes, SegmentOptions, export_kinds
 from .presets import DEFAULT, Preset, find_preset, with_models
 from .profile import OFF, Clock
 from .region_models import RegionModel, load_regions
+from .sam3 import Sam3
 from .segment.background import label_names
 from .segment.coverage import Coverage, coverage
-from .segment.matching import LocalScore
+from .segment.matching import LocalScore, PlaneScore
+from .segment.planes import check_pictures, prompts_of, see_scenes, with_planes
 from .segment.prototypes import ReferenceBank
 from .segment.regions import RegionMap, Regions
 from .segment.result import Segmentation, segment_scene
@@ -67,7 +69,11 @@ class FreeDA:
         check_part(regions, "regions", "__call__", "name", "whole")
         check_part(score, "score", "__call__", "name")
         check = getattr(bank, "check_models", None)
-        if check is not None:
+        self._scenes = encode_scenes if preset.detector is None else see_scenes
+        if preset.detector is not None:
+            check_pictures(bank)
+            score = PlaneScore() if score is None else score
+        elif check is not None:
             check(encoders.identity)
         self.preset, self.encoders, self.bank = preset, encoders, bank
         self.regions, self.score = regions, score
@@ -100,11 +106,8 @@ class FreeDA:
 
     def to(self, device: str | torch.device) -> FreeDA:
         """The same model on another device: weights are read again, parts of your own stay. As `load`."""
-        clip, dense = self.encoders.clip, self.encoders.dense
-        own = (
-            None if isinstance(clip, TransformersEncoder) else clip,
-            None if isinstance(dense, DenseEncoder) else dense,
-        )
+        parts: tuple[Any, Any] = self.encoders.clip, self.encoders.dense
+        own = [None if isinstance(one, (TransformersEncoder, DenseEncoder, Sam3)) else one for one in parts]
         moved = load_encoders(self.preset, device, self.encoders.dtype, *own)
         cut = self.regions
         if isinstance(cut, RegionModel):
@@ -148,8 +151,8 @@ class FreeDA:
         """
         options = self.options.with_changes(**changes)
         bank: Any = self.bank
-        if not hasattr(bank, "nouns"):
-            raise InputError("coverage needs a bank whose rows have nouns")
+        if not hasattr(bank, "nouns") or self.preset.detector is not None:
+            raise InputError("coverage needs a bank whose rows have nouns, and a preset that looks words up")
         classes = parse_names(names)
         text = embed_rows(self._embed, list(classes.values()), options.templates)
         return coverage(bank, text, list(classes), options)
@@ -171,7 +174,7 @@ class FreeDA:
         Raises InputError.
         """
         one = self._read(image, self.options.with_changes(**changes), regions, on_done)
-        ((_, found),) = encode_scenes(self.encoders, [one], batch_size, self.clock)
+        ((_, found),) = self._scenes(self.encoders, [one], batch_size, self.clock)
         if isinstance(found, Exception):
             raise found
         return found
@@ -187,7 +190,7 @@ class FreeDA:
         given = [images] if is_one(images) else images
         read = (self._read(image, options) for image in given)
         photographs = ahead(read, AHEAD if self.device.type != "cpu" else 1)
-        for _, found in encode_scenes(self.encoders, photographs, batch_size, self.clock):
+        for _, found in self._scenes(self.encoders, photographs, batch_size, self.clock):
             if isinstance(found, Exception):
                 raise found
             yield found
@@ -249,6 +252,8 @@ class FreeDA:
         return self._label(scene, known, scene.options)
 
     def _label(self, scene: Scene, known: Vocabulary, options: SegmentOptions) -> Segmentation:
+        if self.preset.detector is not None:
+            scene = with_planes(scene, known, self.encoders, self.clock)
         return segment_scene(scene, known, options, self.bank, self.clock, self.score)
 
     def segment_many(
@@ -298,10 +303,7 @@ class FreeDA:
         stream = Stream(
             read=lambda image: self._read(image, options, on_done=on_done),
             encode=partial(
-                encode_scenes,
-                self.encoders,
-                batch_size=batch_of(self.encoders, batch_size),
-                clock=self.clock,
+                self._scenes, self.encoders, batch_size=batch_of(self.encoders, batch_size), clock=self.clock
             ),
             label=lambda scene: self._label(scene, known, options),
             vocabulary=known,
@@ -339,6 +341,8 @@ class FreeDA:
         return classes
 
     def _make_vocabulary(self, names: Names, options: SegmentOptions) -> Vocabulary:
+        if self.preset.detector is not None:
+            return prompts_of(self._embed, names, options, self.encoders, self.bank, self.clock)
         weights = self._resolved(options).ensemble
         assert weights is not None
         known = self.bank if self.bank is not None and weights.freeda else self.encoders.dense.dim

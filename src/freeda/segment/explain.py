@@ -54,7 +54,7 @@ def explain_pixel(
     order = sorted(range(len(ranked)), key=lambda label: (-ranked[label], label != winner, label))
     scores = [
         ClassScore(result.names[label], label, float(ranked[label]))
-        if label >= len(rows)
+        if label >= len(rows) or scene.prompts is not None
         else ClassScore(
             result.names[label],
             label,
@@ -67,7 +67,8 @@ def explain_pixel(
         for label in order
     ]
     feature: Floats = (evidence.weights @ evidence.features).astype(np.float32)
-    chosen = [label for label in order if label < len(rows)][: classes if references else 0]
+    listed = classes if references and scene.prompts is None else 0
+    chosen = [label for label in order if label < len(rows)][:listed]
     found, told = _references(result, vocabulary, bank, [rows[i] for i in chosen], feature, references)
     return Explanation(
         x=x,
@@ -83,7 +84,11 @@ def explain_pixel(
             ClassReferences(result.names[label], n, nearest)
             for label, (n, nearest) in zip(chosen, found, strict=False)
         ),
-        notes=(*_notes(result, result.names[winner], scores, evidence), *told),
+        notes=(
+            *_notes(result, result.names[winner], scores, evidence),
+            *told,
+            *_asked(vocabulary, scene.prompts),
+        ),
         region=enlarged(evidence.region, result.size),
         reach=enlarged(evidence.reach, result.size),
         feature=feature,
@@ -91,6 +96,15 @@ def explain_pixel(
         colours=result.palette,
         warnings=tuple(result.caveats.lines(one.name for one in scores[:classes])),
     )
+
+
+def _asked(vocabulary: Vocabulary, prompts: tuple[str, ...] | None) -> list[str]:
+    """What there is to say of planes."""
+    if prompts is None:
+        return []
+    other = [prompt for prompt in prompts if prompt not in vocabulary.names]
+    asked = f" Asked for as well or instead: {', '.join(other)}." if other else ""
+    return [f"SAM 3, trained on masks, gave each word a plane; it has no references to show.{asked}"]
 
 
 def _inside(value: Any, name: str, length: int, how: str) -> int:
@@ -239,7 +253,7 @@ def _notes(result: LabelMap, label: str, scores: Sequence[ClassScore], evidence:
         )
     if options.prototypes == "knn-vote":
         out.append("Local scores are votes (knn-vote); the cosine is that of each class's nearest prototype.")
-    if evidence.blended > 1:
+    if evidence.blended > 1 and scores[0].local_score is not None:
         out.append(
             f"On a border: {evidence.blended} regions are blended here, of which the nearest is shown."
         )
