@@ -25,7 +25,7 @@ from freeda.segment.planes import PROMPTS, best_prompt, tried
 from freeda.show import write_image
 from hub import Repo, serve
 from sam3_model import save_sam3
-from small_banks import make_bank, make_pair
+from small_banks import kept, make_bank
 
 SIZES = [(56, 56), (50, 70), (131, 40), (7, 9)]
 
@@ -115,6 +115,14 @@ def test_labels(folder: Path, size: tuple[int, int]) -> None:
     assert np.array_equal(again.scores(["cat"]), found.scores(["cat"]))
 
 
+def test_half_precision(model: FreeDA, one: Path) -> None:
+    image, half = picture(50, 70), load(of(one), device="cpu", dtype="float16")
+    scene = half.encode(image)
+    assert scene.seen[0].dtype == torch.float16
+    near = model.segment(image, ["cat", "dog"]).scores()
+    np.testing.assert_allclose(half.segment(scene, ["cat", "dog"]).scores(), near, atol=0.1)
+
+
 def test_the_photograph_is_seen_once(model: FreeDA, monkeypatch: pytest.MonkeyPatch) -> None:
     network = model.encoders.clip.model  # type: ignore[attr-defined]
     seen, passes = [], []
@@ -151,7 +159,8 @@ def test_rules(model: FreeDA, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="option 'local_weight' means nothing to SAM 3"):
         kept.relabel(kept.vocabulary, local_weight=0.5)
     told = plain.explain(3, 4)
-    assert told.references == () and "no references to show" in str(told) and "global" not in told.sentences()
+    assert told.references == () and "no references to show" in str(told) and told.only_global == ""
+    assert not any("global" in line for line in told.sentences())
     assert [one.local_score for one in told.scores] == [None, None]
     assert told.scores[0].score == pytest.approx(best[4, 3])
     assert told.draw().ndim == 3 and json.dumps(told.to_dict())
@@ -250,16 +259,6 @@ def test_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: Path
         load(replace(PRESETS["sam3"], detector=ModelSource("other/sam3")), device="cpu")
 
 
-def kept(noun: str, i: int) -> Any:
-    """A row with its picture and mask."""
-    image, mask = io.BytesIO(), io.BytesIO()
-    Image.fromarray(picture(40, 40 + i)).save(image, "JPEG")
-    inside = np.zeros((40, 40 + i), bool)
-    inside[5 : 20 + i, 8:30] = True
-    Image.fromarray(inside).save(mask, "PNG")
-    return make_pair(i, noun=noun, caption_id=str(i), image=image.getvalue(), mask=mask.getvalue())
-
-
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Any:
     nouns = ["cat"] * 3 + ["dog"] * 12 + ["tree"]
@@ -293,6 +292,8 @@ def test_prompts_by_pictures(model: FreeDA, one: Path, pictures: Any) -> None:
     image = picture(30, 30)
     asked = model.segment(image, list(words.prompts)).scores()
     assert np.array_equal(with_bank.segment(image, words).scores(), asked)
+    rest = with_bank.vocabulary(["sofa"], others="rest", other_words=("cat", "dog"))
+    assert rest.prompts == ("sofa", "cat", "dog")  # what nobody named is not tried
     assert words.digest() != model.vocabulary(["cat", "dog", "sofa"]).digest()
 
 
@@ -325,12 +326,34 @@ def test_on_the_command_line(tmp_path: Path, one: Path, pictures: Any, tiny_bank
         (("--regions", "eomt"), "regions means nothing to preset 'own'"),
         (("--grow",), "--grow means nothing to --model"),
         (("--draw", "lcm"), "--draw means nothing to --model"),
+        (("--index", "approximate"), "--index means nothing to --model"),
         (("--batch-size", 2), "--batch-size means nothing to --model"),
         (("--bank", tiny_bank), f"{tiny_bank}: keeps no pictures"),
     ):
         refused(run("segment", photo, *about, "--out", tmp_path / "no", *given), says)
     refused(run("collect", "--words", photo, "--out", tmp_path / "no", "--model", preset), "only labels")
-    how = ("--device", "cpu", "--out", tmp_path / "measured", "--model", preset, "--limit", 1)
+    preset.write_text(json.dumps({"base": "sam3", "detector": str(one), "clip": "a/b"}))
+    refused(
+        run("segment", photo, *about, "--out", tmp_path / "no"), "['clip'] mean nothing on the base 'sam3'"
+    )
+    preset.write_text(json.dumps({"base": "sam3", "detector": str(one)}))
+    (tmp_path / "photos" / "c.png").write_text("no picture")
+    done = run(*more, "--save-vocabulary", tmp_path / "kept.npz", "--bank", pictures.path)
+    assert done.exit_code == 1 and "2 already there, 1 failed" in done.output, done.output
+    kept_words = ("--vocabulary", tmp_path / "kept.npz", *about[:2], *about[4:], "--out", out)
+    assert "2 already there, 1 failed" in run("segment", tmp_path / "photos", *kept_words).output
+    how = (
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "measured",
+        "--model",
+        preset,
+        "--limit",
+        1,
+        "--bank",
+        pictures.path,
+    )
     done = run("evaluate", "miniature", *how)
     assert done.exit_code == 0 and "labels are those of own/some-sam3, which was trained" in done.output, done
     assert r"| trained\_on\_masks | own/some-sam3 |" in (tmp_path / "measured" / "report.md").read_text()

@@ -133,7 +133,8 @@ def _needs(preset: Preset, machine: dict[str, Any], reachable: bool) -> dict[str
             said = {"id": source.id, "licence": source.licence, "for": use}
             models[part] = {**said, **_model(source, part, what, reachable)}
     half = machine["drawing"] != "float32"
-    sides = {"label": preset.dense_size or 518, "draw": max(preset.collect.picture)}
+    looked_at = (preset.dense_size or 518) if preset.detector is None else 1008
+    sides = {"label": looked_at, "draw": max(preset.collect.picture)}
     on_chip = machine["device"] != "cpu"
     memory = {use: _memory(models, use, side, half, on_chip) for use, side in sides.items()}
     return {"models": models, "memory": memory, "bank": preset.bank}

@@ -308,6 +308,10 @@ def _build(path: Path, data: dict[str, Any]) -> Preset:
     require(isinstance(name, str) and name in PRESETS, f"base is {name!r}: use one of {', '.join(PRESETS)}")
     base = PRESETS[name]
     _known("preset", data, Preset)
+    if base.detector is not None:
+        own = ("detector", "segment", "bank", "world")
+        other = [key for key in data if key not in own]
+        require(not other, f"{other[:1]} mean nothing on the base {name!r}: give {', '.join(own)}")
     changes: dict[str, Any] = {"name": path.stem}
     for key, value in data.items():
         if key in ("clip", "dense", "generator") or (

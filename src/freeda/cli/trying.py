@@ -39,7 +39,6 @@ def web_page(
     preset = find_preset(model)
     refuse_no_bank(preset, preset.bank if bank is None else bank)
     opened = None if bank is None else Bank.open(bank)  # a wrong path is told before gigabytes are fetched
-    preset.check_draws()
     fetch_first(preset, LABELLING, yes)
     served = serve(load(preset, opened, device, dtype), host, port, share)
     try:

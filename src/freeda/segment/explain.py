@@ -78,7 +78,7 @@ def explain_pixel(
         local_weight=result.options.local_weight,
         scores=tuple(scores),
         without_global=_winner(result, vocabulary, local, local),
-        only_global=_winner(result, vocabulary, context, local),
+        only_global="" if scene.prompts is not None else _winner(result, vocabulary, context, local),
         windows=evidence.windows,
         references=tuple(
             ClassReferences(result.names[label], n, nearest)

@@ -41,9 +41,10 @@ def see_scenes(
 ) -> Iterator[tuple[Photograph, Scene | Exception]]:
     """As `encode_scenes`, one photograph at a time; what the vision encoder made is kept in `Scene.seen`."""
     for photograph in photographs:
-        yield photograph, photograph.error or _seen(encoders, photograph, clock)
+        found = photograph.error or _seen(encoders, photograph, clock)
         if photograph.on_done is not None:
             photograph.on_done(1, 1)
+        yield photograph, found
 
 
 def _seen(encoders: Encoders, photograph: Photograph, clock: Clock) -> Scene | Exception:
@@ -105,8 +106,10 @@ def prompts_of(
     check_detecting(options)
     detector: Any = encoders.clip
     found = build_vocabulary(embed, detector.dim, names, options, encoders.identity, clock)
+    classes = found.words if options.others is None else found.words[:-1]  # the rest nobody named
     with clock("prompts"):
-        words = tuple(tuple(best_prompt(detector, bank, word) for word in row) for row in found.words)
+        asked = tuple(tuple(best_prompt(detector, bank, word) for word in row) for row in classes)
+    words = (*asked, *found.words[len(asked) :])
     text = embed_rows(embed, [(prompt,) for row in words for prompt in row], options.templates)
     return replace(found, words=words, text_embeddings=text, prototypes=np.eye(len(text), dtype=np.float32))
 
@@ -131,18 +134,16 @@ def tried(detector: Sam3, bank: Any, word: str) -> list[Tried]:
 
     The text's states stay what the model was trained on: nothing is added to them, one of several is taken.
     """
-    pictures = list(_pictures(bank, word))
-    seen = [(detector.look(picture), torch.from_numpy(mask)) for picture, mask in pictures]
-    out = []
-    for prompt in (template.replace("{}", word) for template in PROMPTS) if seen else ():
-        each = []
-        for levels, mask in seen:
-            plane = detector.plane(levels, prompt)[None, None]
-            p = F.interpolate(plane, mask.shape, mode="bilinear", align_corners=False)[0, 0].cpu()
-            m = mask.float()
-            each.append(float(torch.minimum(p, m).sum() / torch.maximum(p, m).sum()))
-        out.append(Tried(prompt, float(np.mean(each))))
-    return out
+    prompts = [template.replace("{}", word) for template in PROMPTS]
+    found: list[list[float]] = []
+    for picture, inside in _pictures(bank, word):
+        seen, mask = detector.look(picture), torch.from_numpy(inside).float()
+        planes = torch.stack([detector.plane(seen, prompt) for prompt in prompts])[:, None]
+        sized = F.interpolate(planes, mask.shape, mode="bilinear", align_corners=False)[:, 0].cpu()
+        both, either = (join(sized, mask).sum(dim=(1, 2)) for join in (torch.minimum, torch.maximum))
+        found.append((both / either).tolist())
+    means = np.mean(found, axis=0) if found else ()
+    return [Tried(prompt, float(iou)) for prompt, iou in zip(prompts, means, strict=False)]
 
 
 def _pictures(bank: Any, word: str) -> Iterator[tuple[Any, Any]]:
@@ -159,7 +160,7 @@ def _pictures(bank: Any, word: str) -> Iterator[tuple[Any, Any]]:
 
 def check_pictures(bank: Any) -> None:
     """Raise BankError for a bank that keeps no pictures, as far as some of its rows tell."""
-    rows = [] if bank is None else [bank.row(at) for at in _spread(len(bank), _TRIED)]
+    rows = [bank.row(at) for at in _spread(len(bank), _TRIED)] if hasattr(bank, "row") else []
     if bank is not None and not any(row["image"] is not None and row["mask"] is not None for row in rows):
         raise BankError(
             f"{getattr(bank, 'path', 'bank')}: keeps no pictures, and SAM 3 takes nothing else of a bank: "

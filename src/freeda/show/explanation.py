@@ -106,7 +106,7 @@ class Explanation:
     without_global: str
     """The word it would get with `local_weight=1`."""
     only_global: str
-    """The word it would get with `local_weight=0`."""
+    """The word it would get with `local_weight=0`; "" where there is no global term."""
     windows: int
     """Windows that cover the pixel and are averaged."""
     references: tuple[ClassReferences, ...]
@@ -225,7 +225,7 @@ def _drawable(told: Explanation) -> Explanation:
         label=names[told.label],
         scores=tuple(replace(one, name=names[one.name]) for one in told.scores),
         without_global=names[told.without_global],
-        only_global=names[told.only_global],
+        only_global=names.get(told.only_global, ""),
         references=tuple(replace(group, name=names[group.name]) for group in told.references),
     )
 
