@@ -90,8 +90,8 @@ class Preset:
         return LABELLING if self.detector is None else ("detector",)
 
     def check_draws(self) -> None:
-        """Raise InputError for a preset that only labels: no bank is made with it."""
-        told = f"preset '{self.name}' only labels: make banks with another (--model vit-l)"
+        """Raise InputError for a preset that only labels with given words: it makes and searches no bank."""
+        told = f"preset '{self.name}' only labels with given words: take another here (--model vit-l)"
         require(self.detector is None, told)
 
 
