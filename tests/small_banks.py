@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from freeda.bank import Bank, Pair
 from freeda.bank.format import caption_digest, shard_name, write_shard
@@ -39,6 +41,18 @@ def make_pair(i: int, **changes: Any) -> Pair:
         "mask": b"png%d" % i,
     }
     return Pair(**{**given, **changes})
+
+
+def kept(noun: str, i: int) -> Pair:
+    """Pair i, its picture and mask kept: noise, and a rectangle."""
+    image, mask = io.BytesIO(), io.BytesIO()
+    Image.fromarray(np.random.default_rng(i).integers(0, 256, (40, 40 + i, 3), dtype=np.uint8)).save(
+        image, "JPEG"
+    )
+    inside = np.zeros((40, 40 + i), bool)
+    inside[5 : 20 + i, 8:30] = True
+    Image.fromarray(inside).save(mask, "PNG")
+    return make_pair(i, noun=noun, caption_id=str(i), image=image.getvalue(), mask=mask.getvalue())
 
 
 def make_bank(path: Path, shards: list[list[Pair]], **about: Any) -> Bank:

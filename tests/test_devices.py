@@ -43,6 +43,8 @@ from freeda.region_models import load_regions
 from freeda.show import write_image
 from pipelines import apart_pipeline
 from region_models import save_region_model
+from sam3_model import save_sam3
+from small_banks import kept, make_bank
 from studies import ablations
 from studies.axes import AXES, Variant
 from test_siglip import save_siglip
@@ -154,6 +156,14 @@ def regions(place: Place) -> Any:
     return found
 
 
+def detecting(place: Place) -> Any:
+    folder = save_sam3(place.new(), word_tokenizer())
+    pictures = make_bank(place.new(), [[kept("cat", 0), kept("cat", 1)]])
+    model = load(replace(PRESETS["sam3"], detector=ModelSource(str(folder))), pictures)
+    result = model.segment(model.encode(PHOTO), ["cat", "sky=tree"], background="constant")
+    return result.labels, result.scores(), result.vocabulary.prompts, result.explain(5, 5).to_dict()
+
+
 def drawing_apart(place: Place) -> Any:
     found = []
     for kind in ("sigma", "sana1.5"):  # at their own size: diffusers makes other positions in float64
@@ -241,6 +251,7 @@ def ablating(place: Place) -> Any:
         many,
         siglip,
         regions,
+        detecting,
         searching,
         collecting("key=caption", "map_range=percentiles", "attribution.normalisation=words"),
         collecting("key=token", "steps=2", "attribution.to_step=0.5", "scheduler=euler"),

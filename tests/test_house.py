@@ -27,7 +27,7 @@ STOREYS = (
     ("presets", "remote"),
     ("hub",),
     ("weights", "precision", "pooling", "reattend", "show"),
-    ("image_text", "bank", "engines"),
+    ("image_text", "sam3", "bank", "engines"),
     ("encoders",),
     ("segment",),
     ("region_models",),

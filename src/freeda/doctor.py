@@ -15,7 +15,7 @@ from .errors import FreedaError, one_line
 from .files import cache_folder
 from .model_files import here, index_of, wanted
 from .precision import choose_device, drawing_dtype, fast_dtype
-from .presets import LABELLING, PRESETS, ModelSource, Preset, local_folder
+from .presets import PRESETS, ModelSource, Preset, local_folder
 from .weights import PARTS, refuse_no_folder
 
 _PACKAGES = ("torch", "transformers", "diffusers", "huggingface-hub", "safetensors", "faiss-cpu", "numpy")
@@ -128,12 +128,13 @@ def _needs(preset: Preset, machine: dict[str, Any], reachable: bool) -> dict[str
     models = {}
     for part, what in PARTS.items():
         source = getattr(preset, part)
-        if source is not None:
-            use = "label" if part in LABELLING else "draw"
+        if source is not None and (preset.detector is None or part in preset.labelling):
+            use = "label" if part in preset.labelling else "draw"
             said = {"id": source.id, "licence": source.licence, "for": use}
             models[part] = {**said, **_model(source, part, what, reachable)}
     half = machine["drawing"] != "float32"
-    sides = {"label": preset.dense_size or 518, "draw": max(preset.collect.picture)}
+    looked_at = (preset.dense_size or 518) if preset.detector is None else 1008
+    sides = {"label": looked_at, "draw": max(preset.collect.picture)}
     on_chip = machine["device"] != "cpu"
     memory = {use: _memory(models, use, side, half, on_chip) for use, side in sides.items()}
     return {"models": models, "memory": memory, "bank": preset.bank}

@@ -16,7 +16,8 @@ from .options import DenseClip
 from .precision import autocast, choose_device, choose_dtype, lower_precision
 from .presets import IMAGENET_MEAN, IMAGENET_STD, ModelSource, Preset
 from .proof import check_heeds, probe_pictures
-from .weights import config_of, identity_of, load_weights
+from .sam3 import Sam3
+from .weights import PARTS, config_of, identity_of, load_weights
 
 
 class PatchEncoder(Protocol):
@@ -147,6 +148,11 @@ def load_encoders(
     """
     on = choose_device(device)
     kind = choose_dtype(dtype, on)
+    if preset.detector is not None:
+        if clip is not None or dense is not None:
+            raise InputError(f"clip and dense mean nothing to preset '{preset.name}', which labels by itself")
+        found: Any = load_detector(preset, on, kind)
+        return Encoders(found, found, on, kind, model_identity(preset))
     check_part(clip, "clip", "name", "dim", "encode_text", "encode_image")
     check_part(dense, "dense", "name", "dim", "grid", "encode")
     first = load_clip(preset, on, kind) if clip is None else clip
@@ -188,6 +194,18 @@ def load_dense(
     return DenseEncoder(model, preset, on, choose_dtype(dtype, on))
 
 
+def load_detector(
+    preset: Preset, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
+) -> Sam3:
+    """Load a preset's SAM 3, as `load_encoders` its encoders."""
+    assert preset.detector is not None
+    on, what = choose_device(device), PARTS["detector"]
+    model = load_weights(preset.detector, "detector", what, model_loader(on, "Sam3Model"))
+    read = TransformersEncoder.load_tokenizer
+    tokenizer = load_weights(preset.detector, "detector", f"{what}'s tokenizer", read)
+    return Sam3(model, tokenizer, on, choose_dtype(dtype, on))
+
+
 def model_loader(device: torch.device, kind: str = "AutoModel") -> Callable[..., Any]:
     """What reads a model, of that class of transformers, from a place, in eval mode; it raises ModelError for
     weights that do not fit."""
@@ -222,8 +240,14 @@ def model_identity(preset: Preset) -> dict[str, Any]:
     """What a bank made with this preset remembers of its models; reads configs, no weights.
 
     {"clip": {"id", "revision"}, "dense": {"id", "revision"}, "clip_dim": int, "dense_dim": int}, and the
-    "commit" of a model of the hub; a local folder is named PRESET/FOLDER, never by its path.
+    "commit" of a model of the hub; a local folder is named PRESET/FOLDER, never by its path. A detector is
+    both.
     """
+    if preset.detector is not None:
+        config = config_of(preset.detector, "detector", PARTS["detector"])
+        width = getattr(config, "detector_config", config).detr_encoder_config.hidden_size
+        own = identity_of(preset.detector, "detector", preset.name)
+        return {"clip": own, "dense": own, "clip_dim": width, "dense_dim": width}
     clip = config_of(preset.clip, "clip", "CLIP")
     dense = config_of(preset.dense, "dense", "dense encoder")
     return _identity(preset, joint_width(clip), dense.hidden_size)

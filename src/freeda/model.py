@@ -18,13 +18,16 @@ from .identity import difference
 from .image_text import ImageTextEncoder, TransformersEncoder
 from .images import RGB, to_image, world_of
 from .options import Changes, SegmentOptions, export_kinds
+from .precision import waits_for
 from .presets import DEFAULT, Preset, find_preset, with_models
 from .profile import OFF, Clock
 from .region_models import RegionModel, load_regions
+from .sam3 import Sam3
 from .segment.background import label_names
 from .segment.coverage import Coverage, coverage
-from .segment.matching import LocalScore
+from .segment.matching import LocalScore, PlaneScore
 from .segment.naming import Namer, name_scene
+from .segment.planes import check_pictures, prompts_of, see_scenes, with_planes
 from .segment.prototypes import ReferenceBank
 from .segment.regions import RegionMap, Regions
 from .segment.result import Segmentation, segment_scene
@@ -65,19 +68,18 @@ class FreeDA:
             raise InputError(f"bank is {bank!r}: it must be a bank directory or an open Bank")
         check_part(regions, "regions", "__call__", "name", "whole")
         check_part(score, "score", "__call__", "name")
-        check = getattr(bank, "check_models", None)
-        if check is not None:
-            check(encoders.identity)
+        self._scenes = encode_scenes if preset.detector is None else see_scenes
+        if preset.detector is not None:
+            check_pictures(bank)
+            score = PlaneScore() if score is None else score
+        elif bank is not None and hasattr(bank, "check_models"):
+            bank.check_models(encoders.identity)
         self.preset, self.encoders, self.bank = preset, encoders, bank
         self.regions, self.score = regions, score
         self.clock = clock
         """Times the stages of whatever this model does, where it is switched on."""
         if clock.on:
-            waits: dict[str, Callable[[], None]] = {
-                "cuda": partial(torch.cuda.synchronize, encoders.device),
-                "mps": torch.mps.synchronize,
-            }
-            clock.settle = waits.get(encoders.device.type)
+            clock.settle = waits_for(encoders.device)
         self._embed = WordEmbedder(encoders.clip)
         self._namer: Namer | None = None
 
@@ -100,15 +102,11 @@ class FreeDA:
 
     def to(self, device: str | torch.device) -> FreeDA:
         """The same model on another device: weights are read again, parts of your own stay. As `load`."""
-        clip, dense = self.encoders.clip, self.encoders.dense
-        own = (
-            None if isinstance(clip, TransformersEncoder) else clip,
-            None if isinstance(dense, DenseEncoder) else dense,
-        )
+        parts: tuple[Any, Any] = self.encoders.clip, self.encoders.dense
+        own = [None if isinstance(one, (TransformersEncoder, DenseEncoder, Sam3)) else one for one in parts]
         moved = load_encoders(self.preset, device, self.encoders.dtype, *own)
-        cut = self.regions
-        if isinstance(cut, RegionModel):
-            cut = load_regions(self.preset, device, self.encoders.dtype)
+        same = not isinstance(self.regions, RegionModel)
+        cut = self.regions if same else load_regions(self.preset, device, self.encoders.dtype)
         return FreeDA(self.preset, moved, self.bank, self.clock, cut, self.score)
 
     def __reduce__(self) -> Any:
@@ -147,8 +145,8 @@ class FreeDA:
         """
         options = self.options.with_changes(**changes)
         bank: Any = self.bank
-        if not hasattr(bank, "nouns"):
-            raise InputError("coverage needs a bank whose rows have nouns")
+        if not hasattr(bank, "nouns") or self.preset.detector is not None:
+            raise InputError("coverage needs a bank whose rows have nouns, and a preset that looks words up")
         classes = parse_names(names)
         text = embed_rows(self._embed, list(classes.values()), options.templates)
         return coverage(bank, text, list(classes), options)
@@ -170,7 +168,7 @@ class FreeDA:
         Raises InputError.
         """
         one = self._read(image, self.options.with_changes(**changes), regions, on_done)
-        ((_, found),) = encode_scenes(self.encoders, [one], batch_size, self.clock)
+        ((_, found),) = self._scenes(self.encoders, [one], batch_size, self.clock)
         if isinstance(found, Exception):
             raise found
         return found
@@ -186,7 +184,7 @@ class FreeDA:
         given = [images] if is_one(images) else images
         read = (self._read(image, options) for image in given)
         photographs = ahead(read, AHEAD if self.device.type != "cpu" else 1)
-        for _, found in encode_scenes(self.encoders, photographs, batch_size, self.clock):
+        for _, found in self._scenes(self.encoders, photographs, batch_size, self.clock):
             if isinstance(found, Exception):
                 raise found
             yield found
@@ -259,6 +257,7 @@ class FreeDA:
 
     def namer(self, **changes: Unpack[Changes]) -> Namer:
         """What finds names in the bank, in the place of a vocabulary (see `Namer`)."""
+        self.preset.check_draws()
         options = self.options.with_changes(**changes).naming
         if self._namer is None or self._namer.options != options:
             self._namer = Namer(self.bank, options, self.preset.name)
@@ -268,6 +267,8 @@ class FreeDA:
         if isinstance(known, Namer):
             ready = partial(self._make_vocabulary, options=options)
             return name_scene(scene, known, ready, options, self.clock, self.score)
+        if self.preset.detector is not None:
+            scene = with_planes(scene, known, self.encoders, self.clock)
         return segment_scene(scene, known, options, self.bank, self.clock, self.score)
 
     def segment_many(
@@ -286,37 +287,34 @@ class FreeDA:
         on_done: Callable[[int, int], None] | None = None,
         **changes: Unpack[Changes],
     ) -> Iterator[Outcome]:
-        """Label many images in their order. A batch of windows is filled from as many as it takes.
+        """Label many images in their order, a batch of windows from several; `changes` as `segment`.
 
         While the encoders work the next image is read and, beside an accelerator, the one before labelled and
         written; no more images are held than that takes (docs/speed.md).
 
         Args:
-            images: an image file, a folder, a glob such as "photos/*.jpg", any number of these; or arrays and
-                PIL images, also from an endless iterator. What it gave before it raises is labelled first.
+            images: files, folders, globs such as "photos/*.jpg"; or arrays and PIL images, also from an
+                endless iterator. What it gave before it raises is labelled first.
             classes: class names or a vocabulary, made ready once; or `namer()`, to find names for each.
             out: where every photograph's files go as soon as it is labelled; None writes nothing. Arrays have
                 no name to be written by.
             recursive: look into the folders of folders too.
-            strict: raise at the first photograph that cannot be read instead of telling it in its `Outcome`.
+            strict: raise at the first unreadable photograph instead of telling it in its `Outcome`.
             again: label anew what `out` already holds as these same words, options and models made it.
             npz, exports: write STEM.npz too, and other files, as in `Segmentation.export`.
-            on_start, on_done: called with a photograph's path before it is encoded, and as in `encode`.
-            changes: fields of SegmentOptions.
+            on_start, on_done: called with a path before it is encoded, and as in `encode`.
 
-        Raises InputError at once for images that are not there, unusable names or options; while iterating
-        where writing fails, and with `strict` for an unreadable photograph.
+        Raises InputError at once for missing images, unusable names or options; later where writing fails.
         """
-        found = every_image(images, recursive)
+        found, options = every_image(images, recursive), self.options.with_changes(**changes)
         known = classes if isinstance(classes, Namer) else self.ready(classes, **changes)
-        options = self.options.with_changes(**changes)
         resolved = self._resolved(options, known)
         batch, made_by = batch_of(self.encoders, batch_size), self.identity
         if resolved.weights.support:
             made_by["values"] = identity_of(values_of(self.bank))
         stream = Stream(
             read=lambda image: self._read(image, options, on_done=on_done),
-            encode=partial(encode_scenes, self.encoders, batch_size=batch, clock=self.clock),
+            encode=partial(self._scenes, self.encoders, batch_size=batch, clock=self.clock),
             label=lambda scene: self._label(scene, known, options),
             vocabulary=known,
             about=recipe(resolved, made_by, self.encoders.dtype),
@@ -353,6 +351,8 @@ class FreeDA:
         return classes
 
     def _make_vocabulary(self, names: Names, options: SegmentOptions) -> Vocabulary:
+        if self.preset.detector is not None:
+            return prompts_of(self._embed, names, options, self.encoders, self.bank, self.clock)
         freeda = self._resolved(options).weights.freeda
         known = self.bank if self.bank is not None and freeda else self.encoders.dense.dim
         return build_vocabulary(self._embed, known, names, options, self.encoders.identity, self.clock)

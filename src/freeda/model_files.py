@@ -13,7 +13,7 @@ from typing import Any
 from .errors import first_line
 
 Part = str
-"""What a model is to a preset: "clip", "dense", "regions", "generator" or "lora"."""
+"""What a model is to a preset: "clip", "dense", "regions", "detector", "generator" or "lora"."""
 
 PIPELINES = (
     *("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
@@ -58,7 +58,7 @@ def wanted(
     if part == "lora":
         return _lora(names, chosen)
     if part != "generator":
-        found, lacking = _one("", "model", names, tokenizer=part == "clip")
+        found, lacking = _one("", "model", names, tokenizer=part in ("clip", "detector"))
         beside = (*_PROCESSOR, *_TOKENIZER) if part == "regions" else ()
         return [*found, *(name for name in beside if name in names)], lacking
     if "model_index.json" not in names:
@@ -140,6 +140,8 @@ def unfit(part: Part, folder: Path) -> str | None:
         return f"is a model of type {kind}, not a CLIP or SigLIP"
     if part == "regions" and kind not in REGION_MODELS:
         return f"is a model of type {kind}, not a region model ({', '.join(REGION_MODELS)})"
+    if part == "detector" and kind not in ("sam3", "sam3_video"):
+        return f"is a model of type {kind}, not a SAM 3"
     if part == "dense" and not {"hidden_size", "patch_size"} <= set(config):
         # Written out or not, both are there once the configuration's class has filled in its defaults.
         from transformers import AutoConfig

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 
 from .errors import InputError
@@ -63,6 +66,15 @@ def fast_dtype(device: torch.device) -> torch.dtype:
         return torch.float16
     asks = getattr(torch.cpu, "_is_amx_tile_supported", None)  # absent from older torch, false where unknown
     return torch.bfloat16 if asks is not None and asks() else torch.float32
+
+
+def waits_for(device: torch.device) -> Callable[[], None] | None:
+    """What waits until a device has done all that it was given; None where calls wait by themselves."""
+    waits: dict[str, Callable[[], None]] = {
+        "cuda": partial(torch.cuda.synchronize, device),
+        "mps": torch.mps.synchronize,
+    }
+    return waits.get(device.type)
 
 
 def lower_precision(model: torch.nn.Module, dtype: torch.dtype) -> None:

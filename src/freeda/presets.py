@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from .errors import InputError
-from .options import TEMPLATES, CollectOptions, DenseClip, SegmentOptions, Superpixels, parse_settings
+from .options import (
+    METHODS,
+    TEMPLATES,
+    CollectOptions,
+    DenseClip,
+    Ensemble,
+    SegmentOptions,
+    Superpixels,
+    parse_settings,
+)
 from .options.checks import Range, check_types, kinds, optional, require
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -56,6 +65,8 @@ class Preset:
     """Mean and standard deviation of colours; None are those that such a model was trained with."""
     regions: ModelSource | None = None
     """The region model that cuts photographs (one of `REGIONS`, or another); None: superpixels."""
+    detector: ModelSource | None = None
+    """A SAM 3 that labels by itself: no encoder is read then, and a bank for its pictures alone."""
     lora: ModelSource | None = None
     """A LoRA merged into the generator when it is loaded."""
     bank: str | None = None
@@ -73,17 +84,52 @@ class Preset:
                 continue
             require(len(values) == 3, f"{name} has {len(values)} numbers: it must have three, one per colour")
             require("std" not in name or min(values) > 0, f"{name} is {values}: each must be above 0")
-        for name in ("clip", "dense", "regions", "generator"):
+        if self.detector is not None:
+            require(self.regions is None, f"regions mean nothing to preset '{self.name}': leave them out")
+            check_detecting(self.segment)
+        for name in ("clip", "dense", "regions", "detector", "generator"):
             one = getattr(self, name)
             require(
                 one is None or one.weight_name is None, f"{name} has a weight_name: only a LoRA takes one"
             )
 
+    @property
+    def labelling(self) -> tuple[str, ...]:
+        """The models that labelling needs."""
+        return LABELLING if self.detector is None else ("detector",)
+
+    def check_draws(self) -> None:
+        """Raise InputError for a preset that only labels with given words: it makes and searches no bank."""
+        told = f"preset '{self.name}' only labels with given words: take another here (--model vit-l)"
+        require(self.detector is None, told)
+
 
 ENCODERS, DRAWING = ("clip", "dense"), ("generator", "lora")
 """The encoders of a preset, and the models that drawing needs beside them."""
 LABELLING = (*ENCODERS, "regions")
-"""The models of a preset that labelling needs."""
+"""The models of a preset that labelling needs, where it has no detector."""
+_DETECTING = SegmentOptions(
+    method="freeda",
+    ensemble=METHODS["freeda"],
+    templates=("{}",),
+    synonyms="max",
+    local_weight=1.0,
+    background_threshold=0.5,
+)
+DETECTING = (
+    *("others", "other_words", "background", "background_threshold", "background_scale"),
+    *("region_vote", "superpixels", "refine", "refine_iterations", "refine_dilations"),
+)
+"""Options that mean something where a detector labels."""
+
+
+def check_detecting(options: SegmentOptions) -> None:
+    """Raise InputError for an option that was set and means nothing to a detector."""
+    for one in fields(options):
+        told = f"option {one.name!r} means nothing to SAM 3, whose options are {', '.join(DETECTING)}"
+        require(one.name in DETECTING or getattr(options, one.name) == getattr(_DETECTING, one.name), told)
+
+
 REGIONS: dict[str, ModelSource] = {
     "sam2": ModelSource("facebook/sam2.1-hiera-large", licence="Apache-2.0"),
     "eomt": ModelSource("tue-mps/coco_panoptic_eomt_large_640", licence="MIT"),
@@ -131,6 +177,7 @@ _MINIATURE = Preset(
 )
 _MINI_PLUS: dict[str, Any] = {
     "method": "all",
+    "ensemble": Ensemble(own=0.05),  # values of its CLIP know less than its prototypes (docs/beyond.md)
     "short_side": 192,  # things are small in it: windows look closer
 }
 PRESETS: dict[str, Preset] = {
@@ -199,6 +246,13 @@ PRESETS: dict[str, Preset] = {
         ),
     )
 }
+
+PRESETS["sam3"] = replace(
+    PRESETS["vit-l"],
+    name="sam3",
+    detector=ModelSource("facebook/sam3", licence="SAM License (gated)"),
+    segment=_DETECTING,
+)
 
 
 DEFAULT = "miniature"
@@ -279,9 +333,15 @@ def _build(path: Path, data: dict[str, Any]) -> Preset:
     require(isinstance(name, str) and name in PRESETS, f"base is {name!r}: use one of {', '.join(PRESETS)}")
     base = PRESETS[name]
     _known("preset", data, Preset)
+    if base.detector is not None:
+        own = ("detector", "segment", "bank", "world")
+        other = [key for key in data if key not in own]
+        require(not other, f"{other[:1]} mean nothing on the base {name!r}: give {', '.join(own)}")
     changes: dict[str, Any] = {"name": path.stem}
     for key, value in data.items():
-        if key in ("clip", "dense", "generator") or (key in ("regions", "lora") and value is not None):
+        if key in ("clip", "dense", "generator") or (
+            key in ("regions", "detector", "lora") and value is not None
+        ):
             source = _source(key, value, path.parent)
             changes[key] = _regions(source) if key == "regions" else source
         elif key in ("segment", "collect"):
@@ -303,6 +363,9 @@ def with_models(preset: Preset, **ids: str | Path | None) -> Preset:
         for part, place in ids.items()
         if place is not None
     }
+    for part in given:
+        told = f"{part} means nothing to preset '{preset.name}', which labels by itself: leave it out"
+        require(preset.detector is None or given[part] is None, told)
     return replace(preset, **_inputs(given), **given)  # type: ignore[arg-type]
 
 

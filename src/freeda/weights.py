@@ -32,7 +32,7 @@ def load_weights(source: ModelSource, part: Part, what: str, load: Callable[...,
 
 
 PARTS = {
-    **{"clip": "CLIP", "dense": "dense encoder", "regions": "region model"},
+    **{"clip": "CLIP", "dense": "dense encoder", "regions": "region model", "detector": "SAM 3"},
     **{"generator": "generator", "lora": "LoRA"},
 }
 """The models of a preset, and what messages call them."""
@@ -107,7 +107,7 @@ def identity_id(source: ModelSource, preset_name: str) -> str:
     """
     if local_folder(source.id) is None and not _looks_local(source.id):
         return source.id
-    own = [p.name for p in PRESETS.values() if source in (p.clip, p.dense, p.regions, p.generator)]
+    own = [p.name for p in PRESETS.values() if source in [getattr(p, part) for part in PARTS]]
     return f"{(own or [preset_name])[0]}/{Path(source.id).name}"
 
 

@@ -127,7 +127,7 @@ def test_without_a_bank_words_are_labelled_at_once(model):
     assert result.vocabulary.prototypes.shape == (0, model.encoders.dense.dim)
     with_bank = model.segment(PHOTO, WORDS, method="no-bank", **SETTINGS)
     np.testing.assert_array_equal(result.labels, with_bank.labels)
-    everything = bare.segment(PHOTO, WORDS, method="all", **SETTINGS)
+    everything = bare.segment(PHOTO, WORDS, method="all", ensemble=Ensemble(1, 0.2, 0.2), **SETTINGS)
     np.testing.assert_array_equal(result.labels, everything.labels)
 
 

@@ -44,7 +44,9 @@ class Served:
 
 
 def refuse_no_bank(preset: Preset, bank: Any) -> None:
-    """Raise InputError where there is no bank: the page draws none."""
+    """Raise InputError where there is no bank: the page draws none; and for a preset that needs none."""
+    if preset.detector is not None:
+        raise InputError(f"the page does not take preset '{preset.name}': use freeda segment")
     if bank is None:
         raise InputError(f"preset '{preset.name}' has no bank of its own: give one (--bank DIR)")
 

@@ -205,6 +205,6 @@ def resumable(place: str | Path) -> Iterator[None]:
         raise
 
 
-def trained_on_masks(model: str) -> str:
-    """What is to be said wherever a region model has cut the pictures."""
-    return f"regions are those of {model}, which was trained on masks"
+def trained_on_masks(model: str, what: str = "regions") -> str:
+    """What is to be said wherever a region model has cut the pictures, or a detector labelled them."""
+    return f"{what} are those of {model}, which was trained on masks"

@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from ..errors import InputError
 from ..options import parse_settings
-from ..presets import DEFAULT, LABELLING, PRESETS, drawing_with, find_preset, with_models
+from ..presets import DEFAULT, PRESETS, drawing_with, find_preset, with_models
 from .base import resumable, say, trained_on_masks
 from .options import (
     BankOrOwn,
@@ -93,11 +93,13 @@ def evaluate(
     options = parse_settings(settings or [], protocol_options(chosen, found))
     place = Path("evaluation") / f"{found.name}-{chosen.name}" if out is None else out
     usual = replace(chosen, segment=options)
+    if grow:
+        chosen.check_draws()
     if draw and not grow:
         raise InputError("--draw says how words are drawn: nothing is drawn without --grow")
     drawing = drawing_with(usual, draw or [])
     if engine == "local":
-        fetch_first(chosen, LABELLING, yes)
+        fetch_first(chosen, chosen.labelling, yes)
     known: Any = bank
     if grow:  # references for the classes that it hardly knows, drawn now unless they were before
         from ..model import load
@@ -128,7 +130,8 @@ def evaluate(
         )
     print_report(result)
     if model_of_masks := result.settings.get("trained_on_masks"):
-        say(trained_on_masks(model_of_masks), "yellow")
+        told = "regions" if chosen.detector is None else "labels"
+        say(trained_on_masks(model_of_masks, told), "yellow")
     for name, (published, used) in result.settings["protocol_changes"].items():
         say(f"not the protocol: {name} is {used}, not {published}", "yellow")
     say(f"report in {place / 'report.md'}", "green")

@@ -38,13 +38,13 @@ from ..grow import (
 )
 from ..identity import first_difference
 from ..model import FreeDA
-from ..options import to_dict
-from ..presets import DRAWING, LABELLING, PRESETS, RECIPES, Preset
+from ..options import OTHER_WORDS, to_dict
+from ..presets import DRAWING, PRESETS, RECIPES, Preset
 from ..profile import peak_memory
 from ..progress import duration
 from ..segment.coverage import Coverage
 from ..segment.support import weights_of
-from ..segment.vocabulary import Names, other_words, parse_names
+from ..segment.vocabulary import Names, Vocabulary, other_words, parse_names
 from .base import say
 from .options import fetch_first, listed, open_bank
 
@@ -103,7 +103,7 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
     Without one, and unless it is to be grown or was before, the model labels by what its encoders know.
     Raises InputError where the user does not want what is to be drawn.
     """
-    if not weights_of(model.options, True).freeda:
+    if model.preset.detector is not None or not weights_of(model.options, True).freeda:
         return model.with_bank(base)
     classes = parse_names(names)
     words = [*classes, *other_words(classes, model.options)]
@@ -135,7 +135,7 @@ def needed_models(base: Bank | None, names: Names, how: Growing) -> tuple[str, .
         classes = parse_names(names)
         words = [*classes, *other_words(classes, how.preset.segment)]
         plan = _plan_alone(words, how.layers(words), how)
-    return (*LABELLING, *(DRAWING if plan is not None and plan.pictures else ()))
+    return (*how.preset.labelling, *(DRAWING if plan is not None and plan.pictures else ()))
 
 
 def _plan_alone(words: Sequence[str], layers: Sequence[Bank], how: Growing) -> Plan | None:
@@ -196,6 +196,16 @@ def tell_poor(grown: Grown, alone: bool) -> None:
             "(--images-per-word)"
         )
     say(told, "yellow")
+
+
+def tell_prompts(ready: Vocabulary, names: Names, bank: Bank) -> None:
+    """Say what a bank's pictures made of the words that a detector is asked for."""
+    words = [word for own in parse_names(names).values() for word in own]
+    other = [prompt for prompt in ready.prompts if not {prompt} & {*words, *OTHER_WORDS}]
+    nouns = {noun.casefold() for noun in bank.nouns.different}
+    lacking = [word for word in words if word.casefold() not in nouns]
+    told = f"; it has none of {listed(lacking)}" if lacking else ""
+    say(f"by the bank's pictures words are asked for as {listed(other) or 'they are'}{told}")
 
 
 def coverage_table(found: Sequence[Coverage]) -> Table:

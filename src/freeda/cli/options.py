@@ -144,6 +144,8 @@ def fetch_first(preset: Preset, parts: Iterable[str], yes: bool = False) -> None
     from .. import hub
     from ..weights import PARTS, missing_of
 
+    if "clip" in (parts := tuple(parts)) or "generator" in parts:
+        preset.check_draws()
     several = missing_of(preset, parts)
     if not several:
         return

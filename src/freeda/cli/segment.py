@@ -16,7 +16,8 @@ from typer import Argument, Option
 from ..errors import InputError
 from ..files import Written
 from ..options import VOCABULARY, export_kinds, parse_settings
-from ..presets import DEFAULT, LABELLING, SUPERPIXELS, drawing_with, find_preset, with_models
+from ..options.checks import require
+from ..presets import DEFAULT, SUPERPIXELS, drawing_with, find_preset, with_models
 from ..profile import Clock
 from ..sources import find_images
 from .base import print_table, say, say_error, trained_on_masks
@@ -136,6 +137,11 @@ def segment(
     names = () if vocabulary is not None else read_names(classes, classes_file)
     paths = find_images(images, recursive) if images else []
     cut = _map_of_regions(regions, paths)
+    meant = {"--grow": grow, "--images-per-word": images_per_word, "--prompts": prompts, "--draw": draw}
+    meant |= {"--batch-size": batch_size, "--index": index != "exact", "--regions": cut is not None}
+    for given in (name for name, value in meant.items() if value):
+        told = f"{given} means nothing to --model {model}: leave it out"
+        require(find_preset(model).detector is None, told)
     preset = with_models(find_preset(model), regions=SUPERPIXELS if cut is not None else regions)
     options = change(
         preset.segment,
@@ -153,7 +159,7 @@ def segment(
         from ..segment.regions import regions_from
         from ..segment.vocabulary import Vocabulary, parse_names
         from ..show.caveats import Caveats, alone
-        from .growing import Growing, needed_models, ready_model
+        from .growing import Growing, needed_models, ready_model, tell_prompts
 
         known: Any = names  # looked at before anything costly is loaded
         if vocabulary is None:
@@ -166,16 +172,20 @@ def segment(
             known = Vocabulary.load(vocabulary)
         growing = Growing(drawing, bank, grow, yes, images_per_word, prompts, index, dtype, usual)
         base = growing.open_base()
-        parts = LABELLING if vocabulary is not None else needed_models(base, known, growing)
+        parts = drawing.labelling if vocabulary is not None else needed_models(base, known, growing)
         fetch_first(drawing, parts, yes)
         source = None if cut is None else regions_from(cut, options.superpixels)
         how: Any = {"device": device, "dtype": dtype or "float32", "clock": clock, "regions": source}
         loaded = load(drawing, bank=base, **how)
     if drawing.regions is not None:
         say(f"{trained_on_masks(loaded.identity['regions'])} (--regions superpixels does without)")
+    if drawing.detector is not None:
+        say(trained_on_masks(loaded.identity["clip"]["id"], "labels"))
     if vocabulary is None:
         loaded = ready_model(loaded, base, known, growing)
     ready = loaded.ready(known)
+    if drawing.detector is not None and base is not None and vocabulary is None:
+        tell_prompts(ready, names, base)
     if save_vocabulary is not None:
         kept = ready.save(save_vocabulary)
         say(f"{len(ready)} classes kept in {kept}")
@@ -273,7 +283,7 @@ def name(
 
         place = preset.bank if bank is None else bank
         base = nouns_bank(None if place is None else open_bank(place, index), preset.name)
-        fetch_first(preset, LABELLING, yes)
+        fetch_first(preset, preset.labelling, yes)
         loaded = load(preset, bank=base, device=device, dtype=dtype or "float32", clock=clock)
     failed = _segment_all(
         loaded,

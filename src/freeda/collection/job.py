@@ -214,6 +214,7 @@ def collect(
 
 def models_of(preset: Preset, models: CollectModels | None = None) -> dict[str, Any]:
     """Which models make the rows, without loading them."""
+    preset.check_draws()
     identity = dict(models.encoders.identity if models is not None else {}) or model_identity(preset)
     return {**identity, "generator": generator_of(preset)}
 

@@ -130,7 +130,8 @@ class FreedaSubject(Subject):
             place = model.bank
         self._bank: Any = place if place is None or hasattr(place, "search") else Bank.open(place)
         values = values_of(self._bank)
-        resolved = resolve(options, self._bank is not None, values is not None)
+        prototypes = self._bank is not None or usual.detector is not None
+        resolved = resolve(options, prototypes, values is not None)
         self._preset = replace(usual, segment=resolved)
         banks: Any = getattr(self._bank, "banks", (self._bank,) if self._bank is not None else ())
         if self._given is None:
@@ -157,6 +158,8 @@ class FreedaSubject(Subject):
         given = self._given
         if usual.regions is not None if given is None else isinstance(given.regions, RegionModel):
             self.about["trained_on_masks"] = identity["regions"]
+        if usual.detector is not None:
+            self.about["trained_on_masks"] = identity["clip"]["id"]
 
     @property
     def _supported(self) -> bool:

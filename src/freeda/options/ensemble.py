@@ -71,4 +71,4 @@ METHODS: dict[str, Ensemble] = {
     "values": Ensemble(freeda=0.0, own=0.5, support=0.5),
     "all": Ensemble(freeda=1.0, own=0.1, support=0.1),
 }
-"""The weights that go by a name. Those of "all" are ours, measured on the miniature (docs/beyond.md)."""
+"""The weights that go by a name. Those of "all" are ours, and not measured with hub models."""

@@ -106,6 +106,7 @@ def add_images(
         on_names(str(found.names))
     on_start, on_done = on_start or (lambda _, __: None), on_done or (lambda: None)
     bank = _open_bank(out)
+    preset.check_draws()
     identity = encoders.identity if encoders is not None else model_identity(preset)
     there, held = set[str](), Counter[str]()  # ids of the bank's references from pictures; how many a class
     if bank is not None:

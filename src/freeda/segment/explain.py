@@ -54,7 +54,7 @@ def explain_pixel(
     order = sorted(range(len(ranked)), key=lambda label: (-ranked[label], label != winner, label))
     scores = [
         ClassScore(result.names[label], label, float(ranked[label]))
-        if label >= len(rows)
+        if label >= len(rows) or scene.prompts is not None
         else ClassScore(
             result.names[label],
             label,
@@ -67,7 +67,8 @@ def explain_pixel(
         for label in order
     ]
     feature: Floats = (evidence.weights @ evidence.features).astype(np.float32)
-    chosen = [label for label in order if label < len(rows)][: classes if references else 0]
+    listed = classes if references and scene.prompts is None else 0
+    chosen = [label for label in order if label < len(rows)][:listed]
     found, told = _references(result, vocabulary, bank, [rows[i] for i in chosen], feature, references)
     return Explanation(
         x=x,
@@ -77,13 +78,17 @@ def explain_pixel(
         local_weight=result.options.local_weight,
         scores=tuple(scores),
         without_global=_winner(result, vocabulary, local, local),
-        only_global=_winner(result, vocabulary, context, local),
+        only_global="" if scene.prompts is not None else _winner(result, vocabulary, context, local),
         windows=evidence.windows,
         references=tuple(
             ClassReferences(result.names[label], n, nearest)
             for label, (n, nearest) in zip(chosen, found, strict=False)
         ),
-        notes=(*_notes(result, result.names[winner], scores, evidence), *told),
+        notes=(
+            *_notes(result, result.names[winner], scores, evidence),
+            *told,
+            *_asked(vocabulary, scene.prompts),
+        ),
         region=enlarged(evidence.region, result.size),
         reach=enlarged(evidence.reach, result.size),
         feature=feature,
@@ -91,6 +96,15 @@ def explain_pixel(
         colours=result.palette,
         warnings=tuple(result.caveats.lines(one.name for one in scores[:classes])),
     )
+
+
+def _asked(vocabulary: Vocabulary, prompts: tuple[str, ...] | None) -> list[str]:
+    """What there is to say of planes."""
+    if prompts is None:
+        return []
+    other = [prompt for prompt in prompts if prompt not in vocabulary.names]
+    asked = f" Asked for as well or instead: {', '.join(other)}." if other else ""
+    return [f"SAM 3, trained on masks, gave each word a plane; it has no references to show.{asked}"]
 
 
 def _inside(value: Any, name: str, length: int, how: str) -> int:
@@ -242,7 +256,7 @@ def _notes(result: LabelMap, label: str, scores: Sequence[ClassScore], evidence:
     if result.tree is not None:
         near = f"{result.tree.near:.2f}"
         out.append(f"Names were found: local scores are 0 where no row of the bank has a cosine of {near}.")
-    if evidence.blended > 1:
+    if evidence.blended > 1 and scores[0].local_score is not None:
         out.append(
             f"On a border: {evidence.blended} regions are blended here, of which the nearest is shown."
         )

@@ -183,6 +183,18 @@ class VoteScore:
         return counted.reshape(len(cosine), n_rows).astype(np.float32)
 
 
+class PlaneScore:
+    """Features are the planes of the very rows (see `planes`): they are the scores."""
+
+    name = "planes"
+
+    def __call__(
+        self, features: Floats, vocabulary: Vocabulary, bank: ReferenceBank | None, options: SegmentOptions
+    ) -> Floats:
+        """(B, T) float32 in 0 to 1."""
+        return features
+
+
 class ForgottenScore:
     """The place of a score that a file names and this process does not have."""
 
@@ -199,7 +211,7 @@ class ForgottenScore:
         )
 
 
-BUILT_IN: dict[str, LocalScore] = {one.name: one for one in (PrototypeScore(), VoteScore())}
+BUILT_IN: dict[str, LocalScore] = {one.name: one for one in (PrototypeScore(), VoteScore(), PlaneScore())}
 
 
 def local_scores(

@@ -16,6 +16,7 @@ from ..files import Written, to_json
 from ..identity import difference
 from ..options import VOCABULARY, SegmentOptions, export_kinds, to_dict
 from ..options.exports import FORMAT, PICTURES, RECORD, export_names
+from ..presets import check_detecting
 from ..profile import OFF, Clock
 from ..show.caveats import Caveats
 from ..show.explanation import CLASSES, REFERENCES, Explanation
@@ -268,6 +269,13 @@ def segment_scene(
     ):
         raise InputError("this scene and this vocabulary were made with different models")
     options = scene.options if options is None else options
+    if scene.prompts is not None:
+        check_detecting(options)
+        if scene.prompts != vocabulary.prompts:
+            raise InputError(
+                f"these scores are of {', '.join(scene.prompts)[:80]}, and of no other words: give the model "
+                "the scene, FreeDA.segment(result.scene, names)"
+            )
     if vocabulary.options is not None:  # so that the record tells what really made the prototypes
         options = replace(options, **{name: getattr(vocabulary.options, name) for name in VOCABULARY})
     names, models = label_names(vocabulary.names, options), dict(scene.models)

@@ -44,6 +44,10 @@ class Scene:
     """What the models know (`Preset.world`), where nothing says that the photograph is such."""
     cut: RegionMap | None = None
     """(h, w) regions of the working image, where they are no superpixels."""
+    seen: Any = None
+    """What a detector keeps of the photograph until it is told words (`planes`)."""
+    prompts: tuple[str, ...] | None = None
+    """The words whose planes its features are, where a detector gave them."""
 
     def __repr__(self) -> str:
         height, width = self.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..options import SegmentOptions, from_dict, to_dict
 from ..show.caveats import Caveats
 from ..source_file import SourceFile
 from .label_map import LabelMap
-from .matching import BUILT_IN, ForgottenScore, LocalScore
+from .matching import BUILT_IN, ForgottenScore, LocalScore, PlaneScore
 from .mosaic import Mosaic
 from .npz import RESULT, Arrays, check, checked, lists_of_words, narrow, read_npz
 from .scene import Scene
@@ -72,7 +73,8 @@ def _fields(header: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
         own = {n.removeprefix("vocabulary."): a for n, a in arrays.items() if n.startswith("vocabulary.")}
         vocabulary = Vocabulary.of_parts(header["vocabulary"], own)
         check(image is not None, "its picture is missing")
-        scene = _scene(header, arrays)
+        planes = header["models"].get("score") == PlaneScore.name
+        scene = replace(_scene(header, arrays), prompts=vocabulary.prompts if planes else None)
     return {
         "labels": labels,
         "names": names,

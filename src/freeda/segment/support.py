@@ -77,7 +77,7 @@ def resolve(options: SegmentOptions, prototypes: bool, values: bool) -> SegmentO
     """
     method = _method(options, prototypes)
     weights = weights_of(options, prototypes)
-    if options.ensemble is None and method == "all":
+    if method == "all":
         weights = _possible(weights, prototypes, values)
     if weights.freeda and not prototypes:
         raise InputError(

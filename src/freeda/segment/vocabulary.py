@@ -97,6 +97,11 @@ class Vocabulary:
         """(T,) `label`, written out where it is None."""
         return np.arange(len(self.text_embeddings)) if self.label is None else self.label
 
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What each text row was embedded from, where rows are single words."""
+        return tuple(word for words in self.words for word in words) or self.names
+
     def __repr__(self) -> str:
         rows, found = len(self.text_embeddings), len(self.prototypes)
         return f"<Vocabulary of {', '.join(self.names)}: {rows} text rows, {found} prototypes>"

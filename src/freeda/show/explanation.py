@@ -106,7 +106,7 @@ class Explanation:
     without_global: str
     """The word it would get with `local_weight=1`."""
     only_global: str
-    """The word it would get with `local_weight=0`."""
+    """The word it would get with `local_weight=0`; "" where there is no global term."""
     windows: int
     """Windows that cover the pixel and are averaged."""
     references: tuple[ClassReferences, ...]
@@ -172,12 +172,14 @@ class Explanation:
         lead = f"{self.margin:.3f} ahead of {self.scores[1].name}, " if len(self.scores) > 1 else ""
         if lead and self.scores[0].name != self.label:  # its region's label, not its own
             lead = f"{self.scores[0].name} {lead}"
+        more = [*self.notes, *(f"{line}." for line in self.warnings)]
+        if all(one.local_score is None for one in self.scores):  # planes, which have no parts
+            return [f"{lead.removesuffix(', ')}.", *more] if lead else more
         return [
             f"score = {self.local_weight:g} x local + {1 - self.local_weight:g} x global; {lead}"
             f"averaged over {self.windows} window{'s' if self.windows > 1 else ''}.",
             f"Without the global term: {self.without_global}; by it alone: {self.only_global}.",
-            *self.notes,
-            *(f"{line}." for line in self.warnings),
+            *more,
         ]
 
     @property
@@ -223,7 +225,7 @@ def _drawable(told: Explanation) -> Explanation:
         label=names[told.label],
         scores=tuple(replace(one, name=names[one.name]) for one in told.scores),
         without_global=names[told.without_global],
-        only_global=names[told.only_global],
+        only_global=names.get(told.only_global, ""),
         references=tuple(replace(group, name=names[group.name]) for group in told.references),
     )
 
