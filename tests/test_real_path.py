@@ -154,7 +154,7 @@ def walk(name: str, mine: Path, out: Path, commands: Sequence[str]) -> dict[str,
     lenient = ("size=128", "min_area=0", "max_area=1")
     draw = [part for setting in ("lcm", *lenient) for part in ("--draw", setting)]
     words = ("--classes", "cat, dog", "--images-per-word", 1)
-    go("segment --yes", photo, *words, *draw, "--out", out / "grown", *on)
+    go("segment --yes --grow", photo, *words, *draw, "--out", out / "grown", *on)
     go(
         "bank grow --yes",
         "tree",
@@ -167,7 +167,7 @@ def walk(name: str, mine: Path, out: Path, commands: Sequence[str]) -> dict[str,
     go("bank coverage", "--classes", "cat, dog", *bank, *on)
     go("bank search", out / "bank", "cat", "--device", "cpu")
     go("bank add-images", mine, "--out", out / "references", *on)
-    if "segment --yes" in commands:
+    if "segment --yes --grow" in commands:
         layers = sorted((out.parent / "freeda-cache").glob("grown/*/bank.json"))
         found["grown"] = np.concatenate([np.asarray(Bank.open(file.parent).prototypes) for file in layers])
     if "segment" in commands:
@@ -180,7 +180,7 @@ def walk(name: str, mine: Path, out: Path, commands: Sequence[str]) -> dict[str,
 
 
 ALL = (
-    *("collect", "segment", "segment --yes", "bank grow --yes", "evaluate"),
+    *("collect", "segment", "segment --yes --grow", "bank grow --yes", "evaluate"),
     *("bank coverage", "bank search", "bank add-images", "app"),
 )
 
@@ -188,7 +188,7 @@ ALL = (
 @pytest.mark.parametrize(
     ("name", "commands"),
     [
-        ("vit-b", ("collect", "segment", "segment --yes", "bank search", "bank add-images")),
+        ("vit-b", ("collect", "segment", "segment --yes --grow", "bank search", "bank add-images")),
         pytest.param(
             *("vit-l", ("collect", "bank grow --yes", "evaluate", "bank coverage", "app")),
             marks=pytest.mark.slow,
@@ -361,8 +361,8 @@ def test_a_full_disk_is_told_first(world: World, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("command", ["app", "segment"])
 def test_what_cannot_work_fetches_nothing(world: World, folder: Path, command: str) -> None:
-    photo = folder / "images" / "photo.png"
-    given = {"app": ("app",), "segment": ("segment", photo, "--classes", "cat", "--no-grow")}[command]
+    photo, published = folder / "images" / "photo.png", ("--set", "method=freeda")
+    given = {"app": ("app",), "segment": ("segment", photo, "--classes", "cat", *published)}[command]
     refused(run(*given, "--model", "vit-b", "--device", "cpu"), "bank")
     assert world.hub.asked == []
 

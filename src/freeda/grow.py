@@ -264,7 +264,8 @@ def personal_layer(preset: Preset, options: CollectOptions | None = None) -> Pat
     told = {n: v for n, v in given.items() if n not in (*_ASIDE, *_KEY) and v != plain[n]}
     drawer = [_place(preset.generator), _place(preset.lora), sorted(told.items())]
     new = folder / f"{preset.name}-{_family(preset, options)}-{_hashed(drawer)}"
-    # As folders were called at first: one number for everything.
+    # As folders were called at first: one number for everything that there was then.
+    given["attribution"].pop("propagation")
     models = [_place(s) for s in (preset.clip, preset.dense, preset.generator, preset.lora)]
     rows = sorted((name, v) for name, v in given.items() if name not in _ASIDE)
     old = folder / f"{preset.name}-{_hashed((models, preset.clip_size, preset.dense_size, rows), 12)}"

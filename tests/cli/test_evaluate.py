@@ -127,7 +127,7 @@ def test_every_option_reaches_the_job(
         (("voc20",), "--data DIR"),
         (("voc20", "--data", "nowhere"), "JPEGImages"),
         (("vox20",), "voc20, voc21"),
-        (("miniature", "--model", "vit-b"), "has no bank of its own"),
+        (("miniature", "--model", "vit-b", "--set", "method=freeda"), "needs a bank"),
         (("miniature", "--set", "k"), "NAME=VALUE"),
         (("miniature", "--set", "background=local"), "has no background"),
         (("miniature", "--split", "val"), "number of a seed"),

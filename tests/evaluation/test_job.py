@@ -348,7 +348,7 @@ def test_a_worker_with_other_images_is_refused(tmp_path: Path) -> None:
 
 def test_a_worker_with_other_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names alike, contents not: told before the first image of the part is labelled."""
-    for name in ("load_encoders", "FreeDA"):
+    for name in ("load_encoders", "load_regions", "FreeDA"):
         monkeypatch.setattr(subject, name, lambda *given, **more: None)
     monkeypatch.setattr(subject.Vocabulary, "load", lambda path: None)
     zeros = SimpleNamespace(many=lambda images: (np.zeros(image.shape[:2], int) for image in images))
@@ -356,7 +356,7 @@ def test_a_worker_with_other_files_is_refused(tmp_path: Path, monkeypatch: pytes
     origin = find_origin("folder", files.folder(tmp_path / "mine", [1, 2]))
     first = {
         **{"out": str(tmp_path), "digest": "d", "preset": to_dict(PRESETS["miniature"]), "device": "cpu"},
-        **{"dtype": "float32", "origin": asdict(origin), "names": origin.open().digest()},
+        **{"bank": None, "dtype": "float32", "origin": asdict(origin), "names": origin.open().digest()},
     }
     order: dict[str, Any] = {"number": 0, "images": [0, 1]}
     make = subject.begin(first)

@@ -27,7 +27,7 @@ from freeda.miniature.dataset import SCENES, Scenes
 from freeda.miniature.scenes import CLASSES
 from freeda.miniature.trial import held_out
 from freeda.model import FreeDA
-from freeda.options import Superpixels, parse_settings, to_dict
+from freeda.options import SegmentOptions, Superpixels, parse_settings, to_dict
 from freeda.presets import PRESETS
 from freeda.segment.vocabulary import Vocabulary
 
@@ -166,8 +166,9 @@ def test_a_run_goes_on_only_with_what_its_labels_depend_on(tmp_path: Path, tiny_
 
 
 def test_no_bank_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="preset 'vit-b' has no bank of its own"):
-        evaluate(Noise(), out=tmp_path / "o", model="vit-b", device="cpu")
+    with pytest.raises(InputError, match="FreeDA's score needs a bank"):
+        published = SegmentOptions(method="freeda")
+        evaluate(Noise(), out=tmp_path / "o", model="vit-b", device="cpu", options=published)
     assert not (tmp_path / "o").exists()
 
 

@@ -84,6 +84,7 @@ def evaluate(
     from ..evaluation.job import evaluate as run
     from ..evaluation.report import print_report
     from ..evaluation.subject import protocol_options
+    from ..segment.support import resolve
 
     chosen = with_models(find_preset(model), regions=regions)
     origin = find_origin(dataset, data, split, classes, limit)
@@ -98,6 +99,8 @@ def evaluate(
     if draw and not grow:
         raise InputError("--draw says how words are drawn: nothing is drawn without --grow")
     drawing = drawing_with(usual, draw or [])
+    if bank is None and chosen.bank is None and not grow and chosen.detector is None:
+        resolve(options, False, False)  # told before anything is fetched
     if engine == "local":
         fetch_first(chosen, chosen.labelling, yes)
     known: Any = bank

@@ -43,7 +43,7 @@ from ..presets import DRAWING, PRESETS, RECIPES, Preset
 from ..profile import peak_memory
 from ..progress import duration
 from ..segment.coverage import Coverage
-from ..segment.support import weights_of
+from ..segment.support import resolve, weights_of
 from ..segment.vocabulary import Names, Vocabulary, other_words, parse_names
 from .base import say
 from .options import fetch_first, listed, open_bank
@@ -130,11 +130,14 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
 
 def needed_models(base: Bank | None, names: Names, how: Growing) -> tuple[str, ...]:
     """The models that labelling with these names will load, as far as it can be told before any is there."""
-    plan = None
-    if base is None and how.grow and weights_of(how.preset.segment, True).freeda:
+    plan, options = None, how.preset.segment
+    if base is None and weights_of(options, True).freeda:
         classes = parse_names(names)
         words = [*classes, *other_words(classes, how.preset.segment)]
         plan = _plan_alone(words, how.layers(words), how)
+        if plan is not None and plan.pictures and not how.grow:
+            resolve(options, False, False)  # which tells a method that wants a bank all the same
+            plan = None
     return (*how.preset.labelling, *(DRAWING if plan is not None and plan.pictures else ()))
 
 
