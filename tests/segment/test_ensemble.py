@@ -234,6 +234,29 @@ def test_a_class_is_as_good_as_its_best_word(model):
     assert len(both.prototypes) == 5 and both.label.tolist() == [0, 0, 0, 1, 1]
 
 
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("method", ["no-bank", "values", "all"])
+def test_an_explanation_has_the_parts_of_the_sum(model, tmp_path, method, cut):
+    result = model.segment(PHOTO, WORDS, method=method, regions=HALVES if cut else None, **SETTINGS)
+    for x, y in [(3, 4), (40, 50), (131, 89)]:
+        told = result.explain(x, y)
+        weights, share = told.weights, told.local_weight
+        assert told.label == result.names[result.labels[y, x]]
+        for one in told.scores:
+            parts = {
+                name: getattr(one, f"{name}_score") or 0.0 for name in ("local", "global", "own", "support")
+            }
+            freeda = share * parts["local"] + (1 - share) * parts["global"]
+            total = weights.freeda * freeda + weights.own * parts["own"] + weights.support * parts["support"]
+            assert one.score == pytest.approx(total, abs=2e-5)
+            assert (one.local_score is None) == (method != "all")
+        inside = not cut or result.scene.regions()[y * 96 // 90, x * 96 // 90] >= 0
+        assert len(told.values) == (5 if method != "no-bank" and inside else 0)
+        assert [r.cosine for r in told.values] == sorted((r.cosine for r in told.values), reverse=True)
+        assert "own" in str(told) and told.to_dict()["weights"]["own"] == weights.own
+        assert told.save(tmp_path / "card.png").exists()
+
+
 def test_published_presets_keep_the_published_method():
     for name in ("vit-l", "vit-b", "miniature"):
         assert PRESETS[name].segment.method == "auto" and PRESETS[name].segment.ensemble is None

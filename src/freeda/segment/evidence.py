@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..options import SegmentOptions
-from .matching import LocalScore, local_scores
+from .matching import AtomScores, LocalScore, local_scores
 from .mosaic import Mosaic
 from .prototypes import ReferenceBank
 from .refine import affinity, influence
 from .regions import nearest
 from .scene import Scene
+from .support import Support
 from .upsample import pixel_taps
 from .vocabulary import Vocabulary
 from .window_encoding import Floats
@@ -63,13 +64,25 @@ def score_parts(
     options: SegmentOptions,
     score: LocalScore | None = None,
     bank: ReferenceBank | None = None,
-) -> tuple[Floats, Floats]:
-    """(T,) local and (T,) global scores of the rows, as so much of each atom."""
-    weights = mosaic.local.T @ shares
-    used = np.flatnonzero(weights)
-    local = weights[used] @ local_scores(mosaic.features[used], vocabulary, options, score, bank)
-    context = (mosaic.context.T @ shares) @ (mosaic.embeddings @ vocabulary.text_embeddings.T)
-    return local.astype(np.float32), context.astype(np.float32)
+    support: Support | None = None,
+) -> dict[str, Floats]:
+    """(T,) "local", "global", "own" and "support" scores of the rows, as so much of each atom: those that
+    `options.weights` count."""
+    weights, text = mosaic.local.T @ shares, vocabulary.text_embeddings.T
+    used, out = np.flatnonzero(weights), {}
+    if options.weights.freeda:
+        out["local"] = weights[used] @ local_scores(mosaic.features[used], vocabulary, options, score, bank)
+        out["global"] = (mosaic.context.T @ shares) @ (mosaic.embeddings @ text)
+    if options.weights.dense and mosaic.joint is not None:
+        out["own"] = weights[used] @ (mosaic.joint[used] @ text)
+    if options.weights.support and support is not None:
+        alone = replace(
+            options, method="values", ensemble=replace(options.weights, freeda=0, own=0, support=1)
+        )
+        atoms = np.flatnonzero(shares)
+        planes = AtomScores(mosaic, vocabulary, replace(alone, background="none"), support=support).of(atoms)
+        out["support"] = shares[atoms] @ planes
+    return {name: part.astype(np.float32) for name, part in out.items()}
 
 
 def gather_evidence(mosaic: Mosaic, shares: Shares, size: tuple[int, int], x: int, y: int) -> Evidence:

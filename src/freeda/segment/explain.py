@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,20 @@ from .evidence import Evidence, atom_shares, gather_evidence, score_parts
 from .label_map import LabelMap
 from .matching import mixed
 from .prototypes import ReferenceBank, Retrieved, condense, retrieve
+from .regions import nearest
+from .support import values_of
 from .upsample import enlarged, pixel_planes
 from .vocabulary import Vocabulary
 from .window_encoding import Floats, unit_rows
 
+_FIELDS = {
+    "local": "local_score",
+    "global": "global_score",
+    "cosine": "cosine",
+    "own": "own_score",
+    "support": "support_score",
+}
+"""Parts of a score -> fields of ClassScore."""
 SAME_BANK = 0.02
 """How far the mean of a class's prototypes may be from what a bank gives for it, as a share of its length:
 keys of one similarity may be taken in another order elsewhere; another bank is much farther off. [ours]"""
@@ -44,9 +54,11 @@ def explain_pixel(
         raise InputError(f"bank is {bank!r}: it must be a bank directory or an open Bank")
     total, ranked = _scores(result, x, y)
     shares = atom_shares(scene, result.options, x, y)
-    local, context = score_parts(scene.mosaic, shares, vocabulary, result.options, result.score, result.bank)
     evidence = gather_evidence(scene.mosaic, shares, scene.size, x, y)
-    cosine = _cosines(result, vocabulary, evidence)
+    about = (result.options, result.score, result.bank, result.support)
+    parts = score_parts(scene.mosaic, shares, vocabulary, *about)
+    if result.options.weights.freeda:
+        parts["cosine"] = _cosines(result, vocabulary, evidence).astype(np.float32)
 
     rows = _best_rows(vocabulary, total)
     winner = int(result.labels[y, x])
@@ -59,15 +71,14 @@ def explain_pixel(
             result.names[label],
             label,
             float(ranked[label]),
-            float(local[rows[label]]),
-            float(context[rows[label]]),
-            float(cosine[rows[label]]),
-            _word(vocabulary, label, rows[label]),
+            **{field: float(parts[part][rows[label]]) for part, field in _FIELDS.items() if part in parts},
+            word=_word(vocabulary, label, rows[label]),
         )
         for label in order
     ]
     feature: Floats = (evidence.weights @ evidence.features).astype(np.float32)
-    listed = classes if references and scene.prompts is None else 0
+    freeda = scene.prompts is None and result.options.weights.freeda > 0
+    listed = classes if references and freeda else 0
     chosen = [label for label in order if label < len(rows)][:listed]
     found, told = _references(result, vocabulary, bank, [rows[i] for i in chosen], feature, references)
     return Explanation(
@@ -77,8 +88,10 @@ def explain_pixel(
         label=result.names[winner],
         local_weight=result.options.local_weight,
         scores=tuple(scores),
-        without_global=_winner(result, vocabulary, local, local),
-        only_global="" if scene.prompts is not None else _winner(result, vocabulary, context, local),
+        without_global=_winner(result, vocabulary, parts, "local") if freeda else "",
+        only_global=_winner(result, vocabulary, parts, "global") if freeda else "",
+        weights=result.options.weights,
+        values=_values(result, bank, feature, winner, (x, y), references),
         windows=evidence.windows,
         references=tuple(
             ClassReferences(result.names[label], n, nearest)
@@ -139,10 +152,10 @@ def _scores(result: LabelMap, x: int, y: int) -> tuple[Floats, Floats]:
     return planes[0, : len(vocabulary.text_embeddings)], scores.verdict.scores(planes)[0]
 
 
-def _winner(result: LabelMap, vocabulary: Vocabulary, total: Floats, local: Floats) -> str:
-    """The label that rows' scores (T,) would give, by the rules of the options."""
+def _winner(result: LabelMap, vocabulary: Vocabulary, parts: Mapping[str, Floats], part: str) -> str:
+    """The label that one part of the rows' scores (T,) would give, by the rules of the options."""
     verdict = Verdict(vocabulary, result.options)
-    planes = np.concatenate([total, local])[None, : verdict.n_planes]
+    planes = np.concatenate([parts[part], parts["local"]])[None, : verdict.n_planes]
     return result.names[int(verdict.decide(planes)[0][0])]
 
 
@@ -228,6 +241,39 @@ def _nearest(bank: Any, behind: Retrieved, feature: Floats, most: int) -> tuple[
     return tuple(out)
 
 
+def _values(
+    result: LabelMap,
+    given: ReferenceBank | str | Path | None,
+    feature: Floats,
+    label: int,
+    at: tuple[int, int],
+    most: int,
+) -> tuple[Reference, ...]:
+    """The `most` rows of the bank of region values whose values support a pixel (x, y) most."""
+    scene, vocabulary = result.need_scene()
+    bank = Bank.open(given) if isinstance(given, (str, Path)) else given
+    known = values_of(bank if bank is not None else result.bank)
+    if not result.options.weights.support or known is None or not most:
+        return ()
+    if scene.cut is not None:
+        (height, width), (tall, wide) = scene.cut.shape, result.size
+        region = scene.cut[nearest(height, tall)[at[1]], nearest(width, wide)[at[0]]]
+        if region < 0:
+            return ()
+        feature = scene.region_features()[region]
+    scores, rows = known.search(
+        unit_rows(feature[None]), min(most, result.options.weights.neighbours), "prototype"
+    )
+    text = vocabulary.text_embeddings[vocabulary.row_labels == label]
+    out = []
+    for cosine, row in zip(scores[0].tolist(), rows[0].tolist(), strict=True):
+        pair = known.row(row) if hasattr(known, "row") else {}
+        value = np.asarray(known.keys[row], np.float32)
+        near = float((text @ value).max()) if len(text) else 0.0
+        out.append(Reference(row, pair.get("noun", ""), pair.get("caption", ""), cosine, near, None, None))
+    return tuple(out)
+
+
 def _told(bank: Any) -> Path:
     """How an error names a bank."""
     return Path(getattr(bank, "path", None) or type(bank).__name__)
@@ -240,6 +286,7 @@ def _notes(result: LabelMap, label: str, scores: Sequence[ClassScore], evidence:
             "constant": "the best class's score",
             "local": "the best local score of all classes",
             "local-of-winner": "the local score of the class with the best score",
+            "probability": f"the best probability, at {options.background_scale:g} times the scores,",
         }[options.background]
         at = f"{options.background_threshold:g}"
         out.append(f"Background ({options.background}): wins where {below} is under {at}.")

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from ..errors import InputError, counted
 from ..files import atomic_write_json
 from ..images import RGB
+from ..options import Ensemble
 from . import text
 from .export import write_image
 from .palette import rgb
@@ -53,7 +54,11 @@ class ClassScore:
     cosine: float | None = None
     """Cosine of the region's feature and the prototypes, -1 to 1, averaged over windows; None as above."""
     word: str | None = None
-    """The word that speaks for the label: of several in `others`, the best. None as above."""
+    """The word that speaks for the label: of several, the best. None as above."""
+    own_score: float | None = None
+    """Cosine of the region's own image-text feature and the text, -1 to 1; None where it does not count."""
+    support_score: float | None = None
+    """Cosine of the mean value that its region retrieved and the text; None where it does not count."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,11 @@ class Explanation:
     """(H, W, 3) uint8 RGB."""
     colours: npt.NDArray[np.uint8]
     """(labels, 3) uint8 RGB, as `Segmentation.palette`."""
+    weights: Ensemble = field(default_factory=Ensemble)
+    """Of the scores in the sum."""
+    values: tuple[Reference, ...] = ()
+    """The rows of the bank of region values that its region is most like, where they count: cosine with their
+    keys, similarity of their values with the word it got."""
     warnings: tuple[str, ...] = ()
     """Why the picture or the best classes may not be what they seem (`Caveats`), one line each."""
 
@@ -140,16 +150,11 @@ class Explanation:
             "region": {"pixels": pixels, "share": pixels / self.region.size},
             "scores": [asdict(score) for score in self.scores],
             "references": [
-                {
-                    "name": group.name,
-                    "retrieved": group.retrieved,
-                    "nearest": [
-                        {**{name: getattr(one, name) for name in _PLAIN}, "distance": one.distance}
-                        for one in group.nearest
-                    ],
-                }
+                {"name": group.name, "retrieved": group.retrieved, "nearest": [*map(_plain, group.nearest)]}
                 for group in self.references
             ],
+            "weights": asdict(self.weights),
+            "values": [*map(_plain, self.values)],
             "notes": list(self.notes),
             "warnings": list(self.warnings),
         }
@@ -173,14 +178,18 @@ class Explanation:
         if lead and self.scores[0].name != self.label:  # its region's label, not its own
             lead = f"{self.scores[0].name} {lead}"
         more = [*self.notes, *(f"{line}." for line in self.warnings)]
-        if all(one.local_score is None for one in self.scores):  # planes, which have no parts
+        if all(one.word is None for one in self.scores):  # planes, which have no parts
             return [f"{lead.removesuffix(', ')}.", *more] if lead else more
-        return [
-            f"score = {self.local_weight:g} x local + {1 - self.local_weight:g} x global; {lead}"
-            f"averaged over {self.windows} window{'s' if self.windows > 1 else ''}.",
-            f"Without the global term: {self.without_global}; by it alone: {self.only_global}.",
-            *more,
+        freeda, share = self.weights.freeda, self.local_weight
+        parts = {"local": freeda * share, "global": freeda * (1 - share)} if freeda else {}
+        parts |= {name: value for name in ("own", "support") if (value := getattr(self.weights, name))}
+        terms = " + ".join(f"{round(weight, 6):g} x {name}" for name, weight in parts.items())
+        out = [
+            f"score = {terms}; {lead}averaged over {self.windows} window{'s' if self.windows > 1 else ''}."
         ]
+        if freeda and not self.weights.dense:
+            out.append(f"Without the global term: {self.without_global}; by it alone: {self.only_global}.")
+        return [*out, *more]
 
     @property
     def _title(self) -> str:
@@ -197,12 +206,17 @@ class Explanation:
 
     def __str__(self) -> str:
         out = [self._title, ""]
-        out.append(f"{'':3} {'':{_NAME}} {'score':>7} {'local':>7} {'(cosine)':>9} {'global':>7}")
+        head = f" {'local':>7} {'(cosine)':>9} {'global':>7}" if self.weights.freeda else ""
+        dense = [name for name in ("own", "support") if getattr(self.weights, name)]
+        head += "".join(f" {name:>7}" for name in dense)
+        out.append(f"{'':3} {'':{_NAME}} {'score':>7}{head}")
         for place, one in enumerate(self.scores[:_LINES], start=1):
             numbers = f"{one.score:7.3f}"
             if one.local_score is not None and one.cosine is not None and one.global_score is not None:
                 cosine = f"({one.cosine:.3f})"
                 numbers += f" {one.local_score:7.3f} {cosine:>9} {one.global_score:7.3f}"
+            for name in dense:
+                numbers += f" {getattr(one, f'{name}_score') or 0:7.3f}"
             via = f"  by {one.word}" if one.word not in (None, one.name) else ""
             out.append(f"{place:3} {_fitted(one.name, _NAME)} {numbers}{via}")
         if len(self.scores) > _LINES:
@@ -214,7 +228,20 @@ class Explanation:
             for one_of in group.nearest:
                 told = _fitted(f"{one_of.noun}: {one_of.caption}", _REFERENCE).rstrip()
                 out.append(f"{one_of.cosine:11.3f} {one_of.similarity:7.3f}  {told}")
+        if self.values:
+            out += [
+                "",
+                "regions of the bank whose values support it",
+                f"{'cosine':>11} {'value':>7}  picture",
+            ]
+        for row in self.values:
+            told = _fitted(": ".join(filter(None, (row.noun, row.caption))), _REFERENCE).rstrip()
+            out.append(f"{row.cosine:11.3f} {row.similarity:7.3f}  {told}")
         return "\n".join(out)
+
+
+def _plain(one: Reference) -> dict[str, Any]:
+    return {**{name: getattr(one, name) for name in _PLAIN}, "distance": one.distance}
 
 
 def _drawable(told: Explanation) -> Explanation:
@@ -224,7 +251,7 @@ def _drawable(told: Explanation) -> Explanation:
         told,
         label=names[told.label],
         scores=tuple(replace(one, name=names[one.name]) for one in told.scores),
-        without_global=names[told.without_global],
+        without_global=names.get(told.without_global, ""),
         only_global=names.get(told.only_global, ""),
         references=tuple(replace(group, name=names[group.name]) for group in told.references),
     )
@@ -304,12 +331,20 @@ def _panel(told: Explanation) -> Image.Image:
     height = 30 + _LINE * (len(lines) + bool(more)) + 14 + 19 * len(said)
     panel = Image.new("RGB", (_PANEL, height), PALE)
     draw = ImageDraw.Draw(panel)
-    name, wide = 170, (_PANEL - 170) // 3
+    name = 170
     columns: dict[str, list[float | None]] = {
         "score": [one.score for one in lines],
-        "region, cosine": [one.cosine for one in lines],
-        "window, cosine": [one.global_score for one in lines],
     }
+    if told.weights.freeda:
+        columns |= {
+            "region, cosine": [one.cosine for one in lines],
+            "window, cosine": [one.global_score for one in lines],
+        }
+    if told.weights.dense:
+        columns["own, cosine"] = [one.own_score for one in lines]
+    if told.weights.support:
+        columns["support, cosine"] = [one.support_score for one in lines]
+    wide = (_PANEL - name) // len(columns)
     low = min(0.0, *(value for column in columns.values() for value in column if value is not None))
     middles = [30 + _LINE * (i + 0.5) for i in range(len(lines) + 1)]
     for i, head in enumerate(columns):
