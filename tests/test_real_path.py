@@ -118,6 +118,23 @@ def test_encoders_online_then_offline(world: World, name: str) -> None:
     assert world.hub.asked == []
 
 
+def test_a_first_photograph_needs_encoders_alone(world: World, folder: Path, tmp_path: Path) -> None:
+    photo = folder / "images" / "photo.png"
+    given = ("segment", photo, "--classes", "cat, sofa", "--model", "vit-b", "--device", "cpu", "--yes")
+    done = run(*given, "--out", tmp_path / "a")
+    assert done.exit_code == 0 and "(method no-bank)" in done.output, (done.output, done.exception)
+    assert {"/".join(f.split("/")[1:3]) for f in world.hub.fetched()} == {
+        source.id for source in (PRESETS["vit-b"].clip, PRESETS["vit-b"].dense)
+    }
+    options = json.loads((tmp_path / "a" / "photo.json").read_text())["options"]
+    assert options["method"] == "no-bank" and options["dense_clip"]["attention"] == "regions"
+    world.offline(True)
+    world.hub.asked.clear()
+    assert run(*given, "--out", tmp_path / "b").exit_code == 0 and world.hub.asked == []
+    labels = [(tmp_path / name / "photo.labels.png").read_bytes() for name in "ab"]
+    assert labels[0] == labels[1]
+
+
 CAPTIONS = "a cat on a sofa\na dog beside a tree\n"
 DRAW = ("--steps", 1, "--set", "size=128", "--set", "min_area=0", "--set", "max_area=1")
 

@@ -1,4 +1,4 @@
-"""`python -m studies.train`: render the world, train its four models, collect its bundled bank."""
+"""`python -m studies.train`: render the world, train its five models, collect its bundled bank."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from freeda.miniature.scenes import CLOSE
 from freeda.presets import PRESETS
 
-STAGES = ("data", "vae", "dense", "clip", "unet", "bank")
+STAGES = ("data", "vae", "dense", "masks", "clip", "unet", "bank")
 BANK_SEED, BANK_CAPTIONS = 1000, 400
 
 
@@ -42,16 +42,17 @@ def main(
 
     from freeda.precision import choose_device
 
-    from . import clip, dense, unet, vae
+    from . import clip, dense, masks, unet, vae
     from .data import Run, training_pairs
 
     if threads:
         torch.set_num_threads(threads)
-    train = {"vae": vae.train, "dense": dense.train, "clip": clip.train, "unet": unet.train}
+    train = {one.__name__.split(".")[-1]: one.train for one in (vae, dense, masks, clip, unet)}
     results = {
         "clip": out / "clip",
         "vae": work / "weights" / "vae",
         "dense": out / "dense",
+        "masks": out / "regions",
         "unet": out / "generator",
     }
     chosen_stages = stage or STAGES
@@ -77,14 +78,12 @@ def _bank(out: Path, device: str) -> None:
     from freeda.collection.job import collect
     from freeda.miniature.trial import bank_captions, bank_scenes
 
-    preset = PRESETS["miniature"]
-    clip, dense, generator = (
-        replace(part, id=str(out / name))
-        for name, part in (("clip", preset.clip), ("dense", preset.dense), ("generator", preset.generator))
-    )
-    here = replace(preset, clip=clip, dense=dense, generator=generator)
+    preset = replace(PRESETS["miniature-plus"], name="miniature")
+    parts = ("clip", "dense", "generator", "regions")
+    here = replace(preset, **{part: replace(getattr(preset, part), id=str(out / part)) for part in parts})
+    options = replace(preset.collect, region_values=True)
     captions = bank_captions(bank_scenes(BANK_SEED, BANK_CAPTIONS), BANK_SEED)
-    bank = collect(captions, out / "bank", here, device, seed=BANK_SEED, progress=True)
+    bank = collect(captions, out / "bank", here, device, seed=BANK_SEED, options=options, progress=True)
     print(f"bank: {len(bank)} pairs", flush=True)
 
 

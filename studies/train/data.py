@@ -1,6 +1,6 @@
 """What models learn from: scenes rendered once, their captions' words, the dense encoder's word on patches.
 
-Masks are never stored: no model sees one.
+Masks are never stored: no model but the region model (`masks`) sees one.
 """
 
 from __future__ import annotations

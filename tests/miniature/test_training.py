@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import standin  # noqa: F401 - gives torch the device of that name, before autograd counts devices
+from freeda.presets import PRESETS
 from studies.train.clip import kept_tokenizer
 from studies.train.common import Draws, Optimiser, Recipe, augment, fit, orthogonal
 from studies.train.data import FORMS, present
@@ -147,3 +148,24 @@ def test_a_run_that_goes_on_reads_words_as_before(tmp_path: Path) -> None:
     assert again(text).input_ids == first(text).input_ids
     assert first.eos_token_id == max(first.get_vocab().values())
     assert first.decode(first(text).input_ids, skip_special_tokens=True).replace(" ,", ",") == text
+
+
+def test_the_region_model_begins_as_the_dense_encoder() -> None:
+    """Before queries join, its layers give what the dense encoder's do."""
+    from transformers import Dinov2Model
+
+    from studies.train.masks import JOINED, make_model, masks_of
+
+    dense = Dinov2Model.from_pretrained(str(PRESETS["miniature"].dense.id), dtype=torch.float32).eval()
+    model = make_model(dense).eval()
+    x = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = dense(pixel_values=x, output_hidden_states=True).hidden_states[-1 - JOINED]
+        found = model.embeddings(x)
+        for layer in model.layers[:-JOINED]:
+            found = layer(found)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    labels = torch.tensor([[3] * 20] * 2 + [[7] * 20])
+    assert [mask.sum().item() for mask in masks_of(labels)] == [40, 20]
+    labels[0, :3] = 9  # too few to be a region
+    assert len(masks_of(labels)) == 2
