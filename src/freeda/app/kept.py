@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..identity import without_commits
 from ..images import RGB
 from ..model import FreeDA
-from ..options import PACE, CollectOptions, to_dict
+from ..options import PACE, CollectOptions, from_dict, to_dict
 from .limits import Limits, Shelf
 
 Picture = tuple[RGB, npt.NDArray[np.bool_]]
@@ -118,7 +118,12 @@ class Drawing:
         if not self.possible or meta is None or "seed" not in meta:
             return False
         mine = {name: value for name, value in to_dict(self.options).items() if name not in PACE}
-        theirs = {name: value for name, value in meta["options"].items() if name in mine}
+        then = {name: value for name, value in meta["options"].items() if name in mine}
+        try:  # with what was not there yet as it is by default
+            filled = to_dict(from_dict(CollectOptions, then))
+        except InputError:
+            return False
+        theirs = {name: filled[name] for name in then}
         drawer = generator_of(self._model.preset)
         return bool(
             {**mine, **theirs} == mine
