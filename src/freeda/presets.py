@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 from .errors import InputError
 from .options import (
-    METHODS,
     TEMPLATES,
     CollectOptions,
     DenseClip,
@@ -22,6 +21,7 @@ from .options import (
     parse_settings,
 )
 from .options.checks import Range, check_types, kinds, optional, require
+from .options.detector import DETECTOR_OPTIONS, check_detecting
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -108,28 +108,6 @@ ENCODERS, DRAWING = ("clip", "dense"), ("generator", "lora")
 """The encoders of a preset, and the models that drawing needs beside them."""
 LABELLING = (*ENCODERS, "regions")
 """The models of a preset that labelling needs, where it has no detector."""
-_DETECTING = SegmentOptions(
-    method="freeda",
-    ensemble=METHODS["freeda"],
-    templates=("{}",),
-    synonyms="max",
-    local_weight=1.0,
-    background_threshold=0.5,
-)
-DETECTING = (
-    *("others", "other_words", "background", "background_threshold", "background_scale"),
-    *("region_vote", "superpixels", "refine", "refine_iterations", "refine_dilations"),
-)
-"""Options that mean something where a detector labels."""
-
-
-def check_detecting(options: SegmentOptions) -> None:
-    """Raise InputError for an option that was set and means nothing to a detector."""
-    for one in fields(options):
-        told = f"option {one.name!r} means nothing to SAM 3, whose options are {', '.join(DETECTING)}"
-        require(one.name in DETECTING or getattr(options, one.name) == getattr(_DETECTING, one.name), told)
-
-
 REGIONS: dict[str, ModelSource] = {
     "sam2": ModelSource("facebook/sam2.1-hiera-large", licence="Apache-2.0"),
     "eomt": ModelSource("tue-mps/coco_panoptic_eomt_large_640", licence="MIT"),
@@ -251,7 +229,7 @@ PRESETS["sam3"] = replace(
     PRESETS["vit-l"],
     name="sam3",
     detector=ModelSource("facebook/sam3", licence="SAM License (gated)"),
-    segment=_DETECTING,
+    segment=DETECTOR_OPTIONS,
 )
 
 

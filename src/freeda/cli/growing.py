@@ -131,7 +131,7 @@ def ready_model(model: FreeDA, base: Bank | None, names: Names, how: Growing) ->
 def needed_models(base: Bank | None, names: Names, how: Growing) -> tuple[str, ...]:
     """The models that labelling with these names will load, as far as it can be told before any is there."""
     plan, options = None, how.preset.segment
-    if base is None and weights_of(options, True).freeda:
+    if base is None and how.preset.detector is None and weights_of(options, True).freeda:
         classes = parse_names(names)
         words = [*classes, *other_words(classes, how.preset.segment)]
         plan = _plan_alone(words, how.layers(words), how)

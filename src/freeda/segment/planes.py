@@ -20,7 +20,7 @@ from ..bank.inspect import kept_picture
 from ..encoders import Encoders
 from ..errors import BankError, InputError, out_of_memory
 from ..options import SegmentOptions
-from ..presets import check_detecting
+from ..options.detector import check_detecting
 from ..profile import OFF, Clock
 from ..sam3 import Sam3
 from .mosaic import Mosaic

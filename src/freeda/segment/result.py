@@ -15,8 +15,8 @@ from ..errors import InputError
 from ..files import Written, to_json
 from ..identity import difference
 from ..options import VOCABULARY, SegmentOptions, export_kinds, to_dict
+from ..options.detector import check_detecting
 from ..options.exports import FORMAT, PICTURES, RECORD, export_names
-from ..presets import check_detecting
 from ..profile import OFF, Clock
 from ..show.caveats import Caveats
 from ..show.explanation import CLASSES, REFERENCES, Explanation
