@@ -307,7 +307,8 @@ def test_on_the_command_line(tmp_path: Path, one: Path, pictures: Any, tiny_bank
     more = ("segment", tmp_path / "photos", *about, "--out", out)
     done = run(*more, "--export", "coco", "--npz", "--explain", "5,6", "--set", "region_vote=true")
     assert done.exit_code == 0 and "labels are those of own/some-sam3, which was trained on" in done.output, (
-        done.output, done.exception
+        done.output,
+        done.exception,
     )
     assert done.output.count("no references to show") == 2
     assert {"a.labels.png", "a.overlay.jpg", "a.json", "a.npz", "a.explain-5-6.png"} <= {

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from freeda.options import Ensemble
 from freeda.show.explanation import draw_card
 from freeda.show.palette import palette
 
@@ -57,6 +58,8 @@ class Card:
     label: str = "cat"
     source: str | None = "/somewhere/photo.jpg"
     colours: Any = field(default_factory=lambda: palette(400))
+    weights: Ensemble = field(default_factory=Ensemble)
+    values: tuple[Any, ...] = ()
 
     @property
     def region(self) -> Any:

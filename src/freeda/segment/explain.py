@@ -220,25 +220,18 @@ def _made_of(vocabulary: Vocabulary, row: int, behind: Retrieved, result: LabelM
 
 def _nearest(bank: Any, behind: Retrieved, feature: Floats, most: int) -> tuple[Reference, ...]:
     cosine = unit_rows(behind.prototypes) @ feature
-    out = []
-    for i in np.argsort(-cosine, kind="stable")[:most].tolist():
-        row = int(behind.rows[i])
-        pair = bank.row(row) if hasattr(bank, "row") else {}
-        picture, mask = None, None
-        if pair.get("image") is not None and pair.get("mask") is not None:
-            picture, mask = kept_picture(pair, _told(bank), row)
-        out.append(
-            Reference(
-                row,
-                pair.get("noun", ""),
-                pair.get("caption", ""),
-                float(cosine[i]),
-                float(behind.similarity[i]),
-                picture,
-                mask,
-            )
-        )
-    return tuple(out)
+    chosen = np.argsort(-cosine, kind="stable")[:most].tolist()
+    return tuple(
+        _row(bank, int(behind.rows[i]), float(cosine[i]), float(behind.similarity[i])) for i in chosen
+    )
+
+
+def _row(bank: Any, row: int, cosine: float, similarity: float) -> Reference:
+    pair = bank.row(row) if hasattr(bank, "row") else {}
+    picture, mask = None, None
+    if pair.get("image") is not None and pair.get("mask") is not None:
+        picture, mask = kept_picture(pair, _told(bank), row)
+    return Reference(row, pair.get("noun", ""), pair.get("caption", ""), cosine, similarity, picture, mask)
 
 
 def _values(
@@ -267,10 +260,8 @@ def _values(
     text = vocabulary.text_embeddings[vocabulary.row_labels == label]
     out = []
     for cosine, row in zip(scores[0].tolist(), rows[0].tolist(), strict=True):
-        pair = known.row(row) if hasattr(known, "row") else {}
         value = np.asarray(known.keys[row], np.float32)
-        near = float((text @ value).max()) if len(text) else 0.0
-        out.append(Reference(row, pair.get("noun", ""), pair.get("caption", ""), cosine, near, None, None))
+        out.append(_row(known, row, cosine, float((text @ value).max()) if len(text) else 0.0))
     return tuple(out)
 
 

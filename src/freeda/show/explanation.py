@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -282,22 +283,26 @@ def draw_card(told: Explanation) -> RGB:
     top.paste(photo, (0, 0))
     top.paste(panel, (photo.width + _GAP, 0))
     title = f"{text.drawable(told.label) or 'this word'}, at {told.x},{told.y}"
-    note = Path(told.source).name if told.source else ""
-    sections = [_section(group) for group in told.references]
-    return lay_page(title, sections, text.drawable(note), tile=_TILE, top=np.array(top))
+    source = Path(told.source).name if told.source else ""
+    retrieved = "the nearest of {:,} references retrieved, with their cosines"
+    sections = [_section(one.name, retrieved.format(one.retrieved), one.nearest) for one in told.references]
+    if told.values:
+        note = "whose values support it, nearest first, with their cosines"
+        sections.append(_section("regions of the bank", note, told.values))
+    return lay_page(title, sections, text.drawable(source), tile=_TILE, top=np.array(top))
 
 
-def _section(group: ClassReferences) -> Section:
+def _section(name: str, note: str, nearest: Sequence[Reference]) -> Section:
     shown = [
         Tile(mask_picture(one.image, one.mask), f"{one.noun} {one.cosine:.3f}: {one.caption}")
-        for one in group.nearest
+        for one in nearest
         if one.image is not None and one.mask is not None
     ]
-    note = f"the nearest of {group.retrieved:,} references retrieved, with their cosines"
     if shown:
-        return Section(group.name, [Row(shown)], note)
-    lines = [Row((), f"{one.cosine:.3f}   {one.noun}: {one.caption}") for one in group.nearest]
-    return Section(group.name, lines, f"{note} (no pictures were kept)")
+        return Section(name, [Row(shown)], note)
+    told = [": ".join(filter(None, (one.noun, one.caption))) for one in nearest]
+    lines = [Row((), f"{one.cosine:.3f}   {said}") for one, said in zip(nearest, told, strict=True)]
+    return Section(name, lines, f"{note} (no pictures were kept)")
 
 
 def _outlined(told: Explanation) -> Image.Image:
@@ -348,6 +353,7 @@ def _panel(told: Explanation) -> Image.Image:
     low = min(0.0, *(value for column in columns.values() for value in column if value is not None))
     middles = [30 + _LINE * (i + 0.5) for i in range(len(lines) + 1)]
     for i, head in enumerate(columns):
+        head = head if len(columns) < 4 else head.split(",")[0]
         text.write(draw, (name + i * wide, 12), head, _SMALL, text.FAINT)
     for y, one, values in zip(middles, lines, zip(*columns.values(), strict=True), strict=False):
         colour = rgb(told.colours[one.label])
