@@ -200,6 +200,7 @@ PRESETS: dict[str, Preset] = {
             clip_size=336,
             dense_size=512,
             segment=_PLUS,
+            collect=CollectOptions(region_values=True),
         ),
         Preset(
             name="plus-b",
@@ -214,6 +215,7 @@ PRESETS: dict[str, Preset] = {
             clip_size=336,
             dense_size=518,
             segment=_PLUS,
+            collect=CollectOptions(region_values=True),
         ),
         _MINIATURE,
         replace(
