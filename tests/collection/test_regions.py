@@ -199,6 +199,7 @@ def test_the_batch_size_changes_rounding_only(
         np.testing.assert_allclose(np.float32(a.key), np.float32(b.key), atol=5e-3)
 
 
+@pytest.mark.slow
 def test_workers_and_the_command_line(
     tmp_path: Path, tiny_preset: Preset, tiny_models: CollectModels, captions: list[str]
 ) -> None:
