@@ -33,7 +33,7 @@ from freeda.collection.job import collect
 from freeda.encoders import load_encoders
 from freeda.grow import grow
 from freeda.model import FreeDA, load
-from freeda.options import Attribution, CollectOptions, Naming, parse_settings
+from freeda.options import Attribution, CollectOptions, DenseClip, Naming, parse_settings
 from freeda.precision import autocast
 from freeda.presets import PRESETS, ModelSource, Preset
 from freeda.profile import Clock
@@ -114,6 +114,16 @@ def naming(place: Place) -> Any:
     model = load(place.preset, place.bank)
     result = model.name(PHOTO, short_side=48, window=48, stride=24, naming=Naming(far=0.0))
     return result.labels, result.scores(), result.names, str(result.tree)
+
+
+def without_a_bank(place: Place) -> Any:
+    given = {"short_side": 48, "window": 48, "stride": 24}
+    model = load(place.preset)
+    results = [
+        model.segment(PHOTO, ["cat", "sky"], regions=regions, dense_clip=DenseClip(attention=how), **given)
+        for how, regions in (("regions", None), ("proxy", None), ("regions", Quarters()))
+    ]
+    return [(result.labels, result.scores()) for result in results]
 
 
 def many(place: Place) -> Any:
@@ -251,6 +261,7 @@ def ablating(place: Place) -> Any:
         many,
         siglip,
         regions,
+        without_a_bank,
         detecting,
         searching,
         collecting("key=caption", "map_range=percentiles", "attribution.normalisation=words"),
