@@ -22,7 +22,7 @@ from .encoders import model_loader
 from .errors import ModelError
 from .images import RGB
 from .precision import autocast, choose_device, choose_dtype, lower_precision
-from .presets import IMAGENET_MEAN, IMAGENET_STD, Preset
+from .presets import IMAGENET_MEAN, IMAGENET_STD, SUPERPIXELS, Preset
 from .proof import check_heeds, probe_pictures
 from .segment.regions import RegionMap
 from .segment.upsample import enlarged
@@ -265,6 +265,11 @@ FAMILIES: dict[str, type[RegionModel]] = {
 """By the `model_type` of a configuration."""
 
 
+def regions_name(preset: Preset) -> str:
+    """What results and banks remember the preset's regions by; nothing is loaded."""
+    return SUPERPIXELS if preset.regions is None else identity_id(preset.regions, preset.name)
+
+
 def load_regions(
     preset: Preset, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32"
 ) -> RegionModel | None:
@@ -285,7 +290,7 @@ def load_regions(
         return family(model, place, settings, on, choose_dtype(dtype, on))
 
     found = load_weights(preset.regions, "regions", PARTS["regions"], read)
-    found.name = identity_id(preset.regions, preset.name)
+    found.name = regions_name(preset)
     return found
 
 

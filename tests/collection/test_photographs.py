@@ -201,3 +201,16 @@ def test_on_the_command_line(tmp_path: Path, preset: Preset) -> None:
     (folder / "x.png").write_text("no picture")
     done = run(*command)
     assert done.exit_code == 1 and "2 there already" in done.stdout and "x.png" in done.stderr
+
+
+def test_a_presets_region_model_cuts_photographs(tmp_path: Path) -> None:
+    """As it cuts those that are labelled."""
+    from freeda.miniature.scenes import HELD_OUT, render
+
+    (tmp_path / "photos").mkdir()
+    for i in range(2):
+        render(HELD_OUT, 40 + i).picture().save(tmp_path / "photos" / f"{i}.png")
+    added = add_regions(tmp_path / "photos", tmp_path / "bank", "miniature-plus", "cpu")
+    regions = added.bank.regions
+    assert regions is not None and regions.meta["regions"]["by"] == "miniature-plus/regions"
+    assert 4 <= len(regions) <= 12  # superpixels would be dozens

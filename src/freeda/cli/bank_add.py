@@ -15,7 +15,7 @@ from typer import Argument, Exit, Option
 
 from ..errors import InputError, counted, printable
 from ..options import CollectOptions, parse_settings
-from ..presets import DEFAULT, ENCODERS, find_preset
+from ..presets import DEFAULT, ENCODERS, LABELLING, find_preset
 from .base import print_table, say
 from .options import Device, KeepImages, Model, Yes, change, fetch_first
 
@@ -111,7 +111,7 @@ def _add_regions(
 
     preset = find_preset(model)
     options = _changed(preset.collect, settings, OPTIONS, "photographs without masks", keep)
-    fetch_first(preset, ENCODERS, yes)
+    fetch_first(preset, LABELLING, yes)
     with _counting() as count:
         added = run(folder, out, preset, device, options=options, dtype=dtype, **count)
     for path, why in added.failed.items():

@@ -110,7 +110,8 @@ def collect(
     from ..collection.shard import Tally
 
     if engine == "local":  # a cluster's machines fetch for themselves
-        fetch_first(preset, (*ENCODERS, *DRAWING), yes)
+        cut = ("regions",) if options.region_values else ()
+        fetch_first(preset, (*ENCODERS, *cut, *DRAWING), yes)
     with resumable(out):
         bank = run(
             captions,

@@ -29,6 +29,7 @@ from ..identity import first_difference, without_commits
 from ..lock import only_writer
 from ..options import PACE, CollectOptions, to_dict
 from ..presets import DEFAULT, Preset, find_preset
+from ..region_models import regions_name
 from ..remote import opened
 from ..segment.regions import SuperpixelRegions
 from ..weights import fetch_models, identity_id, identity_of
@@ -283,9 +284,7 @@ def region_settings(
 
 
 def _by(preset: Preset, models: CollectModels | None) -> str:
-    if models is not None:
-        return models.regions.name
-    return SuperpixelRegions.name if preset.regions is None else identity_id(preset.regions, preset.name)
+    return regions_name(preset) if models is None else models.regions.name
 
 
 def reopen(out: Path) -> None:

@@ -20,13 +20,12 @@ from ..images import RGB
 from ..model import FreeDA, load
 from ..options import SegmentOptions, from_dict, to_dict
 from ..presets import Preset, find_preset
-from ..region_models import RegionModel, load_regions
+from ..region_models import RegionModel, load_regions, regions_name
 from ..segment.prototypes import ReferenceBank
 from ..segment.stream import ahead
 from ..segment.support import identity_of, resolve, values_of
 from ..segment.vocabulary import Vocabulary
 from ..show.caveats import NONE, Caveats
-from ..weights import identity_id
 from .dataset import DataSet, Origin, contents
 from .part import WORDS, Labeller, ManyLabeller, Piece, RunFolder, label_names, score_part
 from .result import flat
@@ -137,7 +136,7 @@ class FreedaSubject(Subject):
         if self._given is None:
             identity, kind = model_identity(usual), engine.dtype(dtype)
             if usual.regions is not None:
-                identity["regions"] = identity_id(usual.regions, usual.name)
+                identity["regions"] = regions_name(usual)
         else:
             identity, kind = self._given.identity, self._given.encoders.dtype
             if str(dtype).removeprefix("torch.") not in ("float32", str(kind).removeprefix("torch.")):

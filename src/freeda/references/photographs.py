@@ -34,6 +34,7 @@ from ..lock import only_writer
 from ..options import CollectOptions, to_dict
 from ..precision import choose_device
 from ..presets import DEFAULT, Preset, find_preset
+from ..region_models import load_regions, regions_name
 from ..segment.regions import regions_from
 from ..segment.scene import Photograph, Scene, encode_scenes
 from ..sources import find_images
@@ -83,7 +84,7 @@ def add_regions(
         folder: of photographs.
         out: the bank directory; a new one is a bank without pairs.
         model: a preset, its name, or a preset JSON file; its generator is not needed.
-        regions: what cuts the photographs (see `segment.regions.Regions`); None: the preset's superpixels.
+        regions: what cuts the photographs (see `segment.regions.Regions`); None: what the preset says.
         options: `OPTIONS` act; None takes the preset's.
         dtype: what the encoders compute in, see `precision.choose_dtype`.
         encoders: already loaded ones of that preset.
@@ -100,7 +101,7 @@ def add_regions(
     options = preset.collect if options is None else options
     on_start, on_done = on_start or (lambda _, __: None), on_done or (lambda: None)
     identity = encoders.identity if encoders is not None else model_identity(preset)
-    source = regions_from(regions, preset.segment.superpixels)
+    by = regions_name(preset) if regions is None else regions_from(regions, preset.segment.superpixels).name
     view = {name: getattr(preset.segment, name) for name in _VIEW[:4]}
     how = {name: to_dict(getattr(preset.segment, name)) for name in _VIEW[4:]}
     settings: dict[str, Any] = {
@@ -109,7 +110,7 @@ def add_regions(
         "source": REGIONS,
         "options": {"keep_images": options.keep_images},
         "view": view,
-        "regions": {"by": source.name, **how},
+        "regions": {"by": by, **how},
     }
     bank = _there(out, identity, how["dense_clip"])
     there = set[str]()
@@ -133,6 +134,9 @@ def add_regions(
     if encoders is None:
         encoders = load_encoders(preset, choose_device(device), dtype)
     settings["dtype"] = str(encoders.dtype).removeprefix("torch.")
+    if regions is None:
+        regions = load_regions(preset, encoders.device, encoders.dtype)
+    source = regions_from(regions, preset.segment.superpixels)
     make_folder(out)
     with only_writer(out):
         now = _there(out, identity, how["dense_clip"])  # another run may have added to it meanwhile
