@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,10 @@ class Scene:
     prompts: tuple[str, ...] | None = None
     """The words whose planes its features are, where a detector gave them."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy, or another process, gets of it: nothing that can be computed again."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     def __repr__(self) -> str:
         height, width = self.size
         of, windows = self.file.name if self.file else "an array", len(self.mosaic.embeddings)
@@ -61,8 +66,10 @@ class Scene:
 
     def regions(self) -> RegionMap:
         """(h, w) int64: regions of the working image, for show (labelling cuts each window by itself)."""
-        if self.cut is not None:
-            return self.cut
+        return self._superpixels if self.cut is None else self.cut
+
+    @cached_property
+    def _superpixels(self) -> RegionMap:
         return superpixels(self.working_image(), self.options.superpixels)
 
     def region_weights(self) -> Any:
