@@ -39,6 +39,9 @@ class Values:
         )
         self.asked = []
 
+    def __len__(self):
+        return len(self.keys)
+
     def search(self, queries, k, column):
         assert column == "prototype"
         self.asked.append(len(queries))

@@ -119,6 +119,8 @@ def _sentence(told: Explanation) -> str:
         return "It is the only word, so every region gets it."
     second = told.scores[1].name
     lead = f"{told.margin:.3f} ahead of {second}."
+    if not told.without_global:  # other scores count as well
+        return lead
     if told.without_global == told.label == told.only_global:
         return f"{lead} Looks and scene agree."
     if told.without_global == told.label:

@@ -78,6 +78,7 @@ def explain_pixel(
     ]
     feature: Floats = (evidence.weights @ evidence.features).astype(np.float32)
     freeda = scene.prompts is None and result.options.weights.freeda > 0
+    alone = freeda and not result.options.weights.dense
     listed = classes if references and freeda else 0
     chosen = [label for label in order if label < len(rows)][:listed]
     found, told = _references(result, vocabulary, bank, [rows[i] for i in chosen], feature, references)
@@ -88,8 +89,8 @@ def explain_pixel(
         label=result.names[winner],
         local_weight=result.options.local_weight,
         scores=tuple(scores),
-        without_global=_winner(result, vocabulary, parts, "local") if freeda else "",
-        only_global=_winner(result, vocabulary, parts, "global") if freeda else "",
+        without_global=_winner(result, vocabulary, parts, "local") if alone else "",
+        only_global=_winner(result, vocabulary, parts, "global") if alone else "",
         weights=result.options.weights,
         values=_values(result, bank, feature, winner, (x, y), references),
         windows=evidence.windows,

@@ -36,8 +36,9 @@ def retrieve_support(scene: Scene, bank: Any, neighbours: int) -> Support:
 
 
 def values_of(bank: Any) -> Any:
-    """The bank of region values that belongs to a bank, if there is one."""
-    return getattr(bank, "regions", None)
+    """The bank of region values that belongs to a bank, if there is one with rows."""
+    found = getattr(bank, "regions", None)
+    return found if found is not None and len(found) else None
 
 
 def identity_of(values: Any) -> str:

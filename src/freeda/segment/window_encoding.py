@@ -218,7 +218,7 @@ def _encode(encoders: Encoders, group: list[tuple[Frame, Box]], clock: Clock) ->
                 embeddings = encoders.embed(batch).cpu().numpy()
         else:
             with clock("regions"):
-                maps = _begun(group, frames)
+                maps = [] if how.attention == "own" else _begun(group, frames)
             with clock("clip"):
                 embedded, joint = encoders.joint(batch, features, maps, how)
                 embeddings = embedded.cpu().numpy()

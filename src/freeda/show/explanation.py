@@ -110,9 +110,9 @@ class Explanation:
     scores: tuple[ClassScore, ...]
     """All labels, best first."""
     without_global: str
-    """The word it would get with `local_weight=1`."""
+    """The word it would get with `local_weight=1`; "" where FreeDA's score is not all that counts."""
     only_global: str
-    """The word it would get with `local_weight=0`; "" where there is no global term."""
+    """The word it would get with `local_weight=0`; "" as above."""
     windows: int
     """Windows that cover the pixel and are averaged."""
     references: tuple[ClassReferences, ...]
@@ -188,7 +188,7 @@ class Explanation:
         out = [
             f"score = {terms}; {lead}averaged over {self.windows} window{'s' if self.windows > 1 else ''}."
         ]
-        if freeda and not self.weights.dense:
+        if self.without_global:
             out.append(f"Without the global term: {self.without_global}; by it alone: {self.only_global}.")
         return [*out, *more]
 
