@@ -12,7 +12,7 @@ from ...files import atomic_paths
 from ...options.exports import EXPORTS, export_kinds, export_names
 from ..export import jpeg, png
 from ..overlay import label_map_image, overlay
-from . import coco, vector
+from . import coco, cvat, vector
 from .labelled import Labelled, check, detections
 
 __all__ = ["Labelled", "detections", "render", "write_exports"]
@@ -68,5 +68,6 @@ _WRITERS: dict[str, Callable[[Labelled], list[bytes]]] = {
     "coco-panoptic": coco.panoptic,
     "labelme": vector.labelme,
     "yolo": vector.yolo,
+    "cvat": cvat.masks,
     "geojson": vector.geojson,
 }

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...errors import InputError, printable
 from ...files import to_json
 from ...source_file import SourceFile
 from ..caveats import NONE, Caveats
@@ -95,6 +97,12 @@ def check(labels: NDArray[Any], photo: NDArray[Any] | None, tolerance: Any) -> N
         raise InputError(f"label map has shape {labels.shape}, its photograph {photo.shape}")
     if not (isinstance(tolerance, (int, float, np.number)) and 0 <= tolerance < float("inf")):
         raise InputError(f"tolerance is {tolerance!r}: it must be 0 (exact) or some pixels more")
+
+
+def in_xml(text: str, escaped: bool = True) -> str:
+    """Text as XML 1.0 takes it, which forbids control characters and two more in any form."""
+    said = re.sub("[\ufffe\uffff]", "\ufffd", printable(text))
+    return escape(said) if escaped else said
 
 
 def json_bytes(value: Any) -> bytes:
