@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import math
@@ -456,6 +457,81 @@ def test_a_video_s_tracks_and_other_xml(tmp_path: Path) -> None:
     (tmp_path / "x.xml").write_text("<annotation/>")  # such as of Pascal VOC
     with pytest.raises(InputError, match="has a mask"):
         open_annotated(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["coco", "labelme", "cvat", "yolo"])
+def test_damaged_records_are_told_in_one_line(tmp_path: Path, kind: str) -> None:
+    """A value somewhere in a good file is replaced: the masks come, or one line names the file."""
+    picture(tmp_path / "a.png")
+    box = [[2, 3], [20, 3], [20, 9], [2, 9]]
+    if kind == "coco":
+        own = [part([np.ravel(box).tolist()]), part({"size": [H, W], "counts": [5, 6, 1189]}), part(None)]
+        coco(tmp_path / "x.json", own)
+        record = json.loads((tmp_path / "x.json").read_text())
+    elif kind == "labelme":
+        patch = io.BytesIO()
+        Image.new("L", (19, 1), 1).save(patch, "PNG")
+        told = base64.b64encode(patch.getvalue()).decode()
+        shapes = [shape("polygon", box), shape("circle", box[:2]), shape("mask", box[:2], mask=told)]
+        labelme(tmp_path / "x.json", shapes)
+        record = json.loads((tmp_path / "x.json").read_text())
+    elif kind == "yolo":
+        record = [[0, *(np.ravel(box) / 40).tolist()], [1, 0.5, 0.5, 1, 0.5, 1, 1]]
+        (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    else:
+        places = {"xtl": 1, "ytl": 2, "xbr": 9, "ybr": 8, "rotation": 3, "z_order": 1, "label": "cat"}
+        about = {"rle": "2, 3, 4", "left": 1, "top": 1, "width": 3, "height": 3, "label": "dog"}
+        record = [
+            {"name": "a.png", "width": W, "height": H},
+            places,
+            about,
+            {"points": "1,1;9,1;9,9", "label": "x"},
+        ]
+    rng, odd = (
+        np.random.default_rng(0),
+        [None, -1, 1e300, "", "x", [], {}, [[1]], True, float("nan"), 2**70, "../a"],
+    )
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, dict) and value and rng.random() < 0.9:
+            key = list(value)[rng.integers(len(value))]
+            return {**value, key: replaced(value[key])}
+        if isinstance(value, list) and value and rng.random() < 0.9:
+            i = int(rng.integers(len(value)))
+            return [*value[:i], replaced(value[i]), *value[i + 1 :]]
+        return odd[rng.integers(len(odd))]
+
+    failed = 0
+    for _ in range(300):
+        spoilt = replaced(record)
+        if kind in ("coco", "labelme"):
+            (tmp_path / "x.json").write_text(json.dumps(spoilt))
+        elif kind == "yolo":
+            lines = (
+                " ".join(map(str, line)) if isinstance(line, list) else str(line)
+                for line in (spoilt if isinstance(spoilt, list) else [spoilt])
+            )
+            (tmp_path / "a.txt").write_text("\n".join(lines))
+        elif isinstance(spoilt, list):
+            tags = [
+                " ".join(
+                    f'{key}="{html.escape(str(value))}"' for key, value in one.items() if value is not None
+                )
+                for one in spoilt
+                if isinstance(one, dict)
+            ]
+            inside = "".join(
+                f"<{tag} {told}/>" for tag, told in zip(("box", "mask", "polygon"), tags[1:], strict=False)
+            )
+            cvat(tmp_path / "x.xml", inside, tags[0] if tags else "")
+        try:
+            folder = open_annotated(tmp_path, format=kind)
+            for one in folder.pairs.pictures:
+                assert all(mask.shape == (H, W) for mask in folder.masks(one).values())
+        except InputError as error:
+            assert str(tmp_path) in str(error) and len(str(error).splitlines()) == 1
+            failed += 1
+    assert 30 < failed < 300
 
 
 @pytest.mark.parametrize("orientation", [3, 6])

@@ -214,6 +214,7 @@ def test_whole_or_not_at_all(tmp_path: Path) -> None:
         ([], "cvat", "set: no labelled photograph was given"),
         ([good], "svg", "there is no data set 'svg': use one of labels, coco"),
         ([replace(good, labels=np.zeros((2, 2)))], "labelme", "expected integers"),
+        ([replace(good, stem="a/b")], "labelme", "not a file name"),
     ):
         with pytest.raises(InputError, match=told):
             export_folder(given, tmp_path / "set", kind)

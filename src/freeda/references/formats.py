@@ -46,7 +46,9 @@ def open_annotated(
         raise InputError(f"there is no format {format!r}: use one of {', '.join(FORMATS)}")
     if not folder.is_dir():
         raise InputError(no_such_file(folder, "there is no such folder"))
-    sought = next((p for p in (folder / masks, Path(masks)) if p.exists()), None) if masks else None
+    sought = None if masks is None else next((p for p in (folder / masks, Path(masks)) if p.exists()), None)
+    if masks is not None and sought is None:
+        raise InputError(no_such_file(folder / masks, "there is no such file or folder"))
     place = folder_place(folder, images, IMAGE_FOLDERS)
     paths = list[Path]()
     with suppress(InputError):  # LabelMe's files may hold their pictures
@@ -107,7 +109,7 @@ def _files(given: Path, format: str | None) -> tuple[dict[str, list[tuple[Path, 
         except (OSError, ValueError, RecursionError, ElementTree.ParseError) as error:
             if path.name not in NAMES_FILES:
                 what = "JSON" if json_ else "XML"
-                told = f"{path}: damaged {what} ({one_line(error)}): mend it, or use --format masks"
+                told = f"{path}: damaged {what} ({one_line(error)}): mend it, or name another --format"
                 damaged.append(InputError(told))
             continue
         kind = _kind(path, data)
@@ -126,8 +128,9 @@ def _kind(path: Path, data: Any) -> str | None:
         return "cvat" if data.tag == "annotations" and data.find("image") is not None else None
     if isinstance(data, dict) and isinstance(data.get("shapes"), list):
         return "labelme" if "imagePath" in data or "imageData" in data else None
-    parts = [data.get(name) for name in ("images", "annotations")] if isinstance(data, dict) else [None]
-    return "coco" if all(isinstance(part, list) for part in parts) else None
+    names = ("images", "annotations", "categories")  # captions lack the last
+    found = isinstance(data, dict) and all(isinstance(data.get(name), list) for name in names)
+    return "coco" if found else None
 
 
 def _label_files(

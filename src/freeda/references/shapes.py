@@ -71,6 +71,8 @@ def coco_polygons(given: Any, size: Size) -> Window:
 
 def _by_columns(points: npt.NDArray[np.float64], size: Size) -> Window:
     height, width = size
+    if abs(points).max() > 10 * max(size):  # it would be walked, step by step
+        raise InputError(f"{shortened(points.tolist())}: lies far outside the picture of {width} x {height}")
     ends = np.trunc(points * _FINE + 0.5).astype(np.int64)
     by = np.roll(ends, -1, axis=0) - ends
     steps = abs(by).max(axis=1)

@@ -180,6 +180,8 @@ def _panoptic(path: Path, one: Any, about: _Told, words: dict[int | str, str], p
     file = next((file for file in places if file.is_file()), None)
     if file is None:
         raise InputError(f"{place}: there is no {name} in {places[0].parent} or {places[1].parent}")
+    if about.masks:
+        raise InputError(f"{place}: its picture has the panoptic map {about.masks[0][0]} already")
     about.names = names = Names(path, coloured=True)
     for segment in _field(one, "segments_info", list, place):
         number = _field(segment, "id", int, place)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
@@ -65,7 +67,7 @@ class _DataSet:
     _stems: set[str] = field(default_factory=set)
 
     def add(self, item: Labelled) -> None:
-        check(item.labels, item.photo, item.tolerance)
+        check(item)
         for name, colour in zip(item.names, item.colours, strict=True):
             if name not in self.names:
                 self.names[name] = len(self.names)
@@ -74,29 +76,15 @@ class _DataSet:
         numbered = (item.stem if n == 1 else f"{item.stem}-{n}" for n in count(1))
         stem = next(stem for stem in numbered if stem.casefold() not in self._stems)
         self._stems.add(stem.casefold())
-        file = self._copied(item, stem)
+        suffix, photograph = _photograph(item)
+        file = self.folder / DATASETS[self.kind] / f"{stem}{suffix}"
+        self._file(file, photograph)
         place = file.parent if self.kind == "labelme" else self.folder
         known: dict[str, Any] = {"labels": labels, "names": list(self.names)}
         known |= {"colours": np.array(self.colours), "stem": stem, "photo": None}
         picture = replace(item, **known, file=SourceFile(str(file)), folder=place)
         self._write(picture)
         self.images.append(coco.image(picture, len(self.images) + 1))
-
-    def _copied(self, item: Labelled, stem: str) -> Path:
-        """The photograph in the data set."""
-        place = self.folder / DATASETS[self.kind]
-        place.mkdir(parents=True, exist_ok=True)
-        source = item.file
-        if source is not None and (source.there() or (item.photo is None and source.digest is None)):
-            target = place / f"{stem}{Path(source.path).suffix}"
-            if Path(source.path).is_file():
-                shutil.copyfile(source.path, target)
-                return target
-        if item.photo is None:
-            told = "it has no photograph" if source is None else "moved or changed since it was labelled"
-            raise InputError(f"{source or item.stem}: {told}, and a data set holds its photographs")
-        (place / f"{stem}.png").write_bytes(png(Image.fromarray(item.photo)))
-        return place / f"{stem}.png"
 
     def _write(self, picture: Labelled) -> None:
         number, stem = len(self.images) + 1, picture.stem
@@ -122,7 +110,7 @@ class _DataSet:
     def _part(self, one: Any) -> None:
         self.parts.write(("," if self.parts.tell() else "") + to_json(one, indent=None))
 
-    def _file(self, name: str, data: bytes) -> None:
+    def _file(self, name: str | Path, data: bytes) -> None:
         (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / name).write_bytes(data)
 
@@ -153,6 +141,20 @@ class _DataSet:
             file.write(start)
             shutil.copyfileobj(self.parts, file)
             file.write(end)
+
+
+def _photograph(item: Labelled) -> tuple[str, bytes]:
+    """A photograph's bytes, and how its name ends. Raises InputError where it is gone or changed."""
+    file = item.file
+    if file is not None:
+        with suppress(OSError):
+            data = Path(file.path).read_bytes()
+            if file.digest == sha256(data).hexdigest() or (file.digest is None and item.photo is None):
+                return Path(file.path).suffix, data
+    if item.photo is None:
+        told = "it has no photograph" if file is None else "moved or changed since it was labelled"
+        raise InputError(f"{file or item.stem}: {told}, and a data set holds its photographs")
+    return ".png", png(Image.fromarray(item.photo))
 
 
 def _yaml(name: str) -> str:

@@ -89,8 +89,11 @@ class Labelled:
         return few if len(few) >= 3 else ring
 
 
-def check(labels: NDArray[Any], photo: NDArray[Any] | None, tolerance: Any) -> None:
-    """Raise InputError for arrays that do not fit together and for a tolerance below 0."""
+def check(picture: Labelled) -> None:
+    """Raise InputError for arrays that do not fit together, a tolerance below 0, a stem with folders."""
+    labels, photo, tolerance = picture.labels, picture.photo, picture.tolerance
+    if Path(picture.stem).name != picture.stem:
+        raise InputError(f"stem {picture.stem!r} is not a file name: folders belong into out_dir")
     if labels.ndim != 2 or labels.dtype.kind not in "iu" or not labels.size:
         raise InputError(f"label map is {labels.dtype} {labels.shape}, expected integers (H, W)")
     if photo is not None and photo.shape != (*labels.shape, 3):
