@@ -103,6 +103,30 @@ def read_yolo(path: Path, size: tuple[int, int], fill: Any = drawn) -> Plane:
     return painted(size, parts)
 
 
+def read_cvat(path: Path) -> dict[str, tuple[list[str], Plane]]:
+    """By the words of CVAT's documentation, pixel for pixel: (labels, plane of their places) by image."""
+    from xml.dom import minidom
+
+    document = minidom.parse(str(path)).documentElement
+    assert document.tagName == "annotations" and document.childNodes[1].firstChild.data == "1.1"
+    names = [node.firstChild.data for node in document.getElementsByTagName("name")[1:]]
+    out = {}
+    for image in document.getElementsByTagName("image"):
+        plane = np.full((int(image.getAttribute("height")), int(image.getAttribute("width"))), NOTHING)
+        for mask in image.getElementsByTagName("mask"):
+            left, top, width, height = (int(mask.getAttribute(k)) for k in ("left", "top", "width", "height"))
+            at, inside = 0, False
+            for run in map(int, mask.getAttribute("rle").split(",")):
+                for pixel in range(at, at + run) if inside else ():
+                    row, column = top + pixel // width, left + pixel % width
+                    assert plane[row, column] == NOTHING and pixel % width < width
+                    plane[row, column] = names.index(mask.getAttribute("label"))
+                at, inside = at + run, not inside
+            assert at == width * height
+        out[image.getAttribute("name")] = names, plane
+    return out
+
+
 def read_svg(path: Path, size: tuple[int, int]) -> tuple[Plane, dict[str, str]]:
     """By svgelements (parsing) and GDAL (filling, even-odd as a symmetric difference of rings)."""
     import svgelements

@@ -54,6 +54,23 @@ def test_added_to_a_collected_bank(tmp_path: Path, folder: Path, model: Path, ba
     assert run("bank", "verify", mine).exit_code == 0
 
 
+def test_files_of_other_tools(tmp_path: Path, folder: Path, model: Path) -> None:
+    box = [0, 0, 32, 0, 32, 40, 0, 40]
+    parts = [{"image_id": i, "category_id": 1, "segmentation": [box]} for i in (0, 1, 2)]
+    images = [{"id": i, "file_name": f"C:\\data\\{i}.jpg", "width": 64, "height": 40} for i in (0, 1, 2)]
+    about = {"images": images, "annotations": [*parts, parts[0] | {"segmentation": []}]}
+    (folder / "coco.json").write_text(json.dumps({**about, "categories": [{"id": 1, "name": "Okapi"}]}))
+    use = ("bank", "add-images", folder, "--out", tmp_path / "refs", "--model", model, "--format", "coco")
+    done = run(*use)
+    assert done.exit_code == 0 and "2 references from 2 pictures" in done.stdout, done.output
+    assert f"{folder / 'coco.json'}: COCO" in done.stdout and "1 masks without a picture" in done.stdout
+    assert "left out: 1 annotations without a mask" in done.stdout.replace("\n", " ")
+    again = run(*use)
+    assert again.exit_code == 0 and "0 references from 0 pictures, 2 there already" in again.stdout
+    refused(run(*use[:-1], "voc"), "there is no format 'voc'")
+    refused(run(*use, "--ignore", 3), "--ignore means nothing to COCO")
+
+
 def test_refusals(tmp_path: Path, folder: Path, model: Path) -> None:
     def use(*more: object, source: Path = folder) -> None:
         nonlocal done

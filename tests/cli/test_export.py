@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from commands import run
+from commands import refused, run
 from export_readers import read_geojson, read_yolo
+from freeda.references.formats import open_annotated
 from freeda.segment import Segmentation
 
 
@@ -37,6 +38,37 @@ def test_the_same_files_either_way(kept: Path, tmp_path: Path) -> None:
     labels = np.asarray(Image.open(kept.with_name("photo.labels.png")))
     np.testing.assert_array_equal(read_yolo(tmp_path / "b" / "photo.txt", labels.shape), labels)
     np.testing.assert_array_equal(read_geojson(tmp_path / "b" / "photo.geojson", labels.shape)[0], labels)
+
+
+def test_data_sets(model: Path, bank: Path, photo: Path, tmp_path: Path) -> None:
+    """One of all photographs, of what was labelled before as well; read by our own import."""
+    (tmp_path / "in" / "b").mkdir(parents=True)
+    for name in ("photo.png", "b/photo.png"):
+        (tmp_path / "in" / name).write_bytes(photo.read_bytes())
+    out = tmp_path / "out"
+    use = ("segment", tmp_path / "in", "-r", "--classes", "cat, dog", "--model", model, "--bank", bank)
+    use += ("--out", out, "--device", "cpu")
+    assert run(*use).exit_code == 0
+    done = run(*use, "--dataset", "yolo", "--dataset", "coco-panoptic")
+    assert done.exit_code == 0 and "2 already there" in done.stdout, done.output
+    assert f"data set: {out / 'yolo'}" in done.stdout.replace("\n", "")
+    for kind in ("yolo", "coco-panoptic"):
+        folder = open_annotated(out / kind)
+        names = [Path(picture.name).name for picture in folder.pairs.pictures]
+        assert names == ["photo-2.png", "photo.png"]
+        for picture in folder.pairs.pictures:
+            labels = np.asarray(Image.open(out / f"{Path(picture.name).stem}.labels.png"))
+            masks = folder.masks(picture)
+            assert sum(mask.sum() for mask in masks.values()) == labels.size
+            for name, mask in masks.items():
+                np.testing.assert_array_equal(mask, labels == ["cat", "dog"].index(name))
+    refused(run(*use, "--dataset", "yolo"), "yolo: this data set is there already")
+    refused(run(*use, "--dataset", "voc"), "there is no data set 'voc'")
+    Image.fromarray(labels[:-1]).save(out / "photo.labels.png")
+    refused(
+        run(*use, "--dataset", "labels"), "photo.labels.png: is not the label map that photo.json tells of"
+    )
+    assert not (out / "labels").exists()
 
 
 def test_beside_the_file_and_simplified(kept: Path) -> None:

@@ -19,6 +19,7 @@ from export_readers import (
     known,
     label_maps,
     read_coco,
+    read_cvat,
     read_geojson,
     read_labelme,
     read_panoptic,
@@ -56,6 +57,12 @@ def test_exact_round_trips(labels: NDArray[Any], n: int, tmp_path: Path) -> None
         np.testing.assert_array_equal(plane, want, kind)
     table = written(labels, n, tmp_path, "coco-panoptic")
     np.testing.assert_array_equal(read_panoptic(table, size), want)
+    ((called, (listed, plane)),) = read_cvat(written(labels, n, tmp_path, "cvat")).items()
+    np.testing.assert_array_equal(plane, want)
+    assert (
+        called == "p"
+        and listed == ["<b>&\"'", "größe 🙂", "bad\\x00\\ud800\ufffd", "a\\nb", *names(n)[4:]][:n]
+    )
     plane, titles = read_svg(written(labels, n, tmp_path, "svg"), size)
     np.testing.assert_array_equal(plane, want)
     assert list(titles.values()) == [to_hex(palette(n)[i]) for i in np.unique(want[want >= 0])]

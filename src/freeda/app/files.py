@@ -97,6 +97,7 @@ KINDS = {
     "coco-panoptic": "COCO panoptic (JSON and PNG)",
     "labelme": "LabelMe (JSON)",
     "yolo": "YOLO segmentation (text)",
+    "cvat": "CVAT for images (XML)",
     "geojson": "GeoJSON (map or pixels)",
     "npz": "Everything, for Python (npz)",
 }

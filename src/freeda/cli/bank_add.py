@@ -26,7 +26,7 @@ _ROWS = 30  # classes listed; the others are one number
 
 
 def add_images(
-    folder: Annotated[Path, Argument(help="Folder of pictures with masks.", show_default=False)],
+    folder: Annotated[Path, Argument(help="Folder of annotated pictures.", show_default=False)],
     out: Annotated[Path, Option(help="Bank directory: a new one, or one to add to.", show_default=False)],
     model: Model = DEFAULT,
     names: Annotated[
@@ -36,7 +36,13 @@ def add_images(
     images: Annotated[
         Path | None, Option(help="Folder of the pictures; default: images and the like.")
     ] = None,
-    masks: Annotated[Path | None, Option(help="Folder of the masks; default: masks and the like.")] = None,
+    masks: Annotated[
+        Path | None,
+        Option(help="Folder of the masks, or other tools' file or folder; default: masks and the like."),
+    ] = None,
+    format: Annotated[
+        str | None, Option(help="masks, coco, labelme, yolo or cvat; default: what lies there.")
+    ] = None,
     ignore: Annotated[
         list[int] | None,
         Option(help="A value of label maps that stands for nothing, besides 0 and 255; may be repeated."),
@@ -58,10 +64,11 @@ def add_images(
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Take references from pictures with masks instead of drawing them: few-shot classes.
+    """Take references from annotated pictures instead of drawing them: few-shot classes.
 
     For a picture P.jpg the masks are P.png (a label map of grey or palette values, with a names file),
-    CLASS/P.png or P/CLASS.png (the mask of one class, 0 outside). docs/references.md tells more. A bank that
+    CLASS/P.png or P/CLASS.png (the mask of one class, 0 outside). COCO's JSON (instances, panoptic),
+    LabelMe's, YOLO's label files and CVAT's XML are read, too. docs/references.md tells more. A bank that
     is there gets the references added; what it holds already is left out, so the same command twice adds
     nothing.
 
@@ -71,7 +78,14 @@ def add_images(
     Exit code: 0 all went well; 1 some photographs failed (--regions); 2 it stopped for the reason told.
     """
     if regions:
-        given = {"--names": names, "--images": images, "--masks": masks, "--ignore": ignore, "--shots": shots}
+        given: dict[str, Any] = {
+            "--format": format,
+            "--names": names,
+            "--images": images,
+            "--masks": masks,
+            "--ignore": ignore,
+            "--shots": shots,
+        }
         for option, value in given.items():
             if value:
                 raise InputError(f"{option} means nothing with --regions, which asks for no masks")
@@ -93,6 +107,7 @@ def add_images(
             images=images,
             masks=masks,
             ignore=ignore or (),
+            format=format,
             shots=shots,
             seed=seed,
             options=options,
@@ -164,4 +179,6 @@ def _report(added: Added, folder: Path) -> None:
     parts += [f"{added.without_mask:,} pictures without a mask"] if added.without_mask else []
     parts += [f"{added.without_image:,} masks without a picture"] if added.without_image else []
     say(f"{folder}: {', '.join(parts)}")
+    for what, (n, first) in added.left.items():
+        say(f"left out: {n:,} {what} (first: {first})", "yellow")
     say(f"bank of {len(added.bank):,} pairs in {added.bank.path}", "green")

@@ -15,6 +15,7 @@ from typer import Argument, Option
 
 from ..errors import InputError
 from ..options import EXPORTS, CollectOptions, SegmentOptions
+from ..options.exports import DATASETS, dataset_kinds
 from ..options.word_list import split_words
 from ..presets import PRESETS, REGIONS, Preset
 from .base import say
@@ -75,6 +76,10 @@ Npz = Annotated[bool, Option("--npz", help="Also write STEM.npz, to go on with i
 Export = Annotated[
     list[str] | None, Option("--export", metavar="KIND", help=f"Also write {KINDS}. Repeatable.")
 ]
+_DATASET = (
+    f"Also put all labelled photographs into one data set, OUT/KIND: {', '.join(DATASETS)}. Repeatable."
+)
+Dataset = Annotated[list[str] | None, Option("--dataset", metavar="KIND", help=_DATASET)]
 _EXPLAIN = "Tell why the pixel in column X and row Y (from 0) got its word; also as a picture. Repeatable."
 Explain = Annotated[list[str] | None, Option("--explain", metavar="X,Y", help=_EXPLAIN)]
 BatchSize = Annotated[
@@ -167,6 +172,15 @@ def fetch_first(preset: Preset, parts: Iterable[str], yes: bool = False) -> None
             raise InputError("nothing was fetched")
     for missing in several:
         hub.fetch(missing)
+
+
+def new_sets(kinds: list[str] | None, out: Path) -> dict[str, Path]:
+    """Where each data set asked for (`--dataset`) will lie. Raises InputError where one does already."""
+    sets = {kind: out / kind for kind in dataset_kinds(kinds or ())}
+    for place in sets.values():
+        if place.exists():
+            raise InputError(f"{place}: this data set is there already: move it away first")
+    return sets
 
 
 def on_terminal() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +28,7 @@ from .options import (
     BatchSize,
     Classes,
     ClassesFile,
+    Dataset,
     Device,
     Draw,
     Dtype,
@@ -49,6 +50,7 @@ from .options import (
     change,
     fetch_first,
     listed,
+    new_sets,
     open_bank,
     read_names,
 )
@@ -112,6 +114,7 @@ def segment(
     again: Again = False,
     npz: Npz = False,
     export: Export = None,
+    dataset: Dataset = None,
     explain: Explain = None,
     batch_size: BatchSize = None,
     index: Index = "exact",
@@ -134,6 +137,7 @@ def segment(
     if vocabulary is not None and grow:
         raise InputError("--grow needs the words themselves: a kept vocabulary has its references already")
     points, exports = read_points(explain), export_kinds([*(export or []), *["npz"] * npz])
+    sets = new_sets(dataset, out)
     names = () if vocabulary is not None else read_names(classes, classes_file)
     paths = find_images(images, recursive) if images else []
     cut = _map_of_regions(regions, paths)
@@ -202,6 +206,7 @@ def segment(
         ready,
         out,
         points,
+        sets,
         strict=strict or len(paths) == 1,
         again=again or bool(points) or cut is not None,  # a result does not keep which map it was
         exports=exports,
@@ -257,6 +262,7 @@ def name(
     again: Again = False,
     npz: Npz = False,
     export: Export = None,
+    dataset: Dataset = None,
     explain: Explain = None,
     batch_size: BatchSize = None,
     index: Index = "exact",
@@ -274,6 +280,7 @@ def name(
     if not images:
         raise InputError(_NO_PHOTOGRAPHS)
     points, exports = read_points(explain), export_kinds([*(export or []), *["npz"] * npz])
+    sets = new_sets(dataset, out)
     paths = find_images(images, recursive)
     preset = find_preset(model)
     preset = replace(preset, segment=parse_settings(settings or [], preset.segment))
@@ -291,6 +298,7 @@ def name(
         loaded.namer(),
         out,
         points,
+        sets,
         strict=strict or len(paths) == 1,
         again=again or bool(points),
         exports=exports,
@@ -308,6 +316,7 @@ def _segment_all(
     vocabulary: Vocabulary | Namer,
     out: Path,
     points: Sequence[tuple[int, int]],
+    sets: Mapping[str, Path],
     strict: bool,
     **how: Any,
 ) -> bool:
@@ -316,7 +325,8 @@ def _segment_all(
     `how` goes to `FreeDA.segment_many`. Raises the error of a photograph where there is only that one, and
     InputError where all failed.
     """
-    from ..segment.result_folder import read_record
+    from ..segment.result_folder import read_labelled, read_record
+    from ..show.exports.folder import export_folder
     from ..show.html import write_overview
 
     several = len(paths) > 1
@@ -355,6 +365,8 @@ def _segment_all(
     if several:
         overview, shares = write_overview(Written(out), lambda: filter(None, map(read_record, jsons)))
         say(f"at a glance: {overview}; what covers each: {shares}")
+    for kind, place in sets.items():
+        say(f"data set: {export_folder(map(read_labelled, jsons), place, kind)}")
     if failed:
         lost = f"{len(failed):,} of {len(paths):,} could not be labelled"
         say_error(InputError(f"{lost}: {listed(failed, 10)}"))

@@ -16,10 +16,17 @@ EXPORTS: dict[str, tuple[str, ...]] = {
     "coco-panoptic": (".panoptic.png", ".panoptic.json"),
     "labelme": (".labelme.json",),
     "yolo": (".txt",),
+    "cvat": (".cvat.xml",),
     "geojson": (".geojson",),
     "npz": (".npz",),
 }
 """Each kind and how its files' names end, after the photograph's stem; docs/exports.md tells the rest."""
+DATASETS: dict[str, str] = {
+    **dict.fromkeys(("labels", "coco", "coco-instances", "coco-panoptic", "cvat"), "images"),
+    "labelme": "",
+    "yolo": "images/train",
+}
+"""Kinds of whole data sets, each with the folder of its photographs."""
 PICTURES = ("labels", "overlay")
 """Kinds that are always written, beside a photograph's record."""
 RECORD, FORMAT = ".json", "freeda-result"
@@ -40,10 +47,19 @@ def export_kinds(kinds: str | Iterable[str]) -> tuple[str, ...]:
     """The kinds asked for, each once. Raises InputError for one that does not exist."""
     if not isinstance(kinds, Iterable):
         raise InputError(f"exports are {kinds!r}: give names such as 'svg', or a list of them")
+    return _each_once(kinds, EXPORTS, "export")
+
+
+def dataset_kinds(kinds: str | Iterable[str]) -> tuple[str, ...]:
+    """The same for data sets."""
+    return _each_once(kinds, DATASETS, "data set")
+
+
+def _each_once(kinds: str | Iterable[str], known: Iterable[str], what: str) -> tuple[str, ...]:
     wanted = tuple(dict.fromkeys([kinds] if isinstance(kinds, str) else kinds))
     for kind in wanted:
-        if kind not in EXPORTS:
-            raise InputError(f"there is no export {kind!r}: use one of {', '.join(EXPORTS)}")
+        if kind not in known:
+            raise InputError(f"there is no {what} {kind!r}: use one of {', '.join(known)}")
     return wanted
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from ..lock import only_writer
 from ..options import CollectOptions, to_dict
 from ..precision import choose_device
 from ..presets import DEFAULT, Preset, find_preset
-from .annotated import open_folder
 from .extract import ID_PREFIX, Choice, Taker, choose
+from .formats import open_annotated
 
 OPTIONS = ("templates", "min_area", "max_area", "min_agreement", "keep_images", "batch_size", "shard_size")
 """Fields of CollectOptions that act on references from pictures; a key is always the "template" one."""
@@ -49,6 +49,8 @@ class Added:
     """Pictures without any mask."""
     without_image: int
     """Masks without a picture."""
+    left: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    """What else was left out of other tools' files -> how often, and where first."""
 
 
 def reference_options(options: CollectOptions) -> CollectOptions:
@@ -66,6 +68,7 @@ def add_images(
     images: str | Path | None = None,
     masks: str | Path | None = None,
     ignore: Iterable[int] = (),
+    format: str | None = None,
     shots: int | None = None,
     seed: int = 0,
     options: CollectOptions | None = None,
@@ -81,7 +84,7 @@ def add_images(
     picture and class is never added twice, wherever the picture lies.
 
     Args:
-        folder, names, images, masks, ignore: see `annotated.open_folder`.
+        folder, names, images, masks, ignore, format: see `formats.open_annotated`.
         out: the bank directory. A new one is made; one made with the same models gets the references added
             behind its own rows, which stay as they are.
         model: a preset, its name, or a preset JSON file; its generator is not needed.
@@ -92,7 +95,7 @@ def add_images(
         encoders: already loaded ones of that preset.
         on_start, on_done: called with "reading masks" or "taking references" and the number of pictures to
             come, then after each.
-        on_names: called with what the names file says, in a line, before all else.
+        on_names: called with what was read, or what the names file says, in a line, before all else.
 
     Raises:
         InputError: folder, masks, names or options cannot be used, or nothing can be taken of them.
@@ -101,9 +104,9 @@ def add_images(
     """
     preset, out = find_preset(model), Path(out)
     options = reference_options(preset.collect) if options is None else options
-    found = open_folder(folder, names, images, masks, ignore)
-    if on_names is not None and found.names is not None:
-        on_names(str(found.names))
+    found = open_annotated(folder, names, images, masks, ignore, format)
+    if on_names is not None and found.told:
+        on_names(found.told)
     on_start, on_done = on_start or (lambda _, __: None), on_done or (lambda: None)
     bank = _open_bank(out)
     preset.check_draws()
@@ -119,7 +122,7 @@ def add_images(
                     held[noun] += 1
     on_start("reading masks", len(found.pairs.pictures))
     choice = choose(found, options, shots=shots, seed=seed, there=there, held=held, on_picture=on_done)
-    left = len(found.pairs.without_mask), len(found.pairs.without_image)
+    left = len(found.pairs.without_mask), len(found.pairs.without_image), found.left
     if not choice.chosen and bank is not None and held:
         return Added(bank, {}, 0, choice.there, dict(choice.rejected), *left)
     if not choice.chosen:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,8 +18,9 @@ from PIL import Image
 
 from ..collection.names import NAMES_FILES, NO_CLASS, Names, class_word, find_names
 from ..errors import InputError, no_such_file
-from ..images import read_image, reading_mask
+from ..images import RGB, read_image, reading_mask, to_image
 from ..sources import SUFFIXES, files_below, find_images
+from .shapes import Mask, Shape
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures")
 MASK_FOLDERS = (
@@ -30,9 +34,6 @@ IGNORED = (0, 255)
 """Values of a label map that stand for nothing, unless they have a name."""
 _ENDINGS = ("_mask", ".mask", "_labels", ".labels", "_label", "_gt")
 
-Mask = npt.NDArray[np.bool_]
-"""(H, W), true inside."""
-
 
 @dataclass(frozen=True)
 class AnnotatedPicture:
@@ -41,17 +42,42 @@ class AnnotatedPicture:
     name: str
     """Its path within the folder of pictures, with forward slashes."""
     image: Path
-    masks: tuple[tuple[Path, str | None], ...]
+    """Its file, or the LabelMe file that holds it."""
+    masks: tuple[tuple[Path, str | None], ...] = ()
     """Each file with the class it is the mask of; None: a label map."""
+    names: Names | None = None
+    """Which class each value of its label maps is; None: as in all of the folder."""
+    shapes: tuple[Shape, ...] = ()
+    """What other tools' files say of it, in the order in which they paint."""
+    size: tuple[int, int] | None = None
+    """(height, width) that those files tell."""
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the picture's file, in hex: the same picture, wherever it lies."""
-        return _digest([self.image])
+        return _digest([_bytes(self.image)])
 
     def digest_of_all(self) -> str:
-        """SHA-256 of the picture's and its masks' files, in hex."""
-        return _digest([self.image, *(path for path, _ in self.masks)])
+        """SHA-256, in hex, of the picture and of all that says what is where in it."""
+        told = [list((self.names or {}).items()), [(s.word, s.rule, s.data) for s in self.shapes]]
+        shapes = [json.dumps(told).encode()] if any(told) else []
+        return _digest([_bytes(self.image), *(_bytes(path) for path, _ in self.masks), *shapes])
+
+    def pixels(self) -> RGB:
+        """The picture, upright. Raises InputError."""
+        if self.image.suffix != ".json":
+            return read_image(self.image)
+        with reading_mask(self.image), Image.open(io.BytesIO(_bytes(self.image))) as image:
+            return to_image(image)
+
+    def upright_size(self) -> tuple[int, int]:
+        """(height, width). Raises InputError where the files tell another."""
+        found = self.pixels().shape[:2] if self.image.suffix == ".json" else upright_size(self.image)
+        if self.size is not None:
+            _check_size(
+                self.shapes[0].place if self.shapes else str(self.masks[0][0]), self.size, self, found
+            )
+        return found[0], found[1]
 
 
 @dataclass(frozen=True)
@@ -76,6 +102,12 @@ class AnnotatedFolder:
     """What the names file says."""
     ignored: frozenset[int]
     """Values in a label map that stand for no class."""
+    told: str = ""
+    """What was read, in a line."""
+    layered: bool = False
+    """Whether a shape covers those before it: then a pixel has one class."""
+    left: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    """What was left out -> how often, and where first."""
 
     def masks(self, picture: AnnotatedPicture) -> dict[str, Mask]:
         """Class -> its mask, in the order of the files and of the values in them; (H, W) of the picture.
@@ -83,32 +115,40 @@ class AnnotatedFolder:
         A class whose mask file is empty is there with an empty mask. Raises InputError, one line, naming the
         file, for one that cannot be read, whose size is not the picture's, or whose values are not known.
         """
-        size = upright_size(picture.image)
+        size = picture.upright_size()
+        names = self.names if picture.names is None else picture.names
         out: dict[str, Mask] = {}
         for path, word in picture.masks:
-            coloured = word is None and self.names is not None and self.names.coloured
+            coloured = word is None and names is not None and names.coloured
             values = read_coloured(path) if coloured else read_values(path)
-            if values.shape != size:
-                said = f"{path}: is {values.shape[1]} x {values.shape[0]} pixels, but its picture "
-                said += f"{picture.image.name} is {size[1]} x {size[0]}"
-                if values.shape == size[::-1]:
-                    said += " once upright by its EXIF orientation: a mask is needed for the upright picture"
-                raise InputError(said)
-            for name, mask in self._split(path, values) if word is None else [_inside(path, word, values)]:
+            _check_size(str(path), values.shape, picture, size)
+            split = self._split(path, values, names) if word is None else [_inside(path, word, values)]
+            for name, mask in split:
                 out[name] = out[name] | mask if name in out else mask
+        for shape in picture.shapes:
+            top, left, mask = shape.window(size)
+            place = slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1])
+            for below in out.values() if self.layered else ():
+                below[place] &= ~mask
+            if shape.word not in NO_CLASS:
+                out.setdefault(shape.word, np.zeros(size, dtype=bool))[place] |= mask
         return out
 
-    def _split(self, path: Path, values: npt.NDArray[np.int64]) -> Iterator[tuple[str, Mask]]:
+    def _split(
+        self, path: Path, values: npt.NDArray[np.int64], names: Names | None
+    ) -> Iterator[tuple[str, Mask]]:
         for value in np.unique(values).tolist():
-            if value in self.ignored:
+            if value in self.ignored or (names or {}).get(value) in NO_CLASS:
                 continue
-            if self.names is None or value not in self.names:
-                shown = f"value {value}" if self.names is None else self.names.show(value)
+            if names is None or value not in names:
+                shown = f"value {value}" if names is None else names.show(value)
+                if names is not self.names and names is not None:
+                    raise InputError(f"{path}: holds {shown}, which is no segment's in {names.path}")
                 raise InputError(
                     f"{path}: holds {shown}, which has no name: add it to the names file, or ignore it "
                     f"(--ignore {value})"
                 )
-            yield self.names[value], values == value
+            yield names[value], values == value
 
 
 def open_folder(
@@ -149,8 +189,8 @@ def open_folder(
     for value in ignore:
         if type(value) is not int or value < 0:
             raise InputError(f"ignore holds {value!r}: values of a mask are whole numbers")
-    nothing = (value for value, name in (known or {}).items() if name in NO_CLASS)
-    return AnnotatedFolder(pairs, known, frozenset([*unnamed(known), *nothing, *ignore]))
+    told = "" if known is None else str(known)
+    return AnnotatedFolder(pairs, known, frozenset([*unnamed(known), *ignore]), told)
 
 
 def unnamed(names: Names | None) -> set[int]:
@@ -166,7 +206,10 @@ def pair_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(no_such_file(folder, "there is no such folder"))
-    image_place, mask_place = _place(folder, images, IMAGE_FOLDERS), _place(folder, masks, MASK_FOLDERS)
+    image_place, mask_place = (
+        folder_place(folder, images, IMAGE_FOLDERS),
+        folder_place(folder, masks, MASK_FOLDERS),
+    )
     paths = find_images(image_place, recursive=True)
     mask_paths = sorted(p for p in files_below(mask_place) if _is_mask(p))
     # By their names, not by where links lead: data sets are often put together of links.
@@ -202,7 +245,8 @@ def pair_folder(
     return Pairs(pictures, left, orphans, image_place, mask_place)
 
 
-def _place(folder: Path, given: str | Path | None, usual: Sequence[str]) -> Path:
+def folder_place(folder: Path, given: str | Path | None, usual: Sequence[str]) -> Path:
+    """The folder `given`, by itself or within `folder`; None: the first `usual` one, or `folder` itself."""
     if given is not None:
         # A folder's own comes first: "--masks masks" means the one in it, wherever one stands.
         for place in (folder / given, Path(given)):
@@ -275,6 +319,15 @@ def read_values(path: Path) -> npt.NDArray[np.int64]:
     )
 
 
+def _check_size(place: str, told: Sequence[int], picture: AnnotatedPicture, size: Sequence[int]) -> None:
+    if tuple(told) != tuple(size):
+        said = f"{place}: is {told[1]} x {told[0]} pixels, but its picture "
+        said += f"{picture.image.name} is {size[1]} x {size[0]}"
+        if tuple(told) == tuple(size[::-1]):
+            said += " once upright by its EXIF orientation: a mask is needed for the upright picture"
+        raise InputError(said)
+
+
 def _inside(path: Path, word: str, values: npt.NDArray[np.int64]) -> tuple[str, Mask]:
     inside = values != 0
     found = np.unique(values[inside])
@@ -297,12 +350,19 @@ def upright_size(path: Path) -> tuple[int, int]:
         return pixels.shape[0], pixels.shape[1]
 
 
-def _digest(paths: Sequence[Path]) -> str:
+def _bytes(path: Path) -> bytes:
+    """A file's bytes; of a LabelMe file those of the picture that it holds."""
+    try:
+        data = path.read_bytes()
+        return base64.b64decode(json.loads(data)["imageData"]) if path.suffix == ".json" else data
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"{path}: holds no picture: imageData is no base64") from error
+
+
+def _digest(parts: Iterable[bytes]) -> str:
     found = hashlib.sha256()
-    for path in paths:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    for data in parts:
         found.update(len(data).to_bytes(8, "little") + data)
     return found.hexdigest()

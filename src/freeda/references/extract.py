@@ -16,11 +16,11 @@ from ..bank import Pair
 from ..collection.pairs import Key, NounKeys, finished_pair, small_jpeg
 from ..encoders import Encoders
 from ..errors import InputError
-from ..images import read_image
 from ..options import CollectOptions, SegmentOptions
 from ..pooling import pool_regions
 from ..segment.windows import crops, resize_image, sliding_boxes, working_size
-from .annotated import AnnotatedFolder, AnnotatedPicture, Mask
+from .annotated import AnnotatedFolder, AnnotatedPicture
+from .shapes import Mask
 
 EMPTY = "empty mask"
 """The reason for a class whose mask file has nothing inside; the others are those of `pairs.REASONS`."""
@@ -135,7 +135,7 @@ class Taker:
 
     def rows(self, chosen: Chosen, rejected: Counter[str]) -> list[Pair]:
         """The rows of one picture; what gives none is counted."""
-        masks, image = self._folder.masks(chosen.picture), read_image(chosen.picture.image)
+        masks, image = self._folder.masks(chosen.picture), chosen.picture.pixels()
         height, width = working_size(image.shape[0], image.shape[1], self._view)
         working = resize_image(image, (height, width))
         boxes = sliding_boxes(height, width, self._view.window, self._view.stride)

@@ -167,10 +167,10 @@ class Segmentation(LabelMap):
         """Write files that other tools read; returns their paths by kind. docs/exports.md tells of each.
 
         `kinds` are one or more of "labels", "overlay", "svg", "coco", "coco-instances", "coco-panoptic",
-        "labelme", "yolo", "geojson", "npz" (`freeda.options.EXPORTS`). Polygons leave the true outlines by at
-        most `tolerance` pixels: 0 is exact. Raises InputError for another kind, for what was not kept, for a
-        georeference that cannot be kept, where writing fails, and where a file of that name is there that
-        freeda did not write or that was changed since; then none of the files is new.
+        "labelme", "yolo", "cvat", "geojson", "npz" (`freeda.options.EXPORTS`). Polygons leave the true
+        outlines by at most `tolerance` pixels: 0 is exact. Raises InputError for another kind, for what was
+        not kept, for a georeference that cannot be kept, where writing fails, and where a file of that name
+        is there that freeda did not write or that was changed since; then none of the files is new.
         """
         return self.write(Written(out_dir), stem or self.stem, export_kinds(kinds), tolerance=tolerance)
 

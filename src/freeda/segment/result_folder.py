@@ -11,13 +11,17 @@ from os.path import lexists
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from ..errors import InputError
 from ..files import Written, to_json
+from ..images import reading_mask
 from ..options.exports import EXPLANATION, EXPORTS, FORMAT, PICTURES, RECORD, export_names
 from ..show.explanation import Explanation
 from ..show.export import png
+from ..show.exports import Labelled
+from ..source_file import SourceFile
 from .npz import shaped
 
 Point = tuple[int, int]
@@ -115,6 +119,23 @@ def read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if shaped(found, _RECORD) and found["format"] == FORMAT else {}
+
+
+def read_labelled(path: Path) -> Labelled:
+    """What a photograph's JSON, and the label map beside it, say of it, as an item of a data set.
+
+    Raises InputError where they do not fit together.
+    """
+    record = read_record(path)
+    classes = record.get("classes", [])
+    file = path.with_name(str(record.get("labels")))
+    with reading_mask(file), Image.open(file) as image:
+        labels = np.asarray(image).astype(np.int32)
+    if labels.shape != (record["height"], record["width"]) or labels.max() >= len(classes):
+        raise InputError(f"{file}: is not the label map that {path.name} tells of: label it --again")
+    colours = np.array([list(bytes.fromhex(str(one["colour"])[1:])) for one in classes], dtype=np.uint8)
+    source = SourceFile(str(record["image"]), record.get("photograph"))
+    return Labelled(labels, [one["name"] for one in classes], colours, file=source, stem=path.stem)
 
 
 def explained(record: dict[str, Any]) -> list[Point]:

@@ -12,7 +12,7 @@ from ...files import atomic_paths
 from ...options.exports import EXPORTS, export_kinds, export_names
 from ..export import jpeg, png
 from ..overlay import label_map_image, overlay
-from . import coco, vector
+from . import coco, cvat, vector
 from .labelled import Labelled, check, detections
 
 __all__ = ["Labelled", "detections", "render", "write_exports"]
@@ -28,7 +28,7 @@ def render(picture: Labelled, kind: str) -> dict[str, bytes]:
     export_kinds(kind)
     if kind not in _WRITERS:
         raise InputError(f"{kind!r} is written from a Segmentation only (Segmentation.save_npz)")
-    check(picture.labels, picture.photo, picture.tolerance)
+    check(picture)
     names = [f"{picture.stem}{suffix}" for suffix in EXPORTS[kind]]
     return dict(zip(names, _WRITERS[kind](picture), strict=True))
 
@@ -38,8 +38,6 @@ def write_exports(picture: Labelled, kinds: Iterable[str]) -> dict[str, Path]:
 
     Raises InputError as `render`, and where writing fails.
     """
-    if Path(picture.stem).name != picture.stem:
-        raise InputError(f"stem {picture.stem!r} is not a file name: folders belong into out_dir")
     kinds = export_kinds(kinds)
     files = {name: data for kind in kinds for name, data in render(picture, kind).items()}
     with atomic_paths(*(picture.folder / name for name in files)) as temps:
@@ -68,5 +66,6 @@ _WRITERS: dict[str, Callable[[Labelled], list[bytes]]] = {
     "coco-panoptic": coco.panoptic,
     "labelme": vector.labelme,
     "yolo": vector.yolo,
+    "cvat": cvat.masks,
     "geojson": vector.geojson,
 }

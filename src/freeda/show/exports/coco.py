@@ -5,6 +5,7 @@ Formats: https://cocodataset.org/#format-data. The run-length code is the one of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,67 +19,76 @@ from .labelled import Labelled, json_bytes
 
 def classes(picture: Labelled) -> list[bytes]:
     """One annotation a class that is there: no pixel belongs to two, every labelled one to one."""
-    return [json_bytes(_annotated(picture, picture.ids, None))]
+    return [_of_one(picture, parts(picture))]
 
 
 def instances(picture: Labelled) -> list[bytes]:
     """One annotation for every connected area of a class."""
-    labels = np.zeros(int(picture.numbers.max()) + 1, dtype=np.int64)
-    labels[picture.numbers.ravel()] = picture.ids.ravel() - 1
-    return [json_bytes(_annotated(picture, picture.numbers, labels))]
+    return [_of_one(picture, parts(picture, by_area=True))]
 
 
 def panoptic(picture: Labelled) -> list[bytes]:
     """The panoptic picture (a class's id = red + 256 green + 65536 blue, 0 is nothing) and its table."""
+    plane, one = segments(picture, f"{picture.stem}.panoptic.png")
+    return [plane, _of_one(picture, [one], picture.colours)]
+
+
+def segments(picture: Labelled, name: str, number: int = 1) -> tuple[bytes, dict[str, Any]]:
+    """The panoptic picture, a PNG called `name`, and its annotation, of the image of that number."""
     ids = picture.ids
     plane = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
-    boxes = ndimage.find_objects(ids)
-    segments = [
+    found = [
         {"id": i, "category_id": i, "area": picture.pixels[i - 1], "bbox": _box(box), "iscrowd": 0}
-        for i, box in enumerate(boxes, start=1)
+        for i, box in enumerate(ndimage.find_objects(ids), start=1)
         if box is not None
     ]
-    table = _frame(picture)
-    table["annotations"] = [
-        {"image_id": 1, "file_name": f"{picture.stem}.panoptic.png", "segments_info": segments}
-    ]
-    for category, colour in zip(table["categories"], picture.colours.tolist(), strict=True):
-        category.update(isthing=0, color=colour)
-    return [png(Image.fromarray(plane)), json_bytes(table)]
+    about = {"image_id": number, "file_name": name, "segments_info": found}
+    return png(Image.fromarray(plane)), about
 
 
-def _annotated(picture: Labelled, ids: NDArray[np.int32], labels: NDArray[np.int64] | None) -> dict[str, Any]:
-    """`ids` (H, W): 0 is nothing; `labels` tells the label of each, None: it is the id less 1."""
-    height, width = picture.size
+def parts(picture: Labelled, by_area: bool = False, number: int = 1, last: int = 0) -> list[dict[str, Any]]:
+    """An annotation a class that is there, or a connected area, of the image of that `number`; ids begin
+    behind `last`.
+    """
+    ids = picture.numbers if by_area else picture.ids
     boxes = ndimage.find_objects(ids)
-    table = _frame(picture)
-    for number, (runs, area) in run_lengths(ids).items():
-        label = number - 1 if labels is None else int(labels[number])
-        table["annotations"].append(
-            {
-                "id": number,
-                "image_id": 1,
-                "category_id": label + 1,
-                "segmentation": {"size": [height, width], "counts": encode_runs(runs)},
-                "area": area,
-                "bbox": _box(boxes[number - 1]),
-                "iscrowd": 0,
-            }
-        )
-    return table
+    label = np.arange(-1, len(picture.names))
+    if by_area:
+        label = np.zeros(int(ids.max()) + 1, dtype=np.int64)
+        label[ids.ravel()] = picture.ids.ravel() - 1
+    return [
+        {
+            "id": last + i,
+            "image_id": number,
+            "category_id": int(label[i]) + 1,
+            "segmentation": {"size": list(picture.size), "counts": encode_runs(runs)},
+            "area": area,
+            "bbox": _box(boxes[i - 1]),
+            "iscrowd": 0,
+        }
+        for i, (runs, area) in run_lengths(ids).items()
+    ]
 
 
-def _frame(picture: Labelled) -> dict[str, Any]:
+def image(picture: Labelled, number: int = 1) -> dict[str, Any]:
+    """The record of a photograph."""
     height, width = picture.size
-    return {
-        "info": {"description": "made by freeda"},
-        "licenses": [],
-        "images": [{"id": 1, "file_name": picture.file_name, "width": width, "height": height}],
-        "annotations": [],
-        "categories": [
-            {"id": i, "name": name, "supercategory": ""} for i, name in enumerate(picture.names, start=1)
-        ],
-    }
+    return {"id": number, "file_name": picture.file_name, "width": width, "height": height}
+
+
+def table(
+    images: list[dict[str, Any]], names: Sequence[str], colours: NDArray[np.uint8] | None = None
+) -> dict[str, Any]:
+    """A table without annotations, which come last; with `colours` of panoptic segments."""
+    categories = [{"id": i, "name": name, "supercategory": ""} for i, name in enumerate(names, start=1)]
+    for category, colour in zip(categories, () if colours is None else colours.tolist(), strict=False):
+        category.update(isthing=0, color=colour)
+    about = {"info": {"description": "made by freeda"}, "licenses": [], "images": images}
+    return {**about, "categories": categories, "annotations": []}
+
+
+def _of_one(picture: Labelled, found: list[Any], colours: NDArray[np.uint8] | None = None) -> bytes:
+    return json_bytes(table([image(picture)], picture.names, colours) | {"annotations": found})
 
 
 def _box(place: tuple[slice, ...]) -> list[int]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...errors import InputError, printable
 from ...files import to_json
 from ...source_file import SourceFile
 from ..caveats import NONE, Caveats
@@ -87,14 +89,23 @@ class Labelled:
         return few if len(few) >= 3 else ring
 
 
-def check(labels: NDArray[Any], photo: NDArray[Any] | None, tolerance: Any) -> None:
-    """Raise InputError for arrays that do not fit together and for a tolerance below 0."""
+def check(picture: Labelled) -> None:
+    """Raise InputError for arrays that do not fit together, a tolerance below 0, a stem with folders."""
+    labels, photo, tolerance = picture.labels, picture.photo, picture.tolerance
+    if Path(picture.stem).name != picture.stem:
+        raise InputError(f"stem {picture.stem!r} is not a file name: folders belong into out_dir")
     if labels.ndim != 2 or labels.dtype.kind not in "iu" or not labels.size:
         raise InputError(f"label map is {labels.dtype} {labels.shape}, expected integers (H, W)")
     if photo is not None and photo.shape != (*labels.shape, 3):
         raise InputError(f"label map has shape {labels.shape}, its photograph {photo.shape}")
     if not (isinstance(tolerance, (int, float, np.number)) and 0 <= tolerance < float("inf")):
         raise InputError(f"tolerance is {tolerance!r}: it must be 0 (exact) or some pixels more")
+
+
+def in_xml(text: str, escaped: bool = True) -> str:
+    """Text as XML 1.0 takes it, which forbids control characters and two more in any form."""
+    said = re.sub("[\ufffe\uffff]", "\ufffd", printable(text))
+    return escape(said) if escaped else said
 
 
 def json_bytes(value: Any) -> bytes:

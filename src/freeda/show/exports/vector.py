@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 from pathlib import Path
 from typing import Any
 from warnings import warn
@@ -14,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...errors import FreedaWarning, InputError, printable
+from ...errors import FreedaWarning, InputError
 from ..export import png
 from ..palette import to_hex
-from .labelled import Labelled, json_bytes
+from .labelled import Labelled, in_xml, json_bytes
 from .outline import areas, single_ring
 
 _LABELME = "5.5.0"  # the version whose files these are; later ones read them too
@@ -31,8 +30,7 @@ def svg(picture: Labelled) -> list[bytes]:
         f'viewBox="0 0 {width} {height}" fill-rule="evenodd">'
     ]
     for label, found in picture.areas.items():
-        # XML 1.0 forbids these two in any form.
-        said = re.sub("[\ufffe\uffff]", "\ufffd", printable(picture.names[label]))
+        said = in_xml(picture.names[label], escaped=False)
         path = "".join(_path(ring, picture) for area in found for ring in area.rings)
         lines.append(
             f'<path id="label-{label + 1}" data-name={quoteattr(said)} '
