@@ -8,6 +8,7 @@ clicked in.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,10 +21,11 @@ from scipy import sparse
 
 import freeda
 from freeda.bank.taught import Taught
-from freeda.files import atomic_path
+from freeda.files import atomic_path, atomic_write_json
 from freeda.miniature.scenes import CLASSES, DrawnScene
 from freeda.miniature.trial import best_of_regions, counted, held_out
 from freeda.model import FreeDA
+from freeda.presets import find_preset
 from freeda.segment.lessons import place, with_lessons
 from freeda.segment.refine import place_scores
 from freeda.segment.scene import Scene
@@ -32,18 +34,19 @@ from freeda.segment.upsample import enlarged
 from freeda.segment.verdicts import SCALE
 from freeda.segment.vocabulary import Vocabulary
 
-from .charts import BLUE, FAINT, INK, RED
+from .charts import BLUE, FAINT, GREEN, INK, RED
 from .sweep import markdown, publish
 
 COMMAND = "python -m studies.teaching"
 MARKS = (0, 10, 20, 50, 100)
-STARTS = (
-    ("miniature-plus", "bundled bank"),
-    ("miniature-plus", "empty bank"),
-    ("miniature", "bundled bank"),
-    ("miniature", "empty bank"),
-)
-"""Presets: regions learned from masks, superpixels; and what the first labels come from."""
+VIEWS = {
+    "superpixels, 128 px": ("miniature", None),
+    "learned regions, 128 px": ("miniature", "miniature-plus"),
+    "learned regions, 192 px": ("miniature-plus", None),
+}
+"""What cuts the scenes, and at which size: a preset, and another whose region model it takes."""
+STARTS = {"bundled bank": 50, "empty bank": 100}
+"""What the first labels come from, and how many clicks follow."""
 Mask = npt.NDArray[np.bool_]
 
 
@@ -100,10 +103,17 @@ class Sheet:
         return out
 
 
-def taught(preset: str, start: str, seed: int, n: int, clicks: int) -> list[tuple[int, float, float]]:
+def loaded(view: str) -> FreeDA:
+    """The model of a view."""
+    preset, other = VIEWS[view]
+    parts = find_preset(preset if other is None else other).regions
+    return freeda.load(preset, regions=None if other is None or parts is None else parts.id)
+
+
+def taught(view: str, start: str, seed: int, n: int, clicks: int) -> list[tuple[int, float, float]]:
     """(clicks, mIoU over n scenes, mIoU over n / 4 that nobody clicked in); after the last wrong region the
     figures stay."""
-    model = freeda.load(preset)
+    model = loaded(view)
     model = (model if start == "bundled bank" else model.with_bank(None)).with_taught(Taught())
     sheets = [Sheet(one, model.encode(one.image)) for one in held_out(seed, n)]
     others = held_out(seed, n + n // 4)[n:]
@@ -112,30 +122,29 @@ def taught(preset: str, start: str, seed: int, n: int, clicks: int) -> list[tupl
     rows: list[tuple[int, float, float]] = []
     for click in range(clicks + 1):
         known = with_lessons(words, model.taught)
-        if click in MARKS:
+        doubts = [one.doubt(known) for one in sheets]
+        over = max(doubts)[1] < 0
+        if click in MARKS or over:
             here = counted([one.truth for one in sheets], (one.labels(model, known) for one in sheets)).miou()
             there = counted(others, (model.segment(one, known).labels for one in elsewhere)).miou()
-            rows.append((click, here, there))
-            print(preset, start, seed, *rows[-1], flush=True)
-        doubts = [one.doubt(known) for one in sheets]
+            rows += [
+                (mark, here, there) for mark in MARKS if mark == click or (over and click < mark <= clicks)
+            ]
+            print(view, start, seed, click, here, there, flush=True)
+        if over or click == clicks:
+            break
         sheet = sheets[int(np.argmax([unsure for unsure, _ in doubts]))]
         _, at = max(doubts)
-        if at < 0 or click == clicks:
-            break
         word = int(sheet.right[at])
         mask = place(sheet.scene, sheet.where[at])
         sheet.said[at] = mask, word
         model.teach(sheet.scene, mask, CLASSES[word])
-    known = with_lessons(words, model.taught)
-    here = counted([one.truth for one in sheets], (one.labels(model, known) for one in sheets)).miou()
-    there = counted(others, (model.segment(one, known).labels for one in elsewhere)).miou()
-    rows += [(mark, here, there) for mark in MARKS if rows[-1][0] < mark <= clicks]
     return rows
 
 
-def bound(preset: str, seed: int, n: int) -> float:
+def bound(view: str, seed: int, n: int) -> float:
     """mIoU where every region has the word of most of its pixels."""
-    model, scenes = freeda.load(preset), held_out(seed, n)
+    model, scenes = loaded(view), held_out(seed, n)
     cuts = ((enlarged(model.encode(one.image).regions() + 1, one.labels.shape), one) for one in scenes)
     return counted(scenes, (best_of_regions(cut, one.labels) for cut, one in cuts)).miou()
 
@@ -149,9 +158,10 @@ def draw(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
     ax.set_title("What clicks are worth", loc="left", color=INK, fontsize=13, pad=10)
     ax.spines[["top", "right", "left", "bottom"]].set_visible(False)
     ax.tick_params(length=0, colors=FAINT)
-    for (name, points), colour, line in zip(curves.items(), (RED, BLUE) * 2, "--::", strict=True):
-        style = "-" if line == "-" else ":"
-        ax.plot(*zip(*points, strict=True), f"o{style}", color=colour, ms=5, label=name)
+    for (name, points), colour, line in zip(
+        curves.items(), (RED, RED, BLUE, BLUE, GREEN, GREEN), "-:-:-:", strict=True
+    ):
+        ax.plot(*zip(*points, strict=True), f"o{line}", color=colour, ms=5, label=name)
     ax.set_xlabel("clicks in 100 scenes", color=INK)
     ax.set_ylabel("mIoU (0 to 1)", color=INK)
     ax.set_ylim(0.4, 1)
@@ -164,28 +174,41 @@ def draw(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
 def main(
     scenes: Annotated[int, typer.Option(help="Scenes that are clicked in.")] = 100,
     seeds: Annotated[int, typer.Option(help="Seeds.")] = 3,
-    clicks: Annotated[int, typer.Option(help="Clicks.")] = 100,
     page: Annotated[Path | None, typer.Option(help="Page whose table and chart are made anew.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder that keeps what is done: a rerun goes on.")
+    ] = None,
 ) -> None:
     """Measure, print a table, and put it into the page with its chart."""
     torch.set_num_threads(1)
     rows, curves = [], {}
-    for preset, start in STARTS:
-        found = np.array([taught(preset, start, seed, scenes, clicks) for seed in range(seeds)])
-        cut = "learned regions" if preset == "miniature-plus" else "superpixels"
-        best = np.mean([bound(preset, seed, scenes) for seed in range(seeds)])
-        mean = found.mean(axis=0)
-        curves[f"{start}, {cut}"] = [(int(click), float(here)) for click, here, _ in mean]
-        first = mean[0, 1]
-        for i, (click, here, there) in enumerate(mean.tolist()):
-            each = ", ".join(f"{value:.3f}" for value in found[:, i, 1])
-            gone = f"{100 * (here - first) / (1 - first):.0f} %" if click else ""
-            told = f"{start}, {cut} (bound {best:.3f})" if not click else ""
-            rows.append((told, f"{click:.0f}", f"{here:.3f}", each, gone, f"{there:.3f}"))
-    head = ("from", "clicks", "mIoU", "of each seed", "error gone", "elsewhere")
+    for view in VIEWS:
+        best = np.mean([kept(keep, bound, view, seed, scenes) for seed in range(seeds)])
+        for start, clicks in STARTS.items():
+            found = np.array([kept(keep, taught, view, start, seed, scenes, clicks) for seed in range(seeds)])
+            mean = found.mean(axis=0).tolist()
+            curves[f"{start}, {view}"] = [(int(click), here) for click, here, _ in mean]
+            first = mean[0][1]
+            for i, (click, here, there) in enumerate(mean):
+                each = ", ".join(f"{value:.3f}" for value in found[:, i, 1])
+                gone = [
+                    f"{100 * (here - first) / (most - first):.0f} %" if click else "" for most in (1, best)
+                ]
+                told = f"{start}, {view} (bound {best:.3f})" if not click else ""
+                rows.append((told, f"{click:.0f}", f"{here:.3f}", each, *gone, f"{there:.3f}"))
+    head = ("from", "clicks", "mIoU", "of each seed", "error gone", "of what regions allow", "elsewhere")
     publish(markdown(head, rows), page, COMMAND)
     if page is not None:
         draw(curves, page.with_name("teaching.png"))
+
+
+def kept(folder: Path | None, measure: Any, *given: Any) -> Any:
+    """What `measure` gives, from the folder where it is there."""
+    path = None if folder is None else folder / ("-".join(map(str, (measure.__name__, *given))) + ".json")
+    if path is None or not path.exists():
+        found = measure(*given)
+        return found if path is None else json.loads(atomic_write_json(path, found).read_text())
+    return json.loads(path.read_text())
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_scores_equal_a_plain_loop(shape: tuple[int, int, int], dtype: type) -> 
     found = likeness(features.astype(dtype), known, 7.0)
     assert found.dtype == np.float32 and np.allclose(found, plain, atol=1e-5)
     for i in range(n):
-        k, own, best = plain[i, -1], plain[i, :-1], base[i].max()
+        k, own, best = plain[i, -1] ** 10, plain[i, :-1], base[i].max()
         expected = [(1 - k) * base[i, c] + k * best * own[c] / own.sum() + 0.4 * own[c] for c in range(rows)]
         assert np.allclose(heeding(base, found, 0.4)[i], expected, atol=1e-5)
 
@@ -79,7 +79,7 @@ def test_a_lesson_holds_on_its_region_and_can_be_taken_back(model: FreeDA, seen:
     assert "taught" in str(told) and told.to_dict()["lessons"][0]["caption"] == "image"
     best = max(one.score for one in before.explain(told.x, told.y).scores)
     assert told.scores[0].taught_score == pytest.approx(1, abs=1e-2)
-    assert told.scores[0].score == pytest.approx(best + 0.3, abs=1e-2)
+    assert told.scores[0].score == pytest.approx(best + 0.2, abs=1e-2)
     other = model.encode(render(HELD_OUT, 11).image)
     untaught = model.with_taught(Taught())
     assert np.array_equal(untaught.segment(seen, list(CLASSES)).labels, before.labels)
@@ -90,18 +90,20 @@ def test_a_lesson_holds_on_its_region_and_can_be_taken_back(model: FreeDA, seen:
     assert np.array_equal(model.segment(other, known).labels, untaught.segment(other, known).labels)
 
 
-def test_a_word_without_a_bank_is_learned_from_one_region(loaded: FreeDA) -> None:
-    """No bank, and a word that nobody knows: what was taught in one scene is found in another."""
+def test_without_a_bank_one_lesson_is_heeded_elsewhere(loaded: FreeDA) -> None:
+    """What was taught in one scene is found in another, where the same words missed it."""
     model = loaded.with_bank(None).with_taught(Taught())
-    first, second = (render(HELD_OUT, index) for index in (25, 28))
-    label = CLASSES.index(first.backdrop)
-    assert second.backdrop == first.backdrop, "take another scene"
-    names = ["zzyzx", *(name for name in CLASSES if name != first.backdrop)]
-    true = second.labels == label
-    assert (model.segment(second.image, names).labels[true] == 0).mean() < 0.2
-    model.teach(first.image, first.labels == label, "zzyzx")
-    assert (model.segment(first.image, names).labels[first.labels == label] == 0).mean() > 0.9
-    assert (model.segment(second.image, names).labels[true] == 0).mean() > 0.5
+    first, second = (render(HELD_OUT, index) for index in (13, 15))
+    road = CLASSES.index("road")
+
+    def found() -> float:
+        return float(
+            (model.segment(second.image, list(CLASSES)).labels[second.labels == road] == road).mean()
+        )
+
+    assert found() < 0.1
+    model.teach(first.image, first.labels == road, "Road")
+    assert found() > 0.7
 
 
 def test_words_are_found_by_any_name(model: FreeDA, seen: Scene) -> None:

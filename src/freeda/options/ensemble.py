@@ -55,7 +55,7 @@ class Ensemble:
     """
     neighbours: Annotated[int, Range(1)] = 20
     """Rows of that bank that a region retrieves. [CorrCLIP v2]"""
-    taught: Annotated[float, Range(0)] = 0.3
+    taught: Annotated[float, Range(0)] = 0.2
     """What a lesson of a word (`FreeDA.teach`) adds where a region is just like it; 0: lessons do not count.
     [ours, on the miniature, seed 7]
     """

@@ -23,6 +23,11 @@ TABLE = 1 << 26
 """Scores kept for reuse, at most (float32 numbers, 256 MiB); beyond that they are computed anew."""
 
 
+SURE = np.float32(10)
+"""How much faster a lesson stops to override other scores than to add to them. Without it lessons cost
+accuracy beside a good bank: on the miniature, seed 7, 25 of them took 0.759 to 0.784, with it to 0.810."""
+
+
 class PlaceScores(Protocol):
     """What labelling asks of scores: places whose planes of scores can be looked up, and the rules for
     them."""
@@ -265,10 +270,11 @@ def likeness(features: Floats, vocabulary: Vocabulary, nearness: float) -> Float
 def heeding(total: Floats, like: Floats, weight: float) -> Floats:
     """Scores (N, T) as lessons change them, by `likeness` (N, T + 1).
 
-    With k the greatest likeness and n each row's: (1 - k) score + k best n / sum(n) + weight n. What is just
-    like one lesson gets its word whatever else was scored; what is like none stays as it was. [ours]
+    With n each row's likeness and k the greatest to the power `SURE`: (1 - k) score + k best n / sum(n) +
+    weight n. What is just like one lesson gets its word whatever else was scored; what is like none stays as
+    it was. [ours]
     """
-    n, k = like[:, :-1], like[:, -1:]
+    n, k = like[:, :-1], like[:, -1:] ** SURE
     best = total.max(axis=1, keepdims=True)
     share: Floats = n / np.maximum(n.sum(axis=1, keepdims=True), np.float32(1e-12))
     return (1 - k) * total + k * best * share + np.float32(weight) * n
