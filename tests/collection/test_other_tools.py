@@ -233,6 +233,8 @@ def test_labelme_s_pictures(tmp_path: Path) -> None:
     assert only(open_annotated(folder))["cat"].sum() == 64
     picture(folder / "json" / "b.png")  # renamed with its file
     assert [p.name for p in open_annotated(folder).pairs.pictures] == ["json/b.png"]
+    picture(folder / "elsewhere" / "a.png")  # of the old name, but not the one
+    assert [p.name for p in open_annotated(folder).pairs.pictures] == ["json/b.png"]
     picture(folder / "pictures" / "a.png")
     (one,) = open_annotated(folder).pairs.pictures
     assert one.name == "a.png" and one.image == folder / "pictures" / "a.png"

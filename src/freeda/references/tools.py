@@ -20,6 +20,7 @@ from xml.etree.ElementTree import Element
 
 from ..collection.names import Names, class_word
 from ..errors import InputError, shortened
+from ..sources import SUFFIXES
 from .annotated import AnnotatedPicture
 from .shapes import Shape
 
@@ -54,15 +55,20 @@ class Told:
         self.left: dict[str, tuple[int, str]] = {}
         """What was left out -> how often, and where first."""
 
-    def find(self, told: str, file: Path, place: str) -> Path | None:
+    def find(self, told: str, file: Path, place: str, beside: bool = False) -> Path | None:
         """The picture that a file calls so: from that file, from the folder of pictures, or by the end of its
         path; one that leads elsewhere by its name alone. Raises InputError where several are called so.
+
+        With `beside` a picture that is called as the file and lies beside it comes before those elsewhere.
         """
         parts = [part for part in re.split(r"[\\/]+", told) if part not in ("", ".")]
         for base in (file.parent, self.place):
             exact = os.path.abspath(base / "/".join(parts))  # noqa: PTH100
             if exact in self.pictures and not re.match(r"[\\/]", told):
                 return self.pictures[exact]
+        own = (os.path.abspath(file.with_suffix(end)) for end in SUFFIXES if beside)  # noqa: PTH100
+        if (found := next((self.pictures[path] for path in own if path in self.pictures), None)) is not None:
+            return found
         parts = [part for part in parts if part != ".."]
         same = self._by_name.get(parts[-1], []) if parts else []
         fitting = [path for path in same if _one_end(path.relative_to(self.place).parts, parts)]
@@ -192,12 +198,10 @@ def _panoptic(path: Path, one: Any, about: _Told, words: dict[int | str, str], p
 def read_labelme(path: Path, data: Any, told: Told) -> None:
     """A LabelMe file. A pixel is what the last shape over it says, as in LabelMe's own label maps."""
     size = data.get("imageHeight"), data.get("imageWidth")
-    found = told.find(data["imagePath"], path, str(path)) if isinstance(data.get("imagePath"), str) else None
-    if found is None:  # people rename pictures with their files
-        beside = (p for p in told.pictures.values() if p.with_suffix("") == path.with_suffix(""))
-        found = next(beside, path if data.get("imageData") else None)
+    name = str(data.get("imagePath") or "")
+    found = told.find(name, path, str(path), beside=True) or (path if data.get("imageData") else None)
     if found is None:
-        told.lost.append(Path(str(data.get("imagePath"))))
+        told.lost.append(Path(name))
         return
     about = told.of(found, size, str(path))
     for i, shape in enumerate(data["shapes"]):
