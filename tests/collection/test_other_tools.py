@@ -155,6 +155,10 @@ def test_coco_instances(tmp_path: Path) -> None:
         "annotations of pictures that are not there": 1,
     }
     assert folder.told == f"{tmp_path}/annotations/instances_val.json: COCO"
+    (before,) = folder.pairs.pictures  # a changed part is another reference of the same picture
+    coco(tmp_path / "annotations" / "instances_val.json", [part([square])])
+    (after,) = open_annotated(tmp_path).pairs.pictures
+    assert before.digest == after.digest and before.digest_of_all() != after.digest_of_all()
 
 
 def test_coco_panoptic(tmp_path: Path) -> None:
@@ -347,6 +351,23 @@ def test_which_format(tmp_path: Path) -> None:
             open_annotated(tmp_path, format=name, **other)
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(InputError, match=r"a\.json: damaged JSON"):
+        open_annotated(tmp_path)
+
+
+def test_what_is_told_twice(tmp_path: Path) -> None:
+    """No number stands for two things, and LabelMe has one file a picture."""
+    picture(tmp_path / "a.png")
+    own = part([[0, 0, 9, 0, 9, 9]])
+    coco(tmp_path / "x.json", [own], [IMAGE, IMAGE])
+    with pytest.raises(InputError, match="image 1: its 'id' is 1, as another's is"):
+        open_annotated(tmp_path)
+    coco(tmp_path / "x.json", [own], categories=[CATEGORIES[0], CATEGORIES[0]])
+    with pytest.raises(InputError, match="category 1: its 'id' is 7, as another's is"):
+        open_annotated(tmp_path)
+    (tmp_path / "x.json").unlink()
+    for name in ("a.json", "old/a.json"):
+        labelme(tmp_path / name, [shape("rectangle", [[0, 0], [9, 9]])])
+    with pytest.raises(InputError, match=r"a\.png has shapes of another file already \(.*a\.json: shape 0\)"):
         open_annotated(tmp_path)
 
 
