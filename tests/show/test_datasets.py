@@ -150,11 +150,15 @@ def test_exports_of_one_picture_come_back_too(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", DATASETS)
-def test_a_name_has_one_number_in_all_pictures(kind: str, tmp_path: Path) -> None:
+def test_a_name_has_one_number_in_all_pictures(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # folders may be relative
     photo = np.zeros((2, 2, 3), np.uint8)
     first = Labelled(np.array([[0, 1], [1, 1]]), ["dog", "cat"], palette(2), photo, stem="x")
     second = Labelled(np.array([[0, 1], [2, -1]]), ["cat", "owl", "dog"], palette(3), photo, stem="y")
-    place = export_folder(iter([first, second]), tmp_path / kind, kind)
+    place = export_folder(iter([first, second]), f"sets/{kind}", kind)
+    assert not list(place.rglob(".*")) and {p.name for p in place.rglob("*.png")} >= {"x.png", "y.png"}
     own = open_annotated(place)
     x, y = (own.masks(picture) for picture in own.pairs.pictures)
     assert {name: mask.tolist() for name, mask in x.items()} == {
