@@ -265,6 +265,7 @@ YOLO = "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5\n\n1 0.5 0.5 1 0.5 1 1\n"
         "data.yml names:\n  0: cat\n  1: stop sign  # it\nnc: 2",
         "classes.txt cat\nstop sign\n",
         "obj.names cat\nstop sign\n",
+        "labels/classes.txt cat\nstop sign\n",
     ],
 )
 def test_yolo(tmp_path: Path, layout: str, names: str) -> None:
@@ -273,7 +274,12 @@ def test_yolo(tmp_path: Path, layout: str, names: str) -> None:
     label.parent.mkdir(parents=True, exist_ok=True)
     label.write_text(YOLO + "0 0.5 0.5 0.1 0.1\n")
     file, _, text = names.partition(" ")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
+    (tmp_path / "args.yaml").write_text("epochs: 3\n")
+    (label.parent / "gone.txt").write_text(YOLO)
+    if not file.startswith("data"):
+        (tmp_path / "args.yaml").unlink()
     folder = open_annotated(tmp_path)
     found = only(folder)
     want = pillow((H, W), lambda draw: draw.polygon([(4, 3), (20, 3), (20, 15), (4, 15)], outline=1, fill=1))
@@ -282,6 +288,7 @@ def test_yolo(tmp_path: Path, layout: str, names: str) -> None:
     np.testing.assert_array_equal(found["stop sign"], want)
     assert {what: n for what, (n, _) in folder.left.items()} == {"boxes without a mask": 1}
     assert folder.told == f"{tmp_path / file}: 0 = cat, 1 = stop sign"
+    assert [path.name for path in folder.pairs.without_image] == ["gone.txt"]
 
 
 def test_cvat_for_images(tmp_path: Path) -> None:
@@ -434,7 +441,8 @@ def test_bad_labelme(tmp_path: Path, spoilt: Any, says: str) -> None:
         ("0 0.1 0.1 0.5 0.1 0.5 0.e5e", "names: [a]", "a.txt: line 1: '0 0.1"),
         ("0 0.1 0.1 0.5 0.1 0.5 0.5", "names: 3", "data.yaml: its 'names' are 3"),
         ("0 0.1 0.1 0.5 0.1 0.5 0.5", "names: {a: b}", "data.yaml: its 'names' hold {'a': 'b'}"),
-        ("0 0.1 0.1 0.5 0.1 0.5 0.5", "kpt_shape: [17, 3]\nnames: [a]", "points of poses"),
+        ("0 0.1 0.1 0.5 0.1 0.5 0.5", "names: [yes]", "data.yaml: its 'names' hold {0: True}"),
+        ("0 0.1 0.1 0.5 0.1 0.5 0.5", "kpt_shape: [17, 3]\nnames: [a]", "of poses ('kpt_shape')"),
         ("0 0.1 0.1 0.5 0.1 0.5 0.5", "names: [a", "data.yaml: cannot be read"),
     ],
 )
