@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -68,6 +69,20 @@ def test_files_of_other_tools(tmp_path: Path, folder: Path, model: Path) -> None
     again = run(*use)
     assert again.exit_code == 0 and "0 references from 0 pictures, 2 there already" in again.stdout
     refused(run(*use[:-1], "voc"), "there is no format 'voc'")
+    held = base64.b64encode((folder / "images" / "0.jpg").read_bytes()).decode()
+    shapes = [{"label": "zamboni", "points": [[0, 0], [31, 39]], "shape_type": "rectangle"}]
+    about = {
+        "shapes": shapes,
+        "imagePath": "gone.jpg",
+        "imageData": held,
+        "imageHeight": 40,
+        "imageWidth": 64,
+    }
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held" / "a.json").write_text(json.dumps(about))
+    done = run("bank", "add-images", tmp_path / "held", *use[3:-2])
+    assert done.exit_code == 0 and "1 reference from 1 picture" in done.stdout, done.output
+    assert f"{tmp_path / 'held' / 'a.json'}: LabelMe" in done.stdout and "bank of 3 pairs" in done.stdout
     refused(run(*use, "--ignore", 3), "--ignore means nothing to COCO")
 
 

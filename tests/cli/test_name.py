@@ -36,8 +36,9 @@ def test_one_scene_and_a_folder(scenes: Path, tmp_path: Path) -> None:
         *("scene0.json", "scene0.labels.png", "scene0.overlay.jpg", "scene0.labelme.json", "scene0.npz"),
         "scene0.explain-5-5.png",
     }
-    done = run("name", scenes, "--out", out, "--profile")
+    done = run("name", scenes, "--out", out, "--profile", "--dataset", "yolo")
     assert done.exit_code == 0 and "1 already there, 1 labelled" in done.output, done.output
+    assert "  0: " in (out / "yolo" / "data.yaml").read_text()  # one list for both
     assert "naming" in done.output and (out / "shares.csv").read_text().startswith("image,width,height")
     assert run("name", scenes, "--out", out, "--set", "naming.votes=0.4").output.count(" labelled") == 1
 

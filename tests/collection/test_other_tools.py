@@ -155,6 +155,10 @@ def test_coco_instances(tmp_path: Path) -> None:
         "annotations of pictures that are not there": 1,
     }
     assert folder.told == f"{tmp_path}/annotations/instances_val.json: COCO"
+    (before,) = folder.pairs.pictures  # a changed part is another reference of the same picture
+    coco(tmp_path / "annotations" / "instances_val.json", [part([square])])
+    (after,) = open_annotated(tmp_path).pairs.pictures
+    assert before.digest == after.digest and before.digest_of_all() != after.digest_of_all()
 
 
 def test_coco_panoptic(tmp_path: Path) -> None:
@@ -233,6 +237,8 @@ def test_labelme_s_pictures(tmp_path: Path) -> None:
     assert only(open_annotated(folder))["cat"].sum() == 64
     picture(folder / "json" / "b.png")  # renamed with its file
     assert [p.name for p in open_annotated(folder).pairs.pictures] == ["json/b.png"]
+    picture(folder / "elsewhere" / "a.png")  # of the old name, but not the one
+    assert [p.name for p in open_annotated(folder).pairs.pictures] == ["json/b.png"]
     picture(folder / "pictures" / "a.png")
     (one,) = open_annotated(folder).pairs.pictures
     assert one.name == "a.png" and one.image == folder / "pictures" / "a.png"
@@ -259,6 +265,7 @@ YOLO = "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5\n\n1 0.5 0.5 1 0.5 1 1\n"
         "data.yml names:\n  0: cat\n  1: stop sign  # it\nnc: 2",
         "classes.txt cat\nstop sign\n",
         "obj.names cat\nstop sign\n",
+        "labels/classes.txt cat\nstop sign\n",
     ],
 )
 def test_yolo(tmp_path: Path, layout: str, names: str) -> None:
@@ -267,7 +274,12 @@ def test_yolo(tmp_path: Path, layout: str, names: str) -> None:
     label.parent.mkdir(parents=True, exist_ok=True)
     label.write_text(YOLO + "0 0.5 0.5 0.1 0.1\n")
     file, _, text = names.partition(" ")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
+    (tmp_path / "args.yaml").write_text("epochs: 3\n")
+    (label.parent / "gone.txt").write_text(YOLO)
+    if not file.startswith("data"):
+        (tmp_path / "args.yaml").unlink()
     folder = open_annotated(tmp_path)
     found = only(folder)
     want = pillow((H, W), lambda draw: draw.polygon([(4, 3), (20, 3), (20, 15), (4, 15)], outline=1, fill=1))
@@ -276,6 +288,7 @@ def test_yolo(tmp_path: Path, layout: str, names: str) -> None:
     np.testing.assert_array_equal(found["stop sign"], want)
     assert {what: n for what, (n, _) in folder.left.items()} == {"boxes without a mask": 1}
     assert folder.told == f"{tmp_path / file}: 0 = cat, 1 = stop sign"
+    assert [path.name for path in folder.pairs.without_image] == ["gone.txt"]
 
 
 def test_cvat_for_images(tmp_path: Path) -> None:
@@ -348,6 +361,23 @@ def test_which_format(tmp_path: Path) -> None:
         open_annotated(tmp_path)
 
 
+def test_what_is_told_twice(tmp_path: Path) -> None:
+    """No number stands for two things, and LabelMe has one file a picture."""
+    picture(tmp_path / "a.png")
+    own = part([[0, 0, 9, 0, 9, 9]])
+    coco(tmp_path / "x.json", [own], [IMAGE, IMAGE])
+    with pytest.raises(InputError, match="image 1: its 'id' is 1, as another's is"):
+        open_annotated(tmp_path)
+    coco(tmp_path / "x.json", [own], categories=[CATEGORIES[0], CATEGORIES[0]])
+    with pytest.raises(InputError, match="category 1: its 'id' is 7, as another's is"):
+        open_annotated(tmp_path)
+    (tmp_path / "x.json").unlink()
+    for name in ("a.json", "old/a.json"):
+        labelme(tmp_path / name, [shape("rectangle", [[0, 0], [9, 9]])])
+    with pytest.raises(InputError, match=r"a\.png has shapes of another file already \(.*a\.json: shape 0\)"):
+        open_annotated(tmp_path)
+
+
 def runs(counts: Any, size: Any = (H, W)) -> Any:
     return part({"size": list(size), "counts": counts})
 
@@ -411,7 +441,8 @@ def test_bad_labelme(tmp_path: Path, spoilt: Any, says: str) -> None:
         ("0 0.1 0.1 0.5 0.1 0.5 0.e5e", "names: [a]", "a.txt: line 1: '0 0.1"),
         ("0 0.1 0.1 0.5 0.1 0.5 0.5", "names: 3", "data.yaml: its 'names' are 3"),
         ("0 0.1 0.1 0.5 0.1 0.5 0.5", "names: {a: b}", "data.yaml: its 'names' hold {'a': 'b'}"),
-        ("0 0.1 0.1 0.5 0.1 0.5 0.5", "kpt_shape: [17, 3]\nnames: [a]", "points of poses"),
+        ("0 0.1 0.1 0.5 0.1 0.5 0.5", "names: [yes]", "data.yaml: its 'names' hold {0: True}"),
+        ("0 0.1 0.1 0.5 0.1 0.5 0.5", "kpt_shape: [17, 3]\nnames: [a]", "of poses ('kpt_shape')"),
         ("0 0.1 0.1 0.5 0.1 0.5 0.5", "names: [a", "data.yaml: cannot be read"),
     ],
 )

@@ -150,11 +150,15 @@ def test_exports_of_one_picture_come_back_too(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", DATASETS)
-def test_a_name_has_one_number_in_all_pictures(kind: str, tmp_path: Path) -> None:
+def test_a_name_has_one_number_in_all_pictures(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # folders may be relative
     photo = np.zeros((2, 2, 3), np.uint8)
     first = Labelled(np.array([[0, 1], [1, 1]]), ["dog", "cat"], palette(2), photo, stem="x")
     second = Labelled(np.array([[0, 1], [2, -1]]), ["cat", "owl", "dog"], palette(3), photo, stem="y")
-    place = export_folder(iter([first, second]), tmp_path / kind, kind)
+    place = export_folder(iter([first, second]), f"sets/{kind}", kind)
+    assert not list(place.rglob(".*")) and {p.name for p in place.rglob("*.png")} >= {"x.png", "y.png"}
     own = open_annotated(place)
     x, y = (own.masks(picture) for picture in own.pairs.pictures)
     assert {name: mask.tolist() for name, mask in x.items()} == {
@@ -168,6 +172,22 @@ def test_a_name_has_one_number_in_all_pictures(kind: str, tmp_path: Path) -> Non
             text.index(f"<name>{name}</name>") for name in ("dog", "cat", "owl")
         )
         assert f"<color>{to_hex(palette(2)[1])}</color>" in text
+
+
+@pytest.mark.parametrize("kind", DATASETS)
+def test_a_photograph_stored_turned_is_copied_as_it_is(kind: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((4, 7, 3), np.uint8)).save(tmp_path / "p.jpg", exif=exif)
+    labels = random_maps(0, (7, 4), 2, np.int64, ignore=0)[1]
+    item = Labelled(
+        labels, ["cat", "dog"], palette(2), None, source_file(tmp_path / "p.jpg", (7, 4)), stem="p"
+    )
+    place = export_folder([item], tmp_path / "set", kind)
+    assert (place / DATASETS[kind] / "p.jpg").read_bytes() == (tmp_path / "p.jpg").read_bytes()
+    own = open_annotated(place)
+    for name, mask in own.masks(own.pairs.pictures[0]).items():
+        np.testing.assert_array_equal(mask, labels == ["cat", "dog"].index(name))
 
 
 def test_odd_names_in_yaml(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ EXPORTS: dict[str, tuple[str, ...]] = {
 """Each kind and how its files' names end, after the photograph's stem; docs/exports.md tells the rest."""
 DATASETS: dict[str, str] = {
     **dict.fromkeys(("labels", "coco", "coco-instances", "coco-panoptic", "cvat"), "images"),
-    "labelme": "",
+    "labelme": ".",
     "yolo": "images/train",
 }
 """Kinds of whole data sets, each with the folder of its photographs."""

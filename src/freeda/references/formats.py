@@ -56,7 +56,7 @@ def open_annotated(
     found, damaged = _files(sought or folder, format)
     if format in (None, "yolo"):
         labels = _label_files(paths, folder, place, sought)
-        if format or any(LABEL_LINE.match(_first_line(file)) for _, file in labels):
+        if format or any(_is_label(file) for _, file in labels):
             found["yolo"] = labels
     if len(found) > 1:
         shown = (f"{_CALLED[kind]} ({files[0][kind == 'yolo'].name})" for kind, files in found.items())
@@ -80,6 +80,14 @@ def open_annotated(
             read_yolo(first, second, known, told)
         else:
             _READ[kind](first, second, told)
+    if known is not None:
+        own, places = {file for _, file in files}, {file.parent for _, file in files}
+        told.lost += [
+            f
+            for place in sorted(places)
+            for f in sorted(place.glob("*.txt"))
+            if f not in own and _is_label(f)
+        ]
     pictures = told.result()
     if not pictures:
         left = "".join(f"; left out: {n:,} {what} ({at})" for what, (n, at) in told.left.items())
@@ -148,25 +156,29 @@ def _label_files(
     return out
 
 
-def _first_line(file: Path) -> str:
-    with open(file, encoding="utf-8", errors="replace") as lines:
-        return next((line.strip() for line in lines if line.strip()), "")
+def _is_label(file: Path) -> bool:
+    """Whether a text file's first line is one of YOLO's."""
+    with suppress(OSError), open(file, encoding="utf-8", errors="replace") as lines:
+        return LABEL_LINE.match(next((line for line in lines if line.strip()), "").strip()) is not None
+    return False
+
+
+def _data_first(file: Path) -> tuple[bool, str]:
+    return file.stem != "data", file.name
 
 
 def _yolo_names(folder: Path, given: str | Path | None) -> Names:
     """The classes of data.yaml, classes.txt or whatever is given. Raises InputError."""
-    path = (
-        None if given is None else next((p for p in (Path(given), folder / given) if p.exists()), Path(given))
-    )
-    if path is None:
-        there = sorted(p for p in folder.iterdir() if p.suffix in _YAML or p.name == "obj.names")
-        path = next(iter(there), None)
+    places = [place for place in (folder, folder / "labels") if place.is_dir()]
+    there = (file for place in places for file in sorted(place.iterdir(), key=_data_first))
+    path = next((file for file in there if file.suffix in _YAML or file.name == "obj.names"), None)
+    if given is not None:
+        path = next((file for file in (Path(given), folder / given) if file.exists()), Path(given))
     if path is None or path.suffix not in _YAML:
-        known = find_names([folder], None) if path is None else read_names(path)
+        known = find_names(places, None) if path is None else read_names(path)
         if known is None or known.coloured:
-            raise InputError(
-                f"{folder}: YOLO's classes have no names: data.yaml or classes.txt, or --names FILE"
-            )
+            needed = "data.yaml or classes.txt, or --names FILE"
+            raise InputError(f"{folder}: YOLO's classes have no names: {needed}")
         return known
     import yaml  # type: ignore[import-untyped]  # huggingface-hub and transformers need it, too
 
@@ -174,19 +186,14 @@ def _yolo_names(folder: Path, given: str | Path | None) -> Names:
         data = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read ({one_line(error)})") from error
-    names = data.get("names") if isinstance(data, dict) else None
     if isinstance(data, dict) and "kpt_shape" in data:
-        raise InputError(
-            f"{path}: its labels are points of poses ('kpt_shape'): those of segments are needed"
-        )
-    entries = list(
-        names.items() if isinstance(names, dict) else enumerate(names if isinstance(names, list) else [])
-    )
-    if not entries:
+        raise InputError(f"{path}: of poses ('kpt_shape'): labels of segments are needed")
+    names = data.get("names") if isinstance(data, dict) else None
+    if not isinstance(names, (dict, list)) or not names:
         raise InputError(f"{path}: its 'names' are {shortened(names)}: a list of classes is needed")
     out = Names(path, coloured=False)
-    for key, name in entries:
-        if not str(key).isdecimal() or not isinstance(name, (str, int)):
+    for key, name in names.items() if isinstance(names, dict) else enumerate(names):
+        if not str(key).isdecimal() or type(name) not in (str, int):
             raise InputError(
                 f"{path}: its 'names' hold {shortened({key: name})}: a number and a name are needed"
             )

@@ -95,10 +95,12 @@ def _by_columns(points: npt.NDArray[np.float64], size: Size) -> Window:
     column, row = column[middle] // _FINE, row[middle].clip(0, height)
     if not len(column):
         return _NOTHING
-    left, wide = int(column.min()), int(np.ptp(column)) + 1
-    places = (column - left) * height + row
-    changes = np.bincount(places[places < wide * height], minlength=wide * height)
-    return 0, left, (np.cumsum(changes) % 2 == 1).reshape(wide, height).T
+    (top, left), (high, wide) = (row.min(), column.min()), (np.ptp(row), np.ptp(column) + 1)
+    places = (
+        (column - left) * high + row - top
+    )  # a line at the very bottom changes what is next: the next column
+    changes = np.bincount(places, minlength=wide * high)[: wide * high].astype(np.uint8) & 1
+    return int(top), int(left), np.bitwise_xor.accumulate(changes).astype(bool).reshape(wide, high).T
 
 
 def coco_runs(given: Any, size: Size) -> Window:
@@ -110,12 +112,13 @@ def coco_runs(given: Any, size: Size) -> Window:
         )
     counts = given.get("counts")
     lengths = _short_text(counts) if isinstance(counts, str) else _whole(counts)
-    filled = _filled(lengths, size[0] * size[1])
-    columns = filled.reshape(size[1], size[0])
-    used = np.flatnonzero(columns.any(axis=1))
-    if not len(used):
+    ends = _ends(lengths, size[0] * size[1])
+    inside = np.flatnonzero(np.diff(ends)[1::2]) * 2 + 1
+    if not len(inside):
         return _NOTHING
-    return 0, int(used[0]), columns[used[0] : used[-1] + 1].T
+    first, last = ends[inside[0]] // size[0], -(-ends[inside[-1] + 1] // size[0])
+    mask = _filled(ends.clip(first * size[0], last * size[0]))
+    return 0, int(first), mask.reshape(last - first, size[0]).T
 
 
 def _short_text(text: str) -> npt.NDArray[np.int64]:
@@ -127,7 +130,7 @@ def _short_text(text: str) -> npt.NDArray[np.int64]:
     owner = np.cumsum(last) - last
     begins = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
     group = np.arange(len(codes)) - begins[owner]
-    if group.max() > 11:
+    if group.max() > 7:
         raise InputError(f"{shortened(text)}: no run lengths as COCO writes them")
     lengths = np.zeros(len(begins), dtype=np.int64)
     np.add.at(lengths, owner, (codes & 31) << 5 * group)
@@ -144,11 +147,16 @@ def _whole(given: Any) -> npt.NDArray[np.int64]:
     return np.array(given, dtype=np.int64)
 
 
-def _filled(lengths: npt.NDArray[np.int64], pixels: int) -> Mask:
-    """Runs without and with the shape by turns, beginning with one without: (pixels,) bool."""
-    if (lengths < 0).any() or lengths.sum() != pixels:
-        raise InputError(f"its run lengths make {int(lengths.sum()):,} pixels, not {pixels:,}")
-    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+def _ends(lengths: npt.NDArray[np.int64], pixels: int) -> npt.NDArray[np.int64]:
+    """Where runs without and with the shape by turns begin, and the last one's end."""
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    if (lengths < 0).any() or ends[-1] != pixels:
+        raise InputError(f"its run lengths make {int(ends[-1]):,} pixels, not {pixels:,}")
+    return ends
+
+
+def _filled(ends: npt.NDArray[np.int64]) -> Mask:
+    return np.repeat(np.arange(len(ends) - 1) % 2 == 1, np.diff(ends))
 
 
 def drawn_polygon(given: Any, size: Size) -> Window:
@@ -202,7 +210,7 @@ def cvat_runs(given: Any, size: Size) -> Window:
         raise InputError(
             f"its box {box} (left, top, width, height) is not in the picture of {list(size[::-1])}"
         )
-    return top, left, _filled(_whole(lengths), width * height).reshape(height, width)
+    return top, left, _filled(_ends(_whole(lengths), width * height)).reshape(height, width)
 
 
 RULES: dict[str, Callable[[Any, Size], Window]] = {

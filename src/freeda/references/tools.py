@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from xml.etree.ElementTree import Element
 
 from ..collection.names import Names, class_word
 from ..errors import InputError, shortened
+from ..sources import SUFFIXES
 from .annotated import AnnotatedPicture
 from .shapes import Shape
 
@@ -27,6 +28,7 @@ LABEL_LINE = re.compile(r"\d+(\s+[-+.\deE]+){4,}")
 """A line of a YOLO label file."""
 _OUTSIDE = re.compile(r"[\\/]|[a-zA-Z]+:|(.*[\\/])?\.\.([\\/]|$)")  # how paths begin that lead elsewhere
 _LEAST = 3  # corners of a polygon
+_IDS = (int, str)
 
 
 @dataclass
@@ -54,15 +56,20 @@ class Told:
         self.left: dict[str, tuple[int, str]] = {}
         """What was left out -> how often, and where first."""
 
-    def find(self, told: str, file: Path, place: str) -> Path | None:
+    def find(self, told: str, file: Path, place: str, beside: bool = False) -> Path | None:
         """The picture that a file calls so: from that file, from the folder of pictures, or by the end of its
         path; one that leads elsewhere by its name alone. Raises InputError where several are called so.
+
+        With `beside` a picture that is called as the file and lies beside it comes before those elsewhere.
         """
         parts = [part for part in re.split(r"[\\/]+", told) if part not in ("", ".")]
         for base in (file.parent, self.place):
             exact = os.path.abspath(base / "/".join(parts))  # noqa: PTH100
             if exact in self.pictures and not re.match(r"[\\/]", told):
                 return self.pictures[exact]
+        own = (os.path.abspath(file.with_suffix(end)) for end in SUFFIXES if beside)  # noqa: PTH100
+        if (found := next((self.pictures[path] for path in own if path in self.pictures), None)) is not None:
+            return found
         parts = [part for part in parts if part != ".."]
         same = self._by_name.get(parts[-1], []) if parts else []
         fitting = [path for path in same if _one_end(path.relative_to(self.place).parts, parts)]
@@ -129,19 +136,19 @@ def read_coco(path: Path, data: Any, told: Told) -> None:
 
     A class is what all its parts cover together; they may lie over other classes'.
     """
-    words, ids = dict[int | str, str](), (int, str)
+    words, images = dict[int | str, str](), dict[int | str, _Told | None]()
     for i, entry in enumerate(_field(data, "categories", list, str(path))):
         place = f"{path}: category {i}"
-        words[_field(entry, "id", ids, place)] = class_word(_field(entry, "name", str, place), f"{place}: ")
-    images = {}
+        number = _new(entry, words, place)
+        words[number] = class_word(_field(entry, "name", str, place), f"{place}: ")
     for i, image in enumerate(data["images"]):
         place = f"{path}: image {i}"
         name = image.get("file_name", image.get("coco_url")) if isinstance(image, dict) else None
-        number, size = _field(image, "id", ids, place), (image.get("height"), image.get("width"))
+        number, size = _new(image, images, place), (image.get("height"), image.get("width"))
         images[number] = told.about(name, path, size, place)
     for i, one in enumerate(data["annotations"]):
         place = f"{path}: annotation {one.get('id', i) if isinstance(one, dict) else i}"
-        number = _field(one, "image_id", ids, place)
+        number = _field(one, "image_id", _IDS, place)
         if number not in images:
             raise InputError(f"{place}: its 'image_id' is {shortened(number)}, which is no image's")
         about = images[number]
@@ -164,8 +171,16 @@ def read_coco(path: Path, data: Any, told: Told) -> None:
                 about.shapes.append(Shape(place, word, "coco runs", shape))
 
 
+def _new(record: Any, known: Container[int | str], place: str) -> int | str:
+    """The id of a record, which no other has."""
+    number: int | str = _field(record, "id", _IDS, place)
+    if number in known:
+        raise InputError(f"{place}: its 'id' is {shortened(number)}, as another's is")
+    return number
+
+
 def _known(one: Any, words: dict[int | str, str], place: str) -> str:
-    number = _field(one, "category_id", (int, str), place)
+    number = _field(one, "category_id", _IDS, place)
     if number not in words:
         raise InputError(f"{place}: its 'category_id' is {shortened(number)}, which is no category's")
     return words[number]
@@ -192,14 +207,16 @@ def _panoptic(path: Path, one: Any, about: _Told, words: dict[int | str, str], p
 def read_labelme(path: Path, data: Any, told: Told) -> None:
     """A LabelMe file. A pixel is what the last shape over it says, as in LabelMe's own label maps."""
     size = data.get("imageHeight"), data.get("imageWidth")
-    found = told.find(data["imagePath"], path, str(path)) if isinstance(data.get("imagePath"), str) else None
-    if found is None:  # people rename pictures with their files
-        beside = (p for p in told.pictures.values() if p.with_suffix("") == path.with_suffix(""))
-        found = next(beside, path if data.get("imageData") else None)
+    name = str(data.get("imagePath") or "")
+    found = told.find(name, path, str(path), beside=True) or (path if data.get("imageData") else None)
     if found is None:
-        told.lost.append(Path(str(data.get("imagePath"))))
+        told.lost.append(Path(name or path.name))
         return
     about = told.of(found, size, str(path))
+    if about.shapes:
+        raise InputError(
+            f"{path}: its picture {found} has shapes of another file already ({about.shapes[0].place})"
+        )
     for i, shape in enumerate(data["shapes"]):
         place = f"{path}: shape {i}"
         word = class_word(_field(shape, "label", str, place), f"{place}: ")
@@ -259,14 +276,11 @@ def read_cvat(path: Path, root: Element, told: Told) -> None:
         place = f"{path}: image {name}"
         inside = f"{image.get('subset')}/{name}" if image.get("subset") else name
         about = told.about(inside, path, size, place) if name else None
-        shapes = list(image)
-        if about is None:
-            for _ in shapes:
+        for i, shape in sorted(enumerate(image), key=lambda one: _number(one[1].get("z_order")) or 0):
+            if about is None:
                 told.leave("annotations of pictures that are not there", place)
-            continue
-        for shape in sorted(shapes, key=lambda shape: _number(shape.get("z_order")) or 0):
-            if shape.tag in ("polygon", "box", "mask"):
-                where = f"{place}: {shape.tag} {shapes.index(shape)}"
+            elif shape.tag in ("polygon", "box", "mask"):
+                where = f"{place}: {shape.tag} {i}"
                 word = class_word(shape.get("label") or "", f"{where}: ")
                 about.shapes.append(Shape(where, word, *_cvat_shape(shape, where)))
             else:

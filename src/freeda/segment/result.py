@@ -174,6 +174,11 @@ class Segmentation(LabelMap):
         """
         return self.write(Written(out_dir), stem or self.stem, export_kinds(kinds), tolerance=tolerance)
 
+    def labelled(self, folder: Path = Path(), stem: str | None = None, tolerance: float = 0.0) -> Labelled:
+        """What exports are made from, also of many at once (`show.exports.folder.export_folder`)."""
+        kept = (self.labels, self.names, self.palette, self.photo, self.file)
+        return Labelled(*kept, folder, stem or self.stem, tolerance, self.caveats)
+
     def write(
         self,
         folder: Written,
@@ -189,8 +194,7 @@ class Segmentation(LabelMap):
         if Path(stem).name != stem:
             raise InputError(f"stem {stem!r} is not a file name: folders belong into out_dir")
         names = export_names(stem, dict.fromkeys(kinds))
-        kept = (self.labels, self.names, self.palette, self.photo, self.file)
-        labelled = Labelled(*kept, folder.folder, stem, tolerance, self.caveats)
+        labelled = self.labelled(folder.folder, stem, tolerance)
         drawn = (render(labelled, kind) for kind in kinds if kind != "npz")
         made = {name: data for files in drawn for name, data in files.items()}
         if record is not None:

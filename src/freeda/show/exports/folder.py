@@ -77,8 +77,7 @@ class _DataSet:
         stem = next(stem for stem in numbered if stem.casefold() not in self._stems)
         self._stems.add(stem.casefold())
         suffix, photograph = _photograph(item)
-        file = self.folder / DATASETS[self.kind] / f"{stem}{suffix}"
-        self._file(file, photograph)
+        file = self._file(f"{DATASETS[self.kind]}/{stem}{suffix}", photograph)
         place = file.parent if self.kind == "labelme" else self.folder
         known: dict[str, Any] = {"labels": labels, "names": list(self.names)}
         known |= {"colours": np.array(self.colours), "stem": stem, "photo": None}
@@ -110,9 +109,11 @@ class _DataSet:
     def _part(self, one: Any) -> None:
         self.parts.write(("," if self.parts.tell() else "") + to_json(one, indent=None))
 
-    def _file(self, name: str | Path, data: bytes) -> None:
-        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / name).write_bytes(data)
+    def _file(self, name: str, data: bytes) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
 
     def finish(self) -> None:
         """Write what is told of all."""
