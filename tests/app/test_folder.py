@@ -87,6 +87,31 @@ def test_it_is_labelled_and_goes_on(model: Any, folder: Path) -> None:
     assert sorted(path.name for path in (folder / ".freeda" / "accepted").iterdir()) == [f"{second}.png"]
 
 
+def test_what_was_labelled_is_not_labelled_again(
+    model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(model, folder, WORDS) as somebody:
+        somebody.correct(somebody.idle()["pictures"][0]["id"], kind="region", regions=[0], word="owl")
+        doubts = {one["id"]: one["uncertainty"] for one in somebody.idle()["pictures"]}
+    times: list[Any] = []
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda *given, **how: times.append(given) or encode(*given, **how))
+    with opened(model, folder) as again:
+        state = again.state()
+        assert state["work"] is None and times == []
+        assert {one["id"]: one["uncertainty"] for one in state["pictures"]} == doubts
+        assert again.labels(state["pictures"][0]["id"])["version"] == 1 and len(times) == 1
+    (folder / "scene-2.png").write_bytes((folder / "scene-3.png").read_bytes())
+    with (folder / ".freeda" / "labelled.jsonl").open("a") as file:
+        file.write("torn [")
+    with opened(model, folder) as again:
+        again.idle()
+        assert len(times) == 2
+        again.words("night, wall")
+        again.idle()
+    assert len(times) == 5  # one of them was still encoded
+
+
 def test_two_browsers_lose_nothing(model: Any, folder: Path) -> None:
     with opened(model, folder, WORDS) as one:
         other = Visitor(one.client, one.studio, SHARED)
