@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from freeda.app import answers
 from freeda.app.kept import Drawing
 from freeda.app.limits import Limits
-from freeda.app.offline_tab import recut, story
+from freeda.app.photographs import samples
 from freeda.errors import InputError
 from freeda.model import FreeDA
 from freeda.presets import ModelSource
+
+from .conftest import Visitor, running
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +72,49 @@ def test_other_generators_draw_nothing_again(model: Any) -> None:
         drawing.draw("a house", 0)
 
 
-def test_a_captions_story(drawing: Drawing) -> None:
+@pytest.mark.parametrize("threshold", [0.05, None, 0.95, 0.9999999])
+def test_a_captions_story(drawing: Drawing, threshold: float | None) -> None:
     caption = "a red house on the grass & <i>snow</i>"
-    drawn = drawing.draw(caption, 3)
-    assert [noun.lemma for noun, _ in drawn.words][:2] == ["house", "grass"]
-    told = story(drawn, caption, drawing.options, 0.4)
-    assert "&lt;i&gt;" in told and "<i>" not in told
-    for _, word in drawn.words:
-        for threshold in (0.05, 0.4, 0.95):
-            cut = recut(word, threshold)
-            assert cut.area == np.mean([[value > threshold for value in line] for line in word.map])
-        np.testing.assert_array_equal(recut(word, drawing.options.threshold).mask, word.mask)
-    assert "rejected: too small" in story(drawn, caption, drawing.options, 0.9999999)
+    found = drawing.draw(caption, 3)
+    told = answers.drawn(found, caption, drawing.options, threshold)
+    assert [one["noun"] for one in told["words"]][:2] == ["house", "grass"]
+    assert told["threshold"] == (threshold or drawing.options.threshold)
+    assert told["picture"].startswith("data:image/jpeg;base64,")
+    for one, (noun, word) in zip(told["words"], found.words, strict=True):
+        at = told["threshold"]
+        assert one["area"] == np.mean([[value > at for value in line] for line in word.map])
+        if threshold is None:
+            assert one["kept"] == (noun.lemma in found.kept) and one["area"] == pytest.approx(word.area)
+        if at > 0.99:
+            assert one["fate"] == "rejected: too small"
+
+
+def test_no_noun(drawing: Drawing) -> None:
     with pytest.raises(InputError, match="no noun"):
         drawing.draw("of the and", 0)
+
+
+def test_the_bank_is_searched(visitor: Visitor) -> None:
+    told = visitor.ask("GET", "/api/bank?word=cottage&pictures=1")["nouns"]
+    assert told[0]["noun"] == "home" and told[0]["within"] == told[0]["of"] == 24
+    assert all(row["picture"].startswith("data:image/jpeg") for row in told[0]["rows"])
+    assert "blank" in visitor.ask("GET", "/api/bank?word=%20", status=400)["detail"]
+
+
+def test_without_a_bank(model: Any) -> None:
+    with running(model.with_bank(None)) as found:
+        visitor = Visitor(*found, sample=0)
+        state = visitor.idle()
+        assert visitor.ask("GET", "/api/info")["bank"] is None
+        own = model.with_bank(None).segment(samples()[0].image, samples()[0].words)
+        np.testing.assert_array_equal(visitor.map(state["pictures"][0]["id"])[1], own.labels)
+        assert "start with --bank DIR" in visitor.ask("GET", "/api/bank?word=cat", status=400)["detail"]
+
+
+def test_references_of_a_click_are_drawn_again(visitor: Visitor) -> None:
+    at = f"{visitor.at}/pictures/{visitor.first()}/explain"
+    told = visitor.ask("POST", at, {"x": 150, "y": 250, "pictures": True})
+    shown = [one["picture"] for group in told["references"] for one in group["nearest"]]
+    assert len(shown) == 8 and all(one.startswith("data:image/jpeg") for one in shown)
+    again = visitor.ask("POST", at, {"x": 150, "y": 250})  # now they are at hand
+    assert again["references"] == told["references"]
