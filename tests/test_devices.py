@@ -10,12 +10,12 @@ from dataclasses import replace
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import standin
@@ -23,9 +23,8 @@ from collection.test_references import annotate
 from commands import run, write_preset
 from conftest import word_tokenizer
 from freeda import demo, evaluate
-from freeda.app.engine import Engine, Knobs
-from freeda.app.kept import Drawing
-from freeda.app.limits import Limits
+from freeda.app.state import Settings
+from freeda.app.studio import Studio
 from freeda.bank import Bank
 from freeda.bank.layered import GrownBank
 from freeda.collection.generator import load_generator
@@ -41,6 +40,7 @@ from freeda.references.add import add_images
 from freeda.references.photographs import add_regions
 from freeda.region_models import load_regions
 from freeda.show import write_image
+from freeda.show.export import png
 from pipelines import apart_pipeline
 from region_models import save_region_model
 from sam3_model import save_sam3
@@ -223,12 +223,17 @@ def evaluating(place: Place) -> Any:
 
 
 def page(place: Place) -> Any:
-    model = load(place.preset, place.bank)
-    engine = Engine(model)
-    engine.open("me", PHOTO, "photo")
-    labelled = engine.label("me", "cat, sky", Knobs(scale=30.0)).result
-    drawn = Drawing(model, Lock(), Limits()).draw(CAPTIONS[0], 3)
-    return labelled.labels, drawn.image, drawn.words[0][1].mask
+    studio = Studio(load(place.preset, place.bank))
+    try:
+        ws = studio.new()
+        studio.add(ws, [("photo.png", png(Image.fromarray(PHOTO)))])
+        studio.set_words(ws, "cat, sky", Settings(scale=30.0), {})
+        (picture,) = ws.pictures.values()
+        labels = studio.labels(ws, picture).composed.labels
+        drawn = studio.drawing.draw(CAPTIONS[0], 3)
+    finally:
+        studio.close()
+    return labels, drawn.image, drawn.words[0][1].mask
 
 
 def telling_the_story(place: Place) -> Any:

@@ -79,7 +79,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(files: set[str], built: Pa
     data = (
         "py.typed",
         "collection/word_lists.toml",
-        "app/assets/page.css",
+        "app/assets/index.html",
         "evaluation/names/voc.txt",
         "miniature/weights/bank/bank.json",
     )

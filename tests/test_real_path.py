@@ -218,7 +218,7 @@ def test_every_command_online_then_offline(
     world: World, folder: Path, tmp_path: Path, name: str, commands: Sequence[str]
 ) -> None:
     if "app" in commands:
-        pytest.importorskip("gradio", reason="the web page needs Gradio")
+        pytest.importorskip("fastapi", reason="the web page needs FastAPI")
     online = walk(name, folder, tmp_path / "online", commands)
     alike = online["keys"] @ online["keys"].T
     assert (alike - np.eye(len(alike))).max() < 0.9999, "distinct words have distinct keys"
@@ -376,10 +376,9 @@ def test_a_full_disk_is_told_first(world: World, monkeypatch: pytest.MonkeyPatch
     assert world.hub.fetched() == []
 
 
-@pytest.mark.parametrize("command", ["app", "segment"])
-def test_what_cannot_work_fetches_nothing(world: World, folder: Path, command: str) -> None:
+def test_what_cannot_work_fetches_nothing(world: World, folder: Path) -> None:
     photo, published = folder / "images" / "photo.png", ("--set", "method=freeda")
-    given = {"app": ("app",), "segment": ("segment", photo, "--classes", "cat", *published)}[command]
+    given = ("segment", photo, "--classes", "cat", *published)
     refused(run(*given, "--model", "vit-b", "--device", "cpu"), "bank")
     assert world.hub.asked == []
 

@@ -54,7 +54,7 @@ def test_against_a_plain_list(seed: int) -> None:
 
 
 def test_limits_are_checked() -> None:
-    with pytest.raises(InputError, match="scenes is 0: it must be at least 1"):
-        Limits(scenes=0)
+    with pytest.raises(InputError, match="workspaces is 0: it must be at least 1"):
+        Limits(workspaces=0)
     with pytest.raises(InputError, match="words is 300"):
         Limits(words=300)

@@ -15,20 +15,23 @@ import pytest
 from commands import refused, run
 
 
-def test_refusals(model: Path, tmp_path: Path) -> None:
-    pytest.importorskip("gradio", reason="the web page needs Gradio")
+def test_refusals(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason="the web page needs FastAPI")
     refused(run("app", "--port", 0), "port is 0", "1 and 65535")
-    refused(run("app", "--model", model, "--device", "cpu"), "no bank of its own", "--bank")
+    refused(run("app", "--token", "short"), "8 letters and digits")
     refused(run("app", "--bank", tmp_path / "no"), "no")
+    refused(run("app", "--classes", "cat"), "a folder of photographs")
+    refused(run("app", tmp_path / "none"), "none: no such folder")
+    refused(run("app", tmp_path), "holds no images")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         refused(run("app", "--port", taken.getsockname()[1]), "cannot be served", str(taken.getsockname()[1]))
 
 
-def test_without_gradio(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "freeda.app.page", raising=False)
-    monkeypatch.setitem(sys.modules, "gradio", None)
+def test_without_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "freeda.app.web", raising=False)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
     refused(run("app"), "pip install '.[app]' in freeda's checkout")
 
 
@@ -53,7 +56,7 @@ def start(port: int, temporary: Path) -> tuple[subprocess.Popen[str], str]:
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_serves_until_it_is_stopped(tmp_path: Path, stop: signal.Signals) -> None:
-    pytest.importorskip("gradio", reason="the web page needs Gradio")
+    pytest.importorskip("fastapi", reason="the web page needs FastAPI")
     for _ in range(3):
         page, said = start(port := free_port(), tmp_path)
         if said or "cannot be served" not in page.communicate()[1]:

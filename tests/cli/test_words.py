@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from freeda.app.engine import Engine
+from freeda.app.limits import Limits
+from freeda.app.workspace import parsed
 from freeda.cli.options import read_names
 from freeda.errors import InputError
 from freeda.segment.vocabulary import parse_names
@@ -39,8 +40,8 @@ def test_lists(tmp_path: Path, classes: str, names: Any) -> None:
     wanted = {name: tuple(more) for name, more in parse_names(dict.fromkeys(names, ())).items()}
     if isinstance(names, dict):
         wanted = {name: (name, *more) for name, more in names.items()}
-    page: Any = Engine(None)  # type: ignore[arg-type]
-    for given in (read_names(classes, None), read_names(None, path), classes, page.names(classes)):
+    assert parsed(classes, Limits()) == wanted
+    for given in (read_names(classes, None), read_names(None, path), classes):
         assert parse_names(given) == wanted
 
 

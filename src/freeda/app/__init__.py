@@ -1,1 +1,1 @@
-"""The web page (`freeda app`): needs Gradio, the extra `app`. See docs/app.md."""
+"""The studio (`freeda app`): needs FastAPI, the extra `app`. See docs/app.md."""

@@ -1,71 +1,60 @@
-"""What stands before Gradio: only its page's own addresses, asked by its page, so often and so large."""
+"""What stands before the studio: who may ask, from where, so often and so large."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import json
+import os
+import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import warnings
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs
 
+from limits import RateLimitItemPerMinute
+from slowapi import Limiter
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse
 
-from .limits import Limits, Rate
+from .limits import Limits
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_STILL = ("/static/", "/assets/", "/svelte/")
-"""Files of Gradio's own page, a hundred of them at a time: not counted."""
-_PLACES = (
-    *_STILL,
-    *("/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt"),
-    *("/config", "/pwa_icon", "/gradio_api/info", "/gradio_api/config", "/gradio_api/app_id"),
-    *("/gradio_api/file=/", "/gradio_api/upload", "/gradio_api/upload_progress", "/gradio_api/queue/"),
-    *("/gradio_api/call/", "/gradio_api/run/", "/gradio_api/heartbeat/", "/gradio_api/startup-events"),
-    *("/gradio_api/cancel", "/gradio_api/reset"),
-)
-_UPLOAD = "/gradio_api/upload"
-_BODY = 1_000_000
-"""Bytes that any other request may have."""
-_CALLS = ("/gradio_api/call/", "/gradio_api/run/", "/gradio_api/queue/join")
-# The page's own scripts and styles are inline; everything else must come from this server.
+_BODY = 8_000_000
+"""Bytes that a request without photographs may have: a mask, at most."""
+_STILL = ("/static/", "/static-offline-docs/")
+_COOKIE = "freeda_token"
 _POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+    "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+    "frame-ancestors 'self'"
 )
+# The page that tells of the API has its few lines inline.
+_DOCS_POLICY = f"{_POLICY}; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
 _HEADERS = (
-    (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
 
 
 class Guard:
-    """ASGI middleware. Answers 400, 403, 404, 408, 413 and 429 by itself; everything else goes on to Gradio.
+    """ASGI middleware. Answers 401, 403, 408, 413 and 429 by itself; everything else goes on.
 
-    `local` says that the page is for this machine only: then it is never served under another one's name,
-    behind which a web site may hide (DNS rebinding). No other site may ask for anything but the page itself.
-    `functions` are those that may be called, by number and by name, each with how many values it takes:
-    Gradio fails on any other.
+    No other site may ask for anything but the page itself. With a `token` nobody may who does not bring it:
+    as `Authorization: Bearer TOKEN`, or as a cookie, which /?token=TOKEN sets.
     """
 
-    def __init__(
-        self,
-        app: Any,
-        limits: Limits,
-        local: bool = True,
-        clock: Callable[[], float] = time.monotonic,
-        functions: Mapping[Any, int] | None = None,
-    ) -> None:
-        self._app, self._limits, self._local, self._functions = app, limits, local, functions
-        self._all = Rate(limits.requests_per_minute, clock)
-        self._uploads = Rate(limits.uploads_per_minute, clock)
+    def __init__(self, app: Any, limits: Limits, token: str | None = None) -> None:
+        self._app, self._limits, self._token = app, limits, token
+        with warnings.catch_warnings():  # of the file of settings, which we have none of
+            warnings.simplefilter("ignore")
+            limiter = Limiter(lambda: "", config_filename=os.devnull, strategy="moving-window")
+        self._allows = limiter.limiter.hit
+        self._all = RateLimitItemPerMinute(limits.requests_per_minute)
+        self._uploads = RateLimitItemPerMinute(limits.uploads_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -74,88 +63,55 @@ class Guard:
                 await self._app(scope, receive, send)
             return  # no web sockets here
         try:
-            most = self._admitted(scope)
-            if most == _BODY:
-                receive = await self._checked(scope, receive)
-            await self._app(scope, _counted(receive, most, self._limits.seconds), _headed(send))
-        except _Refused as refusal:
-            answer = PlainTextResponse(str(refusal), refusal.status)
-            await answer(scope, receive, _headed(send))
-        except RuntimeError as error:
-            if not isinstance(error.__cause__, HTTPException):
-                raise
-            # A stream of events of nobody's: its answer, which had begun, has told so.
-            await send({"type": "http.response.body", "body": b""})
+            most, cookie = self._admitted(scope)
+        except HTTPException as refusal:
+            answer = JSONResponse({"detail": refusal.detail}, refusal.status_code)
+            await answer(scope, receive, _headed(send, scope["path"]))
+            return
+        more = [] if cookie is None else [(b"set-cookie", cookie)]
+        counted = _counted(receive, most, self._limits.seconds)
+        await self._app(scope, counted, _headed(send, scope["path"], more))
 
-    def _admitted(self, scope: Scope) -> int:
-        """The most bytes that a request may have. Refuses it by what stands in its head."""
+    def _admitted(self, scope: Scope) -> tuple[int, bytes | None]:
+        """The most bytes that a request may have, and the cookie that its answer sets."""
         path, who = scope["path"], (scope.get("client") or ("", 0))[0]
-        if path != "/" and not path.startswith(_PLACES):
-            raise _Refused(404, "not found")
         headers = dict(scope["headers"])
-        if self._local and not _is_local(headers.get(b"host", b"")):
-            raise _Refused(403, "this page is for its own machine: ask for it at 127.0.0.1 or localhost")
         if path != "/" and _from_another_site(headers):
-            raise _Refused(403, "another site's page may not use this one")
-        upload = path == _UPLOAD and scope["method"] == "POST"
-        granted = path.startswith(_STILL) or self._all.allows(who)
-        if not granted or (upload and not self._uploads.allows(who)):
-            raise _Refused(429, "too many requests: wait a minute")
-        most = self._limits.upload_megabytes * 1_000_000 + 10_000 if upload else _BODY
+            raise HTTPException(403, "another site's page may not use this one")
+        if not path.startswith(_STILL) and not self._allows(self._all, "all", who):
+            raise HTTPException(429, "too many requests: wait a minute")
+        cookie = self._known(scope, headers)
+        upload = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+        if upload and not self._allows(self._uploads, "uploads", who):
+            raise HTTPException(429, "too many photographs: wait a minute")
+        most = self._limits.request_megabytes * 1_000_000 + 100_000 if upload else _BODY
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > most:
-            raise _Refused(413, f"too large: at most {most:,} bytes")
-        return most
+            raise HTTPException(413, f"too large: at most {most:,} bytes")
+        return most, cookie
 
-    async def _checked(self, scope: Scope, receive: Receive) -> Receive:
-        """The same request, read and found to name no file of Gradio's own kind, and only what may be called.
+    def _known(self, scope: Scope, headers: MutableMapping[bytes, bytes]) -> bytes | None:
+        """Refuse whoever does not bring the token; the cookie of who brings it in the address."""
+        if self._token is None:
+            return None
+        bearer = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if bearer[0].lower() == "bearer" and self._same(bearer[2].strip()):
+            return None
+        try:
+            cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
+        except CookieError:
+            cookies = SimpleCookie()
+        if _COOKIE in cookies and self._same(cookies[_COOKIE].value):
+            return None
+        given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
+        if scope["path"] == "/" and self._same(given):
+            return f"{_COOKIE}={self._token}; Path=/; HttpOnly; SameSite=Strict".encode()
+        raise HTTPException(
+            401, "this studio needs its token: open /?token=TOKEN, or send Authorization: Bearer TOKEN"
+        )
 
-        In such a file Gradio takes an address for a path and fetches it. The page never sends any.
-        """
-        counted, body = _counted(receive, _BODY, self._limits.seconds), b""
-        messages: list[MutableMapping[str, Any]] = []
-        while not messages or messages[-1].get("more_body", False):
-            messages.append(await counted())
-            body += messages[-1].get("body", b"")
-        value = None
-        if body.lstrip()[:1] in (b"{", b"["):
-            try:
-                value = json.loads(body)
-            except (ValueError, RecursionError) as error:
-                raise _Refused(400, "this is no JSON") from error
-            if _names_files(value):
-                raise _Refused(400, "photographs go to /gradio_api/upload, and their paths are sent as text")
-        if scope["method"] == "POST" and self._functions is not None:
-            _check_call(scope["path"], value if isinstance(value, dict) else {}, self._functions)
-
-        async def again() -> MutableMapping[str, Any]:
-            return messages.pop(0) if messages else await receive()
-
-        return again
-
-
-def _check_call(path: str, body: Mapping[str, Any], functions: Mapping[Any, int]) -> None:
-    """Refuse a call of a function that is not there, or with more or fewer values than it takes."""
-    call = next((c for c in _CALLS if path.startswith(c)), None)
-    if call is None:
-        return
-    index = None if call == _CALLS[0] else body.get("fn_index")
-    name = path.removeprefix(call).strip("/") if index is None else index
-    takes = functions.get(name) if isinstance(name, (str, int, float)) else None
-    if takes is None:
-        raise _Refused(404, "no such function")
-    given = body.get("data")
-    if isinstance(given, list) and len(given) != takes:
-        raise _Refused(400, f"this function takes {takes} values, not {len(given)}")
-
-
-def _is_local(host: bytes) -> bool:
-    """Whether a Host header names this machine by a loopback address, or as localhost."""
-    try:
-        name = urlsplit("//" + host.decode("latin-1")).hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    def _same(self, given: str) -> bool:
+        return secrets.compare_digest(given.encode(), (self._token or "").encode())
 
 
 def _from_another_site(headers: MutableMapping[bytes, bytes]) -> bool:
@@ -165,16 +121,6 @@ def _from_another_site(headers: MutableMapping[bytes, bytes]) -> bool:
         return told not in (b"same-origin", b"none")
     origin = headers.get(b"origin")  # browsers say no more than this over plain http
     return origin is not None and origin.partition(b"://")[2] != headers.get(b"host")
-
-
-def _names_files(value: Any) -> bool:
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict) and "meta" in one:
-            return True
-        waiting += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
-    return False
 
 
 def _counted(receive: Receive, most: int, seconds: float) -> Receive:
@@ -188,26 +134,24 @@ def _counted(receive: Receive, most: int, seconds: float) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), end - time.monotonic())
         except TimeoutError as error:
-            raise _Refused(408, "this request took too long to arrive") from error
+            raise HTTPException(408, "this request took too long to arrive") from error
         over = not message.get("more_body", False)
         seen += len(message.get("body", b""))
         if seen > most:  # it said less than it sends
-            raise _Refused(413, f"too large: at most {most:,} bytes")
+            raise HTTPException(413, f"too large: at most {most:,} bytes")
         return message
 
     return counted
 
 
-def _headed(send: Send) -> Send:
+def _headed(send: Send, path: str, more: Sequence[tuple[bytes, bytes]] = ()) -> Send:
+    policy = _DOCS_POLICY if path in ("/docs", "/redoc") else _POLICY
+
     async def headed(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *_HEADERS]
+            kept = b"no-store" if path.startswith("/api/") else b"no-cache"
+            own = [(b"content-security-policy", policy.encode()), (b"cache-control", kept), *_HEADERS, *more]
+            message["headers"] = [*message.get("headers", []), *own]
         await send(message)
 
     return headed
-
-
-class _Refused(Exception):
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(words)
-        self.status = status

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class Drawing:
     A large preset's generator is gigabytes from the hub and minutes a picture: the page never fetches it.
     """
 
-    def __init__(self, model: FreeDA, busy: Lock, limits: Limits) -> None:
+    def __init__(self, model: FreeDA, busy: AbstractContextManager[Any], limits: Limits) -> None:
         self._model, self._busy = model, busy
         self._models: CollectModels | None = None
         self._pictures: Shelf[Picture] = Shelf(_KEPT, 60.0 * limits.minutes)

@@ -1,51 +1,59 @@
-"""What the web page grants its visitors: every bound once, and the means to keep to them."""
+"""What the studio grants its visitors: every bound once, and the means to keep to them."""
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from threading import Lock
+from threading import Condition, RLock
+from types import TracebackType
 from typing import Generic, TypeVar
 
 from ..errors import InputError
 
 HOST, PORT = "127.0.0.1", 7860
-"""Where the page is served unless told otherwise: to this machine only."""
-_VISITORS = 4096
-"""Visitors whose requests are counted; with more at a time the ones seen longest ago start anew."""
+"""Where the studio is served unless told otherwise: to this machine only."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of the web page. Raises InputError for a value below 1."""
+    """Bounds of the studio. Raises InputError for a value below 1."""
 
-    upload_megabytes: int = 20
+    upload_megabytes: int = 50
     """Largest photograph that is taken, in megabytes (10**6 bytes)."""
-    megapixels: int = 16
-    """Largest photograph that is taken, in millions of pixels."""
+    request_megabytes: int = 200
+    """Photographs sent together, in megabytes."""
+    megapixels: int = 100
+    """Largest photograph that is decoded, in millions of pixels; its header tells."""
+    working_megapixels: int = 4
+    """What larger photographs are reduced to before they are labelled, in millions of pixels; files that are
+    exported have the photograph's own size."""
     words: int = 100
-    """Class names at a time; also fewer than the 256 labels that one byte holds."""
+    """Class names at a time; also fewer than the 255 labels that one byte tells apart."""
     letters: int = 4000
     """Characters of a word list, a caption or a search, in all."""
-    scenes: int = 8
-    """Photographs kept encoded, of all visitors together; the one that was used longest ago goes first. Each
-    takes some 7 bytes a pixel, and what the encoders make of it."""
-    minutes: int = 30
-    """How long an encoded photograph is kept after it was last used, and how long a file is."""
-    folder_megabytes: int = 500
-    """Files of all visitors together, in megabytes; the oldest go first."""
+    workspaces: int = 100
+    """Visitors' workspaces; the one that was used longest ago goes first."""
+    pictures: int = 200
+    """Photographs of a visitor's workspace."""
+    minutes: int = 120
+    """How long a visitor's workspace is kept after it was last used, and how long an exported file is."""
+    folder_megabytes: int = 2000
+    """Photographs sent by all visitors together, in megabytes; the oldest workspaces go first."""
+    memory_megabytes: int = 1000
+    """Encoded photographs of all visitors together, in megabytes of memory; more are encoded again when they
+    are asked for."""
     waiting: int = 32
     """Requests that may wait for the models; more are told to come back."""
-    requests_per_minute: int = 900
-    """Of one visitor (address), of any kind: labelling while somebody types takes some ten a second."""
-    uploads_per_minute: int = 30
-    """Of one visitor (address)."""
+    requests_per_minute: int = 1800
+    """Of one visitor (address), of any kind."""
+    uploads_per_minute: int = 120
+    """Requests that bring photographs, of one visitor (address)."""
     seconds: int = 120
-    """How long one request may take to arrive, a photograph included."""
+    """How long one request may take to arrive, photographs included."""
     silent_seconds: int = 20
     """How long a connection may be open without a request, or with half a request's head."""
 
@@ -53,48 +61,48 @@ class Limits:
         for name, value in vars(self).items():
             if value < 1:
                 raise InputError(f"{name} is {value}: it must be at least 1")
-        if self.words > 255:
-            raise InputError(f"words is {self.words}: the page draws at most 255")
+        if self.words > 200:
+            raise InputError(f"words is {self.words}: the studio tells at most 200 apart")
 
 
-class Rate:
-    """At most so many a minute and visitor; the minute slides."""
+class Refused(InputError):
+    """What a request cannot have, with the HTTP status that says so."""
 
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._clock = per_minute, clock
-        self._seen: dict[str, deque[float]] = {}
-
-    def allows(self, who: str) -> bool:
-        """Whether one more is granted; if so it counts."""
-        now = self._clock()
-        times = self._seen.pop(who, None) or deque()
-        self._seen[who] = times  # last seen last
-        while len(self._seen) > _VISITORS:
-            del self._seen[next(iter(self._seen))]
-        while times and times[0] <= now - 60:
-            times.popleft()
-        if len(times) >= self._most:
-            return False
-        times.append(now)
-        return True
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Shelf(Generic[T]):
-    """Things by key: at most `most` of them, none longer than `seconds` after it was last used.
+    """Things by key: at most `most` of them, or of what they `weigh` together, none longer than `seconds`
+    after it was last used; `dropped` is told of every one that goes.
 
     Safe to use from several threads. `clock` gives seconds and never runs backwards.
     """
 
-    def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        most: int,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        weigh: Callable[[T], int] = lambda _: 1,
+        dropped: Callable[[T], None] = lambda _: None,
+    ) -> None:
         self._most, self._seconds, self._clock = most, seconds, clock
-        self._kept: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()  # last used last
-        self._lock = Lock()
+        self._weigh, self._dropped = weigh, dropped
+        self._kept: OrderedDict[Hashable, tuple[float, int, T]] = OrderedDict()  # last used last
+        self._total = 0
+        self._lock = RLock()
 
     def put(self, key: Hashable, value: T) -> None:
-        """Keep `value`; what was there under `key` goes, and so does what is too much or too old."""
+        """Keep `value`; what was there under `key` goes, and so does what is too much or too old, the last
+        one put excepted.
+        """
         with self._lock:
-            self._kept.pop(key, None)
-            self._kept[key] = (self._clock(), value)
+            self.drop(key)
+            weight = self._weigh(value)
+            self._kept[key] = (self._clock(), weight, value)
+            self._total += weight
             self._tidy()
 
     def get(self, key: Hashable) -> T | None:
@@ -103,25 +111,78 @@ class Shelf(Generic[T]):
             self._tidy()
             if key not in self._kept:
                 return None
-            value = self._kept[key][1]
-            self._kept[key] = (self._clock(), value)
+            _, weight, value = self._kept[key]
+            self._kept[key] = (self._clock(), weight, value)
             self._kept.move_to_end(key)
             return value
 
     def drop(self, key: Hashable) -> None:
         """Forget `key`, whether it is there or not."""
         with self._lock:
-            self._kept.pop(key, None)
+            if key in self._kept:
+                _, weight, value = self._kept.pop(key)
+                self._total -= weight
+                self._dropped(value)
 
-    def __len__(self) -> int:
+    def values(self) -> list[T]:
+        """All that is kept, the last used last; none counts as used."""
         with self._lock:
             self._tidy()
-            return len(self._kept)
+            return [value for _, _, value in self._kept.values()]
+
+    def __len__(self) -> int:
+        return len(self.values())
 
     def _tidy(self) -> None:
         oldest = self._clock() - self._seconds
         while self._kept:
-            key, (used, _) = next(iter(self._kept.items()))
-            if used >= oldest and len(self._kept) <= self._most:
+            key, (used, _, _) = next(iter(self._kept.items()))
+            if used >= oldest and (self._total <= self._most or len(self._kept) == 1):
                 break
-            del self._kept[key]
+            self.drop(key)
+
+
+class Turns:
+    """The models work for one at a time: `with turns:` for who waits, `with turns.behind:` for work that lets
+    everybody pass.
+
+    Raises Refused (429) where more than `most` wait.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._waiting, self._busy = most, 0, False
+        self._changed = Condition()
+        self.behind = _Behind(self)
+
+    def __enter__(self) -> None:
+        self._begin(False)
+
+    def _begin(self, last: bool) -> None:
+        with self._changed:
+            if not last:
+                if self._waiting >= self._most:
+                    raise Refused(429, "too many are waiting for the models: come back in a minute")
+                self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: not self._busy and not (last and self._waiting))
+                self._busy = True
+            finally:
+                self._waiting -= not last
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()
+
+
+class _Behind:
+    def __init__(self, turns: Turns) -> None:
+        self._begin, self._end = turns._begin, turns.__exit__
+
+    def __enter__(self) -> None:
+        self._begin(True)
+
+    def __exit__(self, *how: object) -> None:
+        self._end(None, None, None)

@@ -1,139 +1,166 @@
-"""Serving the page: on this machine only unless told, from its own folder only, with nothing from outside."""
+"""Serving the studio: on this machine only unless told, with nothing from outside."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import ipaddress
+import secrets
+import socket
+import threading
+import time
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from ..errors import InputError, extra
+from ..files import make_folder
+from ..lock import only_writer
 from ..model import FreeDA
 from ..presets import Preset
-from .engine import Engine
-from .files import OwnFolder
 from .limits import HOST, PORT, Limits
 
-if TYPE_CHECKING:
-    import gradio as gr
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_BEGIN = 60.0
+"""Seconds that a server may take to begin."""
 
 
 @dataclass
 class Served:
-    """A running page."""
+    """A running studio."""
 
     url: str
-    public: str | None
-    """Its address on the internet, where `share` asked for one."""
-    engine: Engine
-    blocks: gr.Blocks
-    folder: OwnFolder
+    token: str | None
+    """What visitors have to bring, unless the studio is for this machine only."""
+    studio: Any
+    _server: Any
+    _thread: threading.Thread
+    _stack: ExitStack
 
     def wait(self) -> None:
         """Until Ctrl-C."""
-        self.blocks.block_thread()
+        while self._thread.is_alive():
+            self._thread.join(1.0)
 
     def close(self) -> None:
-        """Stop serving; whatever visitors sent is removed."""
-        with suppress(Exception):  # it may be half closed already
-            self.blocks.close(verbose=False)
-        self.folder.remove()
+        """Stop serving; whatever visitors sent is removed, a folder's state stays."""
+        self._server.should_exit = True
+        self._thread.join(10.0)
+        self._server.force_exit = True
+        self._stack.close()
 
 
-def refuse_no_bank(preset: Preset, bank: Any) -> None:
-    """Raise InputError where there is no bank: the page draws none; and for a preset that needs none."""
+def refuse_detectors(preset: Preset) -> None:
+    """Raise InputError for a preset whose regions and scores are planes of a detector."""
     if preset.detector is not None:
         raise InputError(f"the page does not take preset '{preset.name}': use freeda segment")
-    if bank is None:
-        raise InputError(f"preset '{preset.name}' has no bank of its own: give one (--bank DIR)")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own, out of reach for all others."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def serve(
     model: FreeDA,
     host: str = HOST,
     port: int | None = PORT,
-    share: bool = False,
     limits: Limits | None = None,
+    folder: str | Path | None = None,
+    words: str | None = None,
+    token: str | None = None,
 ) -> Served:
-    """Serve the page in the background; `close` it, or `wait`.
+    """Serve the studio in the background; `close` it, or `wait`.
 
     Args:
-        host: the address to listen at; anything but the loopback lets others in.
+        host: the address to listen at; anything but the loopback lets others in, who then need the token.
         port: 1 to 65535; None takes a free one.
-        share: also ask Gradio's tunnel for a public address: everyone who knows it is let in.
+        folder: photographs that all visitors work on together; what they do is kept in FOLDER/.freeda/.
+        words: what to look for in them; None: as before.
+        token: what visitors have to bring; None: made where `host` lets others in, else not needed.
 
-    Raises InputError where Gradio is not installed, for a model without a bank, and where the address cannot
-    be had.
+    Raises InputError where FastAPI is not installed, for a folder that another server has or that cannot be
+    used, and where the address cannot be had.
     """
-    refuse_no_bank(model.preset, model.bank)
+    refuse_detectors(model.preset)
     if port is not None and not 1 <= port <= 65535:
         raise InputError(f"port is {port}: it must lie between 1 and 65535")
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    limits = limits or Limits()
-    folder = OwnFolder(limits)
+    if token is not None and not (len(token) >= 8 and token.isascii() and token.isalnum()):
+        raise InputError("a token is 8 letters and digits or more")
     try:
-        with _directly(host, False):
-            from starlette.middleware import Middleware
+        import uvicorn
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
+        from uvicorn.protocols.http.h11_impl import H11Protocol
 
-            from .guard import Guard
-            from .page import asset, build, theme
+        from .background import Background
+        from .exporting import Exporter
+        from .guard import Guard
+        from .studio import Studio
+        from .web import build
     except ImportError as error:
-        folder.remove()
-        raise InputError(f"the web page needs Gradio 6: {extra('app')} ({error.name} is missing)") from error
-    engine = Engine(model, limits)
-    blocks = build(engine, folder)
-    local = host in LOOPBACK and not share
-    called = [fn for fn in blocks.fns.values() if fn.fn is not None]  # others are the browser's own
-    takes = {key: len(fn.inputs) for fn in called for key in (fn._id, fn.api_name)}
-    guard = Middleware(Guard, limits=limits, local=local, functions=takes)
-    settings: dict[str, Any] = {
-        "server_name": host,
-        "server_port": port,
-        "share": share,
-        "prevent_thread_lock": True,
-        "quiet": True,
-        "show_error": False,
-        "footer_links": [],
-        "run_history": False,
-        "allowed_paths": [],
-        "blocked_paths": [],
-        "max_file_size": limits.upload_megabytes * 1_000_000,
-        "max_threads": 8,
-        "state_session_capacity": 1000,
-        "enable_monitoring": False,
-        "ssr_mode": False,
-        "pwa": False,
-        "mcp_server": False,
-        "theme": theme(),
-        "css": asset("page.css"),
-        "app_kwargs": {"middleware": [guard], "docs_url": None},
-    }
+        raise InputError(f"the web page needs FastAPI: {extra('app')} ({error.name} is missing)") from error
+    limits, local = limits or Limits(), is_loopback(host)
+    if not local and token is None:
+        token = secrets.token_hex(16)
+    with ExitStack() as stack:
+        listening = stack.enter_context(_listening(host, port))
+        studio = Studio(model, limits)
+        stack.callback(studio.close)
+        if folder is not None:
+            place = _folder(Path(folder))
+            stack.enter_context(only_writer(make_folder(place / ".freeda"), "folder's labels", InputError))
+            studio.open_folder(place, words)
+        exporter = Exporter(studio)
+        stack.callback(exporter.close)
+        stack.callback(Background(studio).close)
+        app: Any = Guard(build(studio, exporter), limits, token)
+        if local:
+            app = TrustedHostMiddleware(app, ["127.0.0.1", "localhost", "::1", "[::1]", host])
+        config = uvicorn.Config(
+            app,
+            http=_patient(H11Protocol, limits.silent_seconds),
+            ws="none",
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=limits.silent_seconds,
+            timeout_graceful_shutdown=2,
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listening],), name="freeda-server", daemon=True)
+        thread.start()
+        end = time.monotonic() + _BEGIN
+        while not server.started and thread.is_alive() and time.monotonic() < end:
+            time.sleep(0.01)
+        if not server.started:
+            raise InputError(f"{host}:{port or 'any port'}: the page cannot be served there")
+        named = f"[{host}]" if ":" in host else host
+        url = f"http://{named}:{listening.getsockname()[1]}/"
+        return Served(url, token, studio, server, thread, stack.pop_all())
+    raise AssertionError("not reached")
+
+
+def _listening(host: str, port: int | None) -> socket.socket:
+    """A socket at that address. Raises InputError where it cannot be had."""
     try:
-        with _directly(host, share):
-            _, url, public = blocks.launch(**settings)
-    except (OSError, ImportError) as error:  # ImportError: a kind of proxy that needs a library
-        folder.remove()
+        family, kind, _, _, place = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(place)
+            listening.listen(128)
+            return listening
+        except BaseException:
+            listening.close()
+            raise
+    except OSError as error:
         raise InputError(f"{host}:{port or 'any port'}: the page cannot be served there ({error})") from error
-    config = blocks.server.config
-    config.http_protocol_class = _patient(config.http_protocol_class, limits.silent_seconds)
-    return Served(url, public, engine, blocks, folder)
 
 
-@contextmanager
-def _directly(host: str, share: bool) -> Iterator[None]:
-    """Have Gradio ask no proxy for the page itself, which it asks for at first; with `share` only that."""
-    before = os.environ.get("no_proxy")
-    own = ",".join([before or os.environ.get("NO_PROXY", ""), *LOOPBACK, host])
-    os.environ["no_proxy"] = own if share else "*"
-    try:
-        yield
-    finally:
-        del os.environ["no_proxy"]
-        if before is not None:
-            os.environ["no_proxy"] = before
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder")
+    return path
 
 
 def _patient(protocol: Any, seconds: float) -> Any:

@@ -12,42 +12,65 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from typer import Option
+from typer import Argument, Option
 
 from ..app.limits import HOST, PORT
-from ..errors import printable
-from ..presets import DEFAULT, LABELLING, PRESETS, find_preset
+from ..errors import InputError, printable
+from ..options.word_list import written
+from ..presets import DEFAULT, LABELLING, PRESETS, find_preset, with_models
 from .base import say
-from .options import BankOrOwn, Device, Model, Yes, fetch_first
+from .options import (
+    BankOrOwn,
+    Classes,
+    ClassesFile,
+    Device,
+    Model,
+    Regions,
+    Yes,
+    fetch_first,
+    read_names,
+)
 
 
 def web_page(
+    folder: Annotated[
+        Path | None, Argument(help="Photographs to label together; what is done is kept in FOLDER/.freeda/.")
+    ] = None,
     model: Model = DEFAULT,
     bank: BankOrOwn = None,
+    regions: Regions = None,
+    classes: Classes = None,
+    classes_file: ClassesFile = None,
     host: Annotated[str, Option(help="Address to listen at; 0.0.0.0 lets others in.")] = HOST,
     port: Annotated[int, Option(help="Port to listen at.")] = PORT,
-    share: Annotated[bool, Option("--share", help="Also ask Gradio's tunnel for a public address.")] = False,
+    token: Annotated[
+        str | None, Option(help="What visitors have to bring; made where others are let in.")
+    ] = None,
     device: Device = "auto",
     dtype: Annotated[str, Option(help="float32, bfloat16, float16, or auto.")] = "float32",
     yes: Yes = False,
 ) -> None:
-    """The web page: type words, see them on your photograph, click to see why."""
-    from ..app.server import LOOPBACK, refuse_no_bank, serve
+    """The studio, a web page: label by words, correct by clicks, and let corrections teach."""
+    from ..app.server import is_loopback, refuse_detectors, serve
     from ..bank import Bank
     from ..model import load
 
-    preset = find_preset(model)
-    refuse_no_bank(preset, preset.bank if bank is None else bank)
+    preset = find_preset(model) if regions is None else with_models(find_preset(model), regions=regions)
+    refuse_detectors(preset)
+    words = None
+    if classes is not None or classes_file is not None:
+        if folder is None:
+            raise InputError("--classes goes with a folder of photographs: freeda app photos/ --classes ...")
+        words = written(read_names(classes, classes_file))
     opened = None if bank is None else Bank.open(bank)  # a wrong path is told before gigabytes are fetched
     fetch_first(preset, LABELLING, yes)
-    served = serve(load(preset, opened, device, dtype), host, port, share)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, what visitors sent is removed
+    served = serve(load(preset, opened, device, dtype), host, port, folder=folder, words=words, token=token)
     try:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, what visitors sent is removed
-        say(f"freeda is at {served.url} (Ctrl-C ends it)")
-        if served.public:
-            say(f"and for everyone at {served.public}", "yellow")
-        elif host not in LOOPBACK:
-            say("everyone who can reach this machine can use it", "yellow")
+        entry = f"?token={served.token}" if served.token else ""
+        say(f"freeda is at {served.url}{entry} (Ctrl-C ends it)")
+        if not is_loopback(host):
+            say("everyone who can reach this machine and has the token can use it", "yellow")
         served.wait()
     finally:
         served.close()

@@ -69,6 +69,12 @@ def split_words(text: str) -> list[str]:
     return [entry for entry in out if entry.strip()]
 
 
+def written(entries: Iterable[str]) -> str:
+    """Entries as one text that `split_words` reads back."""
+    quoted = ('"' + one.replace('"', '""') + '"' if re.search(r'[,;"#\n]', one) else one for one in entries)
+    return ", ".join(quoted)
+
+
 def every_word(text: str) -> list[str]:
     """The words of a list, synonyms among them."""
     return [word for entry in split_words(text) for word in words_of(entry)]
