@@ -1,11 +1,11 @@
 // The page put together: what buttons and keys do.
-import { fit, marks, regionAt, zoom } from './canvas.js';
+import { fit, marks, regionAt, toStage, zoom } from './canvas.js';
 import { $, icon, make } from './dom.js';
 import { focusWords } from './legend.js';
 import { bank, draw, exporting, help, why } from './panels.js';
 import { emit, look, on, open, redo, sample, start, step, store, undo } from './state.js';
 import { toggle } from './strip.js';
-import { wrong } from './tell.js';
+import { busy, wrong } from './tell.js';
 import { escape, use } from './tools.js';
 
 const TOOLS = [['region', 'Region', 'V'], ['box', 'Box', 'B'], ['brush', 'Brush', 'P'], ['split', 'Split', 'S'], ['merge', 'Merge', 'M']];
@@ -98,6 +98,6 @@ on('look', () => {
   document.querySelector(`#tools [value=${view.tool}]`).checked = true;
 });
 
-globalThis.freeda = { store, regionAt }; // for tests, and for who looks behind the page
+globalThis.freeda = { store, regionAt, toStage, busy }; // for tests, and for who looks behind the page
 emit('look');
 start().catch((error) => wrong(error.message));

@@ -86,7 +86,6 @@ async function begin() { // as it was left, or a new workspace with the words th
     } catch (error) { if (error.status !== 404) throw error; }
     wrong('the server has put your photographs away: open them again');
   }
-  store.ws = null;
   take(await call('POST', 'workspaces', samples.length ? { sample: 0 } : {}));
   if (mine !== undefined) await type(mine, own, colours);
 }
@@ -97,7 +96,7 @@ export async function sample(index) {
   const used = store.ws.undo || store.ws.pictures.some((one) => !store.info.samples.some((other) => one.name.startsWith(other.name)));
   if (used) { // beside what is there
     const blob = await task('Opening', async () => (await fetch(url)).blob());
-    if (blob) await open([new File([blob], `${name}.png`, { type: blob.type })]);
+    if (blob) await open([new File([blob], name.includes('.') ? name : `${name}.png`, { type: blob.type })]);
     return;
   }
   await task('Opening', async (signal) => {
@@ -137,8 +136,12 @@ export async function type(text, changed = {}, colours = {}) { // as they stand 
 }
 
 async function act(method, rest, body) { take(await call(method, here(rest), body)); }
-export const undo = () => store.ws.undo && task('Undoing', () => act('POST', '/undo'), 'undo');
-export const redo = () => store.ws.redo && task('Redoing', () => act('POST', '/redo'), 'redo');
+const back = (what, path) => task(what, () => {
+  if (store.labels) store.labels.version = -1; // the picture is labelled anew when its labels are asked for
+  return act('POST', path);
+}, path);
+export const undo = () => store.ws.undo && back('Undoing', '/undo');
+export const redo = () => store.ws.redo && back('Redoing', '/redo');
 export const remove = () => task('Removing', () => act('DELETE', `/pictures/${store.picture}`));
 export const accept = async (accepted) => {
   const done = await task('Accepting', async () => { await act('POST', `/pictures/${store.picture}/accept`, { accepted, version: store.labels?.version }); return true; });
@@ -179,7 +182,8 @@ async function refresh() { // the photograph and labels of the current picture, 
 }
 
 async function labels(one, tries) {
-  const have = store.labels?.of === one.id ? store.labels : null, settled = ['labelled', 'accepted'].includes(one.state);
+  const have = store.labels?.of === one.id ? store.labels : null, named = (list) => list.map((other) => other.name).join();
+  const settled = ['labelled', 'accepted'].includes(one.state) && (!have || named(have.classes) === named(store.ws.classes));
   if (one.state === 'failed' || (have && (settled ? have.version >= one.version : have.revision === store.ws.revision))) return;
   const { revision } = store.ws, stays = () => store.picture === one.id;
   try {

@@ -5,6 +5,7 @@ const errors = []; // {source, text}; the newest is shown
 let running = []; // {what, began, stop, done, of, left}
 let ticking = 0;
 
+export const busy = () => running.length > 0;
 export const say = (text) => { $('heard').textContent = text; };
 
 export function wrong(text, source = '') {
