@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -226,7 +227,7 @@ def page(place: Place) -> Any:
     studio = Studio(load(place.preset, place.bank))
     try:
         ws = studio.new()
-        studio.add(ws, [("photo.png", png(Image.fromarray(PHOTO)))])
+        studio.add(ws, [("photo.png", io.BytesIO(png(Image.fromarray(PHOTO))))])
         studio.set_words(ws, "cat, sky", Settings(scale=30.0), {})
         (picture,) = ws.pictures.values()
         labels = studio.labels(ws, picture).composed.labels

@@ -113,9 +113,10 @@ def running(
     studio = Studio(model, limits)
     if folder is not None:
         studio.open_folder(folder, words)
-    exporter, background = Exporter(studio), Background(studio)
+    exporter = Exporter(studio)
+    app, background = build(studio, exporter), Background(studio)
     try:
-        with TestClient(build(studio, exporter), base_url="http://127.0.0.1") as client:
+        with TestClient(app, base_url="http://127.0.0.1") as client:
             yield client, studio
     finally:
         background.close()

@@ -90,6 +90,7 @@ def labels_told(ws: Workspace, final: Final) -> dict[str, Any]:
 def map_png(final: Final) -> bytes:
     """Regions and labels as an RGB PNG: red + 256 green = region + 1, blue = number; 0 is none."""
     regions = reduced(final.composed.regions) + 1
+    regions = np.where(regions < 1 << 16, regions, 0)  # two bytes tell no more apart
     labels = reduced(final.composed.labels) + 1
     plane = np.stack([regions % 256, regions // 256, labels], axis=-1).astype(np.uint8)
     return encoded(Image.fromarray(plane), "PNG")
@@ -183,7 +184,7 @@ def searched(studio: Studio, word: str, draw: bool = False) -> dict[str, Any]:
     if bank is None or not hasattr(bank, "nouns") or not hasattr(bank, "row"):
         raise InputError("there is no bank to search: start with --bank DIR")
     searchable: Any = bank
-    text = studio.vocabulary(None, {word: (word,)}, Settings()).text_embeddings[0]
+    text = studio.vocabulary({word: (word,)}, Settings()).text_embeddings[0]
     k = min(model.options.k, len(searchable))
     near = [one for i, one in enumerate(nearest_nouns(searchable, text, k, NOUNS)) if one.within or i < LEAST]
     pictures = _pictures(studio, [row for one in near for row in one.rows[:REFERENCES]], draw)

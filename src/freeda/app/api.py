@@ -7,9 +7,9 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Body, Depends, File, Form, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, Field
@@ -148,7 +148,7 @@ def sample(n: int) -> Response:
 
 
 @routes.post("/workspaces")
-def new_workspace(studio: Here, asked: New | None = None) -> Any:
+def new_workspace(studio: Here, asked: Annotated[New | None, Body()] = None) -> Any:
     """A new workspace: its state."""
     return _told(studio.new(None if asked is None else asked.sample))
 
@@ -176,7 +176,7 @@ def put_words(studio: Here, ws: Ws, asked: Words) -> Any:
 @routes.post("/workspaces/{w}/pictures")
 def post_pictures(studio: Here, ws: Ws, files: list[UploadFile]) -> Any:
     """Put photographs into a visitor's workspace."""
-    studio.add(ws, [(file.filename, file.file.read()) for file in files])
+    studio.add(ws, [(file.filename, file.file) for file in files])
     return _told(ws)
 
 
@@ -226,10 +226,17 @@ def accept(studio: Here, ws: Ws, picture: Pic, asked: Accepted) -> Any:
     return _told(ws)
 
 
-@routes.post("/workspaces/{w}/{what}")
-def undo_or_redo(studio: Here, ws: Ws, what: Literal["undo", "redo"]) -> Any:
-    """Undo the last correction, lesson or acceptance; or do it again."""
-    (correcting.undo if what == "undo" else correcting.redo)(studio, ws)
+@routes.post("/workspaces/{w}/undo")
+def undo(studio: Here, ws: Ws) -> Any:
+    """Undo the last correction, lesson or acceptance."""
+    correcting.undo(studio, ws)
+    return _told(ws)
+
+
+@routes.post("/workspaces/{w}/redo")
+def redo(studio: Here, ws: Ws) -> Any:
+    """Do again what was undone last."""
+    correcting.redo(studio, ws)
     return _told(ws)
 
 
@@ -269,13 +276,19 @@ def delete_export(exporter: Exports, ws: Ws, job: str) -> Any:
     return _told(ws)
 
 
-@routes.api_route("/workspaces/{w}/work", methods=["DELETE", "POST"])
-def work(request: Request, studio: Here, exporter: Exports, ws: Ws) -> Any:
-    """DELETE stops what runs in the background, POST lets it go on."""
-    ws.stopped = request.method == "DELETE"
-    if ws.stopped:
-        exporter.cancel_all(ws)
+@routes.delete("/workspaces/{w}/work")
+def stop_work(exporter: Exports, ws: Ws) -> Any:
+    """Stop what runs in the background, exports included."""
+    ws.stopped = True
+    exporter.cancel_all(ws)
     ws.changed()
+    return _told(ws)
+
+
+@routes.post("/workspaces/{w}/work")
+def go_on(studio: Here, ws: Ws) -> Any:
+    """Let the background go on, and try again what failed."""
+    ws.try_again()
     studio.wake()
     return _told(ws)
 
@@ -316,8 +329,8 @@ def _labelled(studio: Studio, image: UploadFile, words: str, settings: Settings)
     names = parsed(words, studio.limits)
     if not names:
         raise InputError("type at least one word, such as: sky, house, tree")
-    known = studio.vocabulary(None, names, settings)  # first: a wrong list should not cost an encoded image
-    with studio.received(image.filename, image.file.read()) as picture:
+    known = studio.vocabulary(names, settings)  # first: a wrong list should not cost an encoded image
+    with studio.received(image.filename, image.file) as picture:
         with studio.turns:
             scene = studio.encode(picture.path, picture.name, settings.scale)
         return studio.segment(studio.model, scene, known, settings), picture.size
@@ -339,7 +352,7 @@ def teach(
         raise InputError("say where the word is: by one of box, point and mask")
     where: Any = mask.file.read() if mask is not None else _numbers(box or point, 4 if box else 2)
     ws = studio.workspace(workspace)
-    with studio.received(image.filename, image.file.read()) as picture:
+    with studio.received(image.filename, image.file) as picture:
         lesson, n = correcting.lesson_of(studio, ws, picture, where, word)
     return {"lesson": lesson, "lessons": n}
 

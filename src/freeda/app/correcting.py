@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from math import ceil, floor
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,21 +18,20 @@ from ..show.export import png
 from . import masks
 from .limits import Refused
 from .masks import Mask
-from .standin import teach
 from .state import Event
 from .studio import Studio
 from .workspace import Final, Picture, Workspace
 
 Number = Annotated[float, Field(ge=-1e6, le=1e6)]  # neither NaN nor infinity
 Point = tuple[Number, Number]
-_MOST_POINTS = 20_000
+_MOST_POINTS = 2_000
 
 
 class Stroke(BaseModel):
     """A line that a round brush drew."""
 
     points: list[Point] = Field(min_length=1, max_length=_MOST_POINTS)
-    radius: float = Field(ge=0, le=10_000)
+    radius: float = Field(ge=0, le=5_000)
 
 
 class Correction(BaseModel):
@@ -44,7 +44,7 @@ class Correction(BaseModel):
     box: tuple[Number, Number, Number, Number] | None = None
     exact: bool = False
     """Whether a box means its pixels; otherwise the regions that lie at least half in it."""
-    strokes: list[Stroke] = Field(default=[], max_length=500)
+    strokes: list[Stroke] = Field(default=[], max_length=200)
     rle: dict[str, Any] | None = None
     region: int | None = None
     line: list[Point] = Field(default=[], max_length=_MOST_POINTS)
@@ -87,7 +87,7 @@ def _record(ws: Workspace, lesson: Any, events: Sequence[Event]) -> None:
 
 def _teach(studio: Studio, ws: Workspace, scene: Scene, where: Any, word: str) -> Any:
     with studio.quick:
-        return teach(ws.model, ws.taught, scene, where, word)
+        return ws.model.teach(scene, where, word)
 
 
 def _scale(picture: Picture, final: Final) -> tuple[float, float]:
@@ -135,7 +135,7 @@ def _place(final: Final, asked: Correction, picture: Picture) -> Mask:
         )
         found = masks.stroke_mask(strokes, size)
     elif asked.kind == "mask" and asked.rle is not None:
-        found = masks.from_rle(asked.rle)
+        found = masks.from_rle(asked.rle, max(size[0] * size[1], picture.size[0] * picture.size[1]))
         if found.shape not in (size, picture.size):
             raise InputError(
                 f"this mask is {found.shape[1]} x {found.shape[0]}: the photograph has "
@@ -179,12 +179,12 @@ def accept(
 
 def undo(studio: Studio, ws: Workspace) -> None:
     """Undo the last correction, lesson or acceptance. Raises Refused (409) where there is none."""
-    with studio.quick, ws.lock:
+    with ws.lock:
         if not ws.state.done:
             raise Refused(409, "there is nothing to undo")
         lesson = ws.state.done[-1].get("lesson")
         ws.record({"event": "undo"})
-        if lesson is not None and lesson in (one.id for one in ws.taught.lessons):
+        if lesson is not None:
             ws.taught.undo(lesson)
             ws.changed()
     studio.wake()
@@ -192,11 +192,12 @@ def undo(studio: Studio, ws: Workspace) -> None:
 
 def redo(studio: Studio, ws: Workspace) -> None:
     """Do again what was undone last. Raises Refused (409) where there is nothing."""
-    with studio.quick, ws.lock:
+    with ws.lock:
         if not ws.state.undone:
             raise Refused(409, "there is nothing to redo")
-        if ws.state.undone[-1].get("lesson") is not None:
-            ws.taught.redo()
+        lesson = ws.state.undone[-1].get("lesson")
+        if lesson is not None:
+            ws.taught.redo(lesson)
         ws.record({"event": "redo"})
     studio.wake()
 
@@ -223,7 +224,8 @@ def lesson_of(
             raise InputError(f"mask is {mask.shape[1]} x {mask.shape[0]}, the image {full[1]} x {full[0]}")
         place: Any = enlarged(mask, scene.size)
     else:
-        place = tuple(v * (width / full[1], height / full[0])[i % 2] for i, v in enumerate(where))
+        scaled = [v * (width / full[1], height / full[0])[i % 2] for i, v in enumerate(where)]
+        place = [*map(floor, scaled[:2]), *map(ceil, scaled[2:])]
     lesson = _teach(studio, ws, scene, place, known)
     told = {"id": lesson.id, "word": lesson.word, "picture": picture.name, "area": lesson.area}
     event = {"event": "teach", "picture": picture.name, "word": known, "lesson": lesson.id}

@@ -99,7 +99,7 @@ class Exporter:
             raise Refused(429, "exports are being written: wait for them, or cancel one")
         job = Job(ws.id, kind, len(chosen))
         self._jobs.put(job.id, job)
-        ws.job = lambda: None if job.over else job.told()
+        ws.job = lambda: self._first(ws)
         ws.changed()
         self._threads.submit(self._run, ws, job, chosen, picture is not None)
         return job
@@ -122,6 +122,11 @@ class Exporter:
         for job in self._jobs.values():
             if job.workspace == ws.id and not job.over:
                 self.cancel(ws, job.id)
+
+    def _first(self, ws: Workspace) -> dict[str, Any] | None:
+        """The export of a workspace that is being written, or waits for that."""
+        mine = [job for job in self._jobs.values() if job.workspace == ws.id and not job.over]
+        return min(mine, key=lambda job: job.began).told() if mine else None
 
     def _drop(self, job: Job) -> None:
         job.cancelled = True
@@ -158,10 +163,10 @@ class Exporter:
             if job.kind == "npz":
                 self._npz(ws, picture, out / f"{stem}.npz")
             else:
-                write_exports(self.labelled(ws, picture, out, stem), [job.kind])
+                write_exports(self.labelled(ws, picture, job.kind, out, stem), [job.kind])
             yield
 
-    def labelled(self, ws: Workspace, picture: Picture, out: Path, stem: str) -> Labelled:
+    def labelled(self, ws: Workspace, picture: Picture, kind: str, out: Path, stem: str) -> Labelled:
         """A picture as exports take it, at the photograph's own size."""
         truth = self._studio.truth(ws, picture)
         if truth is None:
@@ -172,7 +177,8 @@ class Exporter:
             labels = enlarged(labels, picture.size)
         with ws.lock:
             colours, caveats = ws.colours()[: len(names)], ws.caveats
-        photo, file = read(picture.path, picture.name), file_of(picture.path, picture.name, picture.size)
+        photo = read(picture.path, picture.name) if kind == "overlay" else None
+        file = file_of(picture.path, picture.name, picture.size)
         return Labelled(labels, names, colours, photo, file, out, stem, 0.0, caveats)
 
     def _npz(self, ws: Workspace, picture: Picture, path: Path) -> None:

@@ -36,6 +36,12 @@ def from_rle(rle: Any, most: int = 1 << 28) -> Mask:
     """(H, W) of COCO's run-length code, compressed or not. Raises InputError for what is none, or of more
     than `most` pixels.
     """
+    (height, width), runs = _runs(rle, most)
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+
+
+def _runs(rle: Any, most: int) -> tuple[Size, NDArray[np.int64]]:
+    """Size and run lengths of a code, checked."""
     try:
         (height, width), counts = map(int, rle["size"]), rle["counts"]
         runs = _decoded(counts) if isinstance(counts, str) else np.array(counts, np.int64).reshape(-1)
@@ -45,8 +51,7 @@ def from_rle(rle: Any, most: int = 1 << 28) -> Mask:
             raise ValueError
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise InputError("this is no run-length code: expected COCO's {size: [h, w], counts}") from error
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(width, height).T
+    return (height, width), runs
 
 
 def _decoded(text: str) -> NDArray[np.int64]:
@@ -70,8 +75,13 @@ def _decoded(text: str) -> NDArray[np.int64]:
 
 def pixels(rle: Any, size: Size) -> Painted:
     """Rows and columns of a code's pixels in a picture of `size`, the nearest ones where it is of another."""
-    mask = from_rle(rle)
-    return np.nonzero(mask if mask.shape == size else enlarged(mask, size))
+    own, runs = _runs(rle, 1 << 28)
+    if own != size:
+        return np.nonzero(enlarged(from_rle(rle), size))
+    starts, lengths = (np.cumsum(runs) - runs)[1::2], runs[1::2]
+    within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    flat = np.repeat(starts, lengths) + within
+    return flat % size[0], flat // size[0]
 
 
 def box_mask(box: Sequence[float], size: Size) -> Mask:

@@ -113,8 +113,8 @@ def serve(
             studio.open_folder(place, words)
         exporter = Exporter(studio)
         stack.callback(exporter.close)
+        app: Any = Guard(build(studio, exporter), limits, token)  # before threads: it silences warnings
         stack.callback(Background(studio).close)
-        app: Any = Guard(build(studio, exporter), limits, token)
         if local:
             app = TrustedHostMiddleware(app, ["127.0.0.1", "localhost", "::1", "[::1]", host])
         config = uvicorn.Config(

@@ -57,9 +57,7 @@ class Disk(Memory):
             kept = whole[: whole.rfind(b"\n") + 1]
             if len(kept) < len(whole):
                 os.ftruncate(self._log, len(kept))
-                self.warnings.append(
-                    f"{_LOG}: the last line was torn, as when a server is killed; it was dropped"
-                )
+                self.warnings.append(f"{_LOG}: its last line was torn, as of a killed server, and is dropped")
             os.fsync(self._log)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror})") from error

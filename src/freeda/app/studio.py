@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..bank.taught import Taught
 from ..errors import InputError
 from ..model import FreeDA
 from ..options import Changes
@@ -31,7 +32,6 @@ from . import masks
 from .kept import Drawing
 from .limits import Limits, Refused, Shelf, Turns
 from .photographs import file_of, plain_name, read, reduced, samples, size_of, small_jpeg
-from .standin import Taught, by_region, uncertainty
 from .state import Edits, Event, Settings
 from .store import FOLDER, Disk, Memory
 from .workspace import EVERYTHING_ELSE, Final, Picture, Workspace, parsed, wording
@@ -115,7 +115,7 @@ class Studio:
             self.model.options,
             Disk(root),
             taught,
-            self._with(taught),
+            self.model.with_taught(taught),
             SHARED,
             folder.resolve().name,
         )
@@ -135,14 +135,14 @@ class Studio:
     def new(self, sample: int | None = None) -> Workspace:
         """A visitor's workspace, with one of the samples where it is told which."""
         taught = Taught()
-        made = Workspace(self.limits, self.model.options, Memory(), taught, self._with(taught))
+        made = Workspace(self.limits, self.model.options, Memory(), taught, self.model.with_taught(taught))
         made.own = self.place / made.id
         made.own.mkdir()
         self.visitors.put(made.id, made)
         if sample is not None:
             chosen = samples()[sample % len(samples())]
             made.record(wording(chosen.words, made.state.settings, {}))
-            self.add(made, [(chosen.name, png(chosen.picture))])
+            self.add(made, [(chosen.name, io.BytesIO(png(chosen.picture)))])
         return made
 
     def workspace(self, id: str) -> Workspace:
@@ -156,21 +156,21 @@ class Studio:
         """All workspaces, the one used last first."""
         return [*([self.shared] if self.shared else []), *reversed(self.visitors.values())]
 
-    def add(self, ws: Workspace, files: Sequence[tuple[str | None, bytes]]) -> None:
+    def add(self, ws: Workspace, files: Sequence[tuple[str | None, BinaryIO]]) -> None:
         """Put photographs into a visitor's workspace. Raises InputError at the first that cannot be used."""
         if ws.own is None:
             raise Refused(409, "the folder's pictures are those that lie in it: put photographs there")
         if len(ws.pictures) + len(files) > self.limits.pictures:
             raise Refused(413, f"a workspace holds at most {self.limits.pictures} pictures")
         most = self.limits.folder_megabytes * 1_000_000
-        size = sum(len(data) for _, data in files)
+        size = sum(file.seek(0, io.SEEK_END) for _, file in files)
         while (others := [w for w in self.visitors.values() if w is not ws]) and (
             size + sum(w.bytes for w in [ws, *others]) > most
         ):
             self.visitors.drop(others[0].id)
         if ws.bytes + size > most:
             raise Refused(413, f"a workspace holds at most {self.limits.folder_megabytes} MB of pictures")
-        found = [self._received(ws.own, plain_name(name), data) for name, data in files]
+        found = [self._received(ws.own, plain_name(name), file) for name, file in files]
         with ws.lock:
             ws.pictures.update((one.id, one) for one in found)
             ws.bytes += size
@@ -178,12 +178,14 @@ class Studio:
             ws.changed()
         self.wake()
 
-    def _received(self, folder: Path, name: str, data: bytes) -> Picture:
+    def _received(self, folder: Path, name: str, file: BinaryIO) -> Picture:
         path = folder / (secrets.token_hex(8) + Path(name).suffix[:6].lower())
-        if len(data) > self.limits.upload_megabytes * 1_000_000:
+        if file.seek(0, io.SEEK_END) > self.limits.upload_megabytes * 1_000_000:
             raise Refused(413, f"{name} is larger than {self.limits.upload_megabytes} MB")
         try:
-            path.write_bytes(data)
+            file.seek(0)
+            with open(path, "wb") as kept:
+                shutil.copyfileobj(file, kept)
             return Picture(path.name[:16], name, path, size_of(path, name, self.limits))
         except InputError:
             path.unlink(missing_ok=True)
@@ -216,23 +218,21 @@ class Studio:
         """Other words, settings or colours. Raises InputError where they cannot be used."""
         words = parsed(text, self.limits)
         if words:
-            self.vocabulary(ws, words, settings)
+            self.vocabulary(words, settings)
         ws.record(wording(text, settings, colours))
+        ws.stopped = False
         self.wake()
 
-    def vocabulary(
-        self, ws: Workspace | None, words: dict[str, tuple[str, ...]], settings: Settings
-    ) -> Vocabulary:
-        """Words ready for the models, with what a workspace was taught."""
+    def vocabulary(self, words: dict[str, tuple[str, ...]], settings: Settings) -> Vocabulary:
+        """Words ready for the models."""
         changes: Changes = {} if settings.k is None else {"k": int(settings.k)}
         if settings.others:
             changes["others"] = EVERYTHING_ELSE
-        own = (ws.id, ws.taught.version) if ws is not None and len(ws.taught.lessons) else None
-        key = (repr(words), settings.k, settings.others, own)
+        key = repr(words), settings.k, settings.others
         with self.quick:
             found = self._known.get(key)
             if found is None:
-                found = (self.model if ws is None else ws.model).vocabulary(words, **changes)
+                found = self.model.vocabulary(words, **changes)
                 self._known.put(key, found)
         return found
 
@@ -249,9 +249,9 @@ class Studio:
         return replace(scene, **known)
 
     @contextmanager
-    def received(self, name: str | None, data: bytes) -> Iterator[Picture]:
+    def received(self, name: str | None, file: BinaryIO) -> Iterator[Picture]:
         """A photograph of nobody's, for the length of the block."""
-        picture = self._received(self.place, plain_name(name), data)
+        picture = self._received(self.place, plain_name(name), file)
         try:
             yield picture
         finally:
@@ -309,7 +309,7 @@ class Studio:
         with encoded.lock:
             if encoded.final is None or encoded.final.stamp != stamp:
                 if encoded.key != stamp[:2] and words:
-                    known = self.vocabulary(ws, words, settings)
+                    known = self.vocabulary(words, settings)
                     encoded.result = self.segment(ws.model, encoded.scene, known, settings)
                     told = encoded.result.caveats
                     ws.caveats = replace(told, outside=told.outside or ws.caveats.outside)
@@ -333,9 +333,14 @@ class Studio:
         regions = enlarged(encoded.scene.regions(), size)
         base = np.full(size, -1, np.int16) if result is None else result.labels
         composed = self.composed(ws, base, regions, names, edits)
-        verdicts = [] if result is None else by_region(result)
-        doubt = None if result is None else uncertainty(result) * float(1 - composed.corrected.mean())
-        return Final(stamp, composed, names, {one.region: one.margin for one in verdicts}, doubt)
+        if result is None:
+            return Final(stamp, composed, names, {}, None)
+        verdicts = result.by_region()
+        places = (regions + 1).ravel()  # -1 is in no region
+        right = np.bincount(places, composed.corrected.ravel()) / np.maximum(np.bincount(places), 1)
+        doubt = sum(one.unsure * (1 - float(right[one.region + 1])) for one in verdicts)
+        margins = {one.region: one.margin for one in verdicts if np.isfinite(one.margin)}  # of one word alone
+        return Final(stamp, composed, names, margins, doubt)
 
     def composed(
         self, ws: Workspace, base: NDArray[Any], regions: NDArray[Any], names: tuple[str, ...], edits: Edits
@@ -362,9 +367,6 @@ class Studio:
             return None
         base = accepted_labels(ws, edits.accepted, names)
         return self.composed(ws, base, np.full(base.shape, -1), names, edits).labels, names
-
-    def _with(self, taught: Taught) -> Any:
-        return self.model.with_taught(taught) if hasattr(self.model, "with_taught") else self.model
 
 
 def accepted_labels(ws: Workspace, event: Event, names: Sequence[str]) -> NDArray[np.int16]:

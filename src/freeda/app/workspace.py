@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bank.taught import Taught
 from ..errors import InputError, printable
 from ..options import SegmentOptions
 from ..options.word_list import split_words, written
@@ -22,7 +23,6 @@ from ..show.caveats import NONE
 from ..show.palette import REST, palette, to_hex
 from .limits import Limits, Refused
 from .masks import Composed
-from .standin import Taught
 from .state import Event, Settings, State
 from .store import Memory
 
@@ -96,10 +96,12 @@ class Workspace:
         self.bytes = 0
         for event in self.store.events:
             self.state.apply(event)
-        wanted = set(self.state.lessons())
-        for lesson in self.taught.lessons:  # of an answer that nobody got
-            if lesson.id not in wanted:
-                self.taught.undo(lesson.id)
+        # A server that was killed between two files: what the events say is what was answered.
+        wanted, held = set(self.state.lessons()), {lesson.id for lesson in self.taught.lessons}
+        for id in held - wanted:
+            self.taught.undo(id)
+        for id in wanted - held:
+            self.taught.redo(id)
 
     def changed(self) -> None:
         """Tell everybody who waits that there is something new."""
@@ -112,7 +114,6 @@ class Workspace:
             self.store.append(events)
             for event in events:
                 self.state.apply(event)
-            self.stopped = False
             self.changed()
 
     def picture(self, id: str) -> Picture:
@@ -205,6 +206,14 @@ class Workspace:
             last = len(seen)
             return sorted(waiting, key=lambda one: (seen.get(one.id, last), -_known(one.uncertainty, 2.0)))
 
+    def try_again(self) -> None:
+        """Go on in the background, also with what failed, but for files that cannot be read at all."""
+        with self.lock:
+            for one in self.pictures.values():
+                one.error = one.error if one.size == (0, 0) else None
+            self.stopped = False
+            self.changed()
+
     def look(self, id: str) -> None:
         """Somebody sees this picture."""
         with self.lock:
@@ -219,7 +228,7 @@ class Workspace:
             order = {"labelled": 0, "working": 0, "waiting": 1, "failed": 2, "accepted": 3}
             rows.sort(key=lambda row: (order[row["state"]], -_known(row["uncertainty"], -1.0)))
             lessons = [
-                {"id": one.id, "word": one.word, "picture": one.picture, "area": one.area}
+                {"id": one.id, "word": one.word, "picture": printable(one.picture), "area": one.area}
                 for one in self.taught.lessons
             ]
             return {
