@@ -52,9 +52,13 @@ class Page:
     def ready(self) -> None:
         """Wait for labels that answer the words as they stand."""
         self.until(
-            "(f => f && !f.busy() && f.store.labels && f.store.typed === null && f.store.labels.of === f.store.picture"
-            " && f.store.ws.pictures.find(one => one.id === f.store.picture).version === f.store.labels.version"
-            " && f.store.labels.classes.map(one => one.name).join() === f.store.ws.classes.map(one => one.name).join())(globalThis.freeda)"
+            """(() => {
+                if (!globalThis.freeda || freeda.busy()) return false;
+                const { labels, picture, typed, ws } = freeda.store;
+                const names = (classes) => classes.map((one) => one.name).join();
+                return labels?.of === picture && typed === null && names(labels.classes) === names(ws.classes)
+                    && ws.pictures.find((one) => one.id === picture).version === labels.version;
+            })()"""
         )
 
     def js(self, expression: str, value: Any = None) -> Any:
@@ -76,8 +80,12 @@ class Page:
     def spot(self, x: float, y: float) -> tuple[float, float]:
         """Pixels of the window."""
         found = self.js(
-            "([x, y]) => { const box = document.querySelector('#stage').getBoundingClientRect(), { photo } = freeda.store;"
-            " const [a, b] = freeda.toStage(x * photo.width, y * photo.height); return [box.left + a, box.top + b]; }",
+            """([x, y]) => {
+                const { photo } = freeda.store;
+                const box = document.querySelector('#stage').getBoundingClientRect();
+                const [right, down] = freeda.toStage(x * photo.width, y * photo.height);
+                return [box.left + right, box.top + down];
+            }""",
             [x, y],
         )
         return found[0], found[1]
@@ -94,16 +102,15 @@ class Page:
 
     def name_at(self, x: float, y: float) -> str:
         """The word of a place."""
-        return self.js(
-            "([x, y]) => freeda.regionAt(x * freeda.store.photo.width, y * freeda.store.photo.height)?.name",
-            [x, y],
-        )
+        return self._at(x, y)["name"]
 
     def region_at(self, x: float, y: float) -> int:
-        return self.js(
-            "([x, y]) => freeda.regionAt(x * freeda.store.photo.width, y * freeda.store.photo.height)?.region",
-            [x, y],
-        )
+        """The number of the region there."""
+        return self._at(x, y)["region"]
+
+    def _at(self, x: float, y: float) -> Any:
+        where = "([x, y]) => freeda.regionAt(x * freeda.store.photo.width, y * freeda.store.photo.height)"
+        return self.js(where, [x, y])
 
     def choose(self, word: str) -> None:
         """Say which word, in the small window that a tool opened."""
@@ -114,9 +121,8 @@ class Page:
 
     def legend(self) -> dict[str, str]:
         """Shares by word, as they are read."""
-        rows = self.js(
-            "[...document.querySelectorAll('#legend li')].map(li => [li.dataset.name, li.querySelector('.share').textContent])"
-        )
+        read = "li => [li.dataset.name, li.querySelector('.share').textContent]"
+        rows = self.js(f"[...document.querySelectorAll('#legend li')].map({read})")
         return dict(rows)
 
     def shows(self, *words: str) -> None:

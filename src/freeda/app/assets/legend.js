@@ -18,7 +18,7 @@ function later(wait, changed = {}, colours = {}) { // what was changed meanwhile
   timer = setTimeout(() => { timer = 0; type(box.value); }, wait);
 }
 
-box.addEventListener('input', () => { grow(); later(250); });
+box.addEventListener('input', () => { grow(); later(150); });
 box.addEventListener('keydown', (event) => { if (event.key === 'Enter') { event.preventDefault(); later(0); } });
 const grow = () => { box.style.height = 'auto'; box.style.height = `${Math.min(160, box.scrollHeight + 2)}px`; };
 $('others').addEventListener('change', () => later(0, { others: $('others').checked }));
