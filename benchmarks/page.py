@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 from common import arguments, begin, report, side_by_side
-from playwright.sync_api import sync_playwright
 
 import freeda
-from freeda.app.engine import samples
+from freeda.app.photographs import samples
 from freeda.app.server import serve
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-SHOWN = """text => [...document.querySelectorAll('.legend .word')].map((word) => word.textContent)
-    .sort().join() === text.split(', ').sort().join()"""
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "app"))
+from browsing import Page, browsing
 
 
 def main() -> None:
@@ -28,17 +27,11 @@ def main() -> None:
 
     running = serve(model, port=None)
     try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-            page = browser.new_page()
-            page.goto(running.url)
-            page.wait_for_selector(".legend li")
-            box = page.locator("#words textarea, #words input").first
+        with browsing() as browser:
+            page = Page(browser, running.url)
 
             def typed() -> None:
-                text = words()
-                box.fill(text)
-                page.wait_for_function(SHOWN, arg=text)
+                page.words(words())
 
             work: dict[str, Any] = {
                 "last letter to new picture, in the page": typed,
@@ -46,7 +39,7 @@ def main() -> None:
                 "the photograph encoded anew, too": lambda: model.segment(image, words().split(", ")),
             }
             taken = side_by_side(work, 4 * given.repeats)
-            browser.close()
+            page.close()
     finally:
         running.close()
     whole = taken["last letter to new picture, in the page"]["wall"]

@@ -1,0 +1,269 @@
+// The picture: photograph, tints or outlines, words on it; zoom, pan, and the line between before and after.
+import { $, ink, make, percent } from './dom.js';
+import { outlines, places } from './map.js';
+import { colour, current, look, on, store } from './state.js';
+
+const stage = $('stage'), canvas = $('canvas'), context = canvas.getContext('2d'), names = $('names');
+const FRAME = 12; // pixels of the page around a picture that fits
+let size = [1, 1], scale = 1, left = 0, top = 0, fitted = true, asked = 0;
+let shapes = new Map(), cuts = new Map(), standing = []; // outlines of labels, of regions, and words with their places
+export const marks = { hover: null, draft: null, cursor: null }; // region pointed at, what a tool draws, keyboard's cursor
+
+export const redraw = () => { asked ||= requestAnimationFrame(paint); };
+const photo = () => (store.photo?.ready ? store.photo : null);
+const least = () => Math.min((size[0] - 2 * FRAME) / photo().width, (size[1] - 2 * FRAME) / photo().height);
+
+export const toPhoto = (x, y) => [(x - left) / scale, (y - top) / scale];
+export const toStage = (x, y) => [x * scale + left, y * scale + top];
+export const inPhoto = (x, y) => Boolean(photo()) && x >= 0 && y >= 0 && x < photo().width && y < photo().height;
+export const zoomed = () => !fitted;
+
+export function regionAt(x, y) { // {region, label, name} at a place of the photograph, or null
+  const { map, labels } = store;
+  if (!map || !inPhoto(x, y)) return null;
+  const i = Math.floor(y * map.height / photo().height) * map.width + Math.floor(x * map.width / photo().width);
+  if (map.region[i] < 0) return null;
+  return { region: map.region[i], label: map.label[i], name: labels.classes.find((one) => one.number === map.label[i])?.name ?? 'no word' };
+}
+
+export function fit() {
+  if (!photo()) return;
+  fitted = true;
+  scale = Math.max(least(), 1e-3);
+  [left, top] = [(size[0] - scale * photo().width) / 2, (size[1] - scale * photo().height) / 2];
+  redraw();
+}
+
+export function zoom(factor, x = size[0] / 2, y = size[1] / 2) { // x, y: pixels of the stage that stay where they are
+  if (!photo()) return;
+  const next = Math.min(Math.max(scale * factor, least()), Math.max(40, least()));
+  if (next <= least() * 1.001) { fit(); return; }
+  fitted = false;
+  [left, top] = [x - (x - left) * next / scale, y - (y - top) * next / scale];
+  scale = next;
+  pan(0, 0);
+}
+
+export function pan(dx, dy) {
+  if (!photo() || fitted) return;
+  const keep = (at, long, room) => (long <= room - 2 * FRAME ? (room - long) / 2 : Math.min(Math.max(at, room - long - FRAME), FRAME));
+  left = keep(left + dx, scale * photo().width, size[0]);
+  top = keep(top + dy, scale * photo().height, size[1]);
+  redraw();
+}
+
+export function reveal(x, y) { // bring a place of the photograph into sight
+  const [sx, sy] = toStage(x, y), gap = 40;
+  pan(Math.max(0, gap - sx) - Math.max(0, sx - size[0] + gap), Math.max(0, gap - sy) - Math.max(0, sy - size[1] + gap));
+}
+
+function shape() { // outlines and words anew: once for a map, not for a frame
+  const { map, labels } = store;
+  [shapes, cuts, standing] = [new Map(), new Map(), []];
+  names.replaceChildren();
+  if (!map) return;
+  shapes = outlines(map.label, map.width, map.height, (label) => label > 0);
+  const known = new Map(labels.classes.map((one) => [one.number, one.name]));
+  standing = places(map).map((place) => ({ ...place, name: known.get(place.label), pill: make('span', {}, known.get(place.label)) }));
+  names.append(...standing.map((one) => one.pill));
+  standing.forEach((one) => { [one.wide, one.high] = [one.pill.offsetWidth, one.pill.offsetHeight]; });
+}
+
+const cut = (region) => { // the outline of one region
+  if (!cuts.has(region)) {
+    const { map } = store;
+    cuts.set(region, outlines(map.region, map.width, map.height, (other) => other === region).get(region) ?? new Path2D());
+  }
+  return cuts.get(region);
+};
+let allCuts = null, allOf = null;
+const everyCut = () => {
+  if (allOf !== store.map) [allCuts, allOf] = [outlines(store.map.region, store.map.width, store.map.height, (region) => region >= 0), store.map];
+  return allCuts.values();
+};
+
+function paint() {
+  asked = 0;
+  const ratio = devicePixelRatio || 1, shown = photo();
+  if (canvas.width !== Math.round(size[0] * ratio)) canvas.width = Math.round(size[0] * ratio);
+  if (canvas.height !== Math.round(size[1] * ratio)) canvas.height = Math.round(size[1] * ratio);
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, ...size);
+  $('fit').textContent = shown ? `${Math.round(100 * scale)} %` : '100 %';
+  if (!shown) return;
+  const wide = scale * shown.width, high = scale * shown.height;
+  context.imageSmoothingEnabled = scale < 6;
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(shown.image, left, top, wide, high);
+  const { compare, wipe } = store.view, edge = compare ? left + wipe * wide : left;
+  if (store.map) {
+    context.save();
+    context.beginPath();
+    context.rect(edge, top, left + wide - edge, high);
+    context.clip();
+    context.translate(left, top);
+    const unit = wide / store.map.width; // pixels of the page that a pixel of the map takes
+    context.scale(unit, high / store.map.height);
+    labelled(unit);
+    context.restore();
+  }
+  words(edge);
+  drafts();
+  const handle = $('wipe');
+  handle.hidden = !compare;
+  handle.style.left = `${edge}px`;
+  handle.setAttribute('aria-valuenow', Math.round(100 * wipe));
+}
+
+const focus = () => store.hover ?? store.pinned;
+const bright = (name) => (focus() ? focus() === name : !store.hidden.has(name));
+
+function labelled(unit) {
+  const { outline, opacity, tool } = store.view, strength = opacity / 100;
+  const named = new Map(store.labels.classes.map((one) => [one.number, one.name]));
+  if (focus()) veil([...shapes].filter(([label]) => named.get(label) === focus()).map(([, path]) => path));
+  for (const [label, path] of shapes) {
+    const name = named.get(label);
+    if (!bright(name)) continue;
+    context.fillStyle = colour(name);
+    if (!outline) { // the photograph keeps its light and loses its own hues: a tint is seen on what has its colour, too
+      context.globalCompositeOperation = 'color';
+      context.globalAlpha = Math.min(1, 1.6 * strength);
+      context.fill(path, 'evenodd');
+      context.globalCompositeOperation = 'source-over';
+      context.globalAlpha = 0.4 * strength;
+      context.fill(path, 'evenodd');
+    }
+    context.globalAlpha = 1;
+  }
+  for (const [label, path] of shapes) if (bright(named.get(label))) border(path, outline ? colour(named.get(label)) : '#ffffff', outline ? 2.5 : 1.25, unit);
+  if (tool === 'split' || tool === 'merge') {
+    for (const path of everyCut()) { context.lineWidth = 1 / unit; context.strokeStyle = 'rgb(255 255 255 / .45)'; context.stroke(path); }
+  }
+  if (marks.hover !== null) border(cut(marks.hover), '#ffffff', 2, unit);
+  for (const region of store.chosen) {
+    context.fillStyle = 'rgb(255 255 255 / .28)';
+    context.fill(cut(region), 'evenodd');
+    border(cut(region), '#ffd400', 2.5, unit);
+  }
+}
+
+function veil(paths) { // all but these goes dark
+  const all = new Path2D();
+  all.rect(0, 0, store.map.width, store.map.height);
+  paths.forEach((path) => all.addPath(path));
+  context.fillStyle = 'rgb(10 12 16 / .62)';
+  context.fill(all, 'evenodd');
+}
+
+function border(path, line, wide, unit) { // drawn inside its shape, light on dark
+  context.save();
+  context.clip(path, 'evenodd');
+  context.lineJoin = 'round';
+  context.lineWidth = 2 * (wide + 1) / unit;
+  context.strokeStyle = 'rgb(10 12 16 / .55)';
+  context.stroke(path);
+  context.lineWidth = 2 * wide / unit;
+  context.strokeStyle = line;
+  context.stroke(path);
+  context.restore();
+}
+
+function words(edge) { // those that have room, the largest first; none lies on another
+  const taken = [], [wide, high] = [scale * photo().width, scale * photo().height];
+  for (const one of standing) {
+    const [x, y] = [left + one.x * wide, top + one.y * high], room = one.room * Math.max(wide, high);
+    const box = [x - one.wide / 2, y - one.high / 2, x + one.wide / 2, y + one.high / 2];
+    const shown = bright(one.name) && x > edge && x > 0 && y > 0 && x < size[0] && y < size[1] && room > (one.first ? 5 : 13)
+      && !taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3]);
+    one.pill.hidden = !shown;
+    if (!shown) continue;
+    taken.push(box);
+    const own = colour(one.name);
+    Object.assign(one.pill.style, { background: own, color: ink(own) });
+    one.pill.style.transform = `translate(${Math.round(Math.min(Math.max(box[0], 2), size[0] - one.wide - 2))}px, ${Math.round(Math.min(Math.max(box[1], 2), size[1] - one.high - 2))}px)`;
+  }
+}
+
+function drafts() {
+  const { draft, cursor } = marks;
+  context.lineJoin = context.lineCap = 'round';
+  for (const stroke of draft?.strokes ?? []) {
+    const line = new Path2D();
+    stroke.points.forEach((point, i) => line[i ? 'lineTo' : 'moveTo'](...toStage(...point)));
+    if (stroke.points.length === 1) line.lineTo(...toStage(...stroke.points[0]));
+    context.lineWidth = 2 * stroke.radius * scale;
+    context.strokeStyle = 'rgb(255 212 0 / .5)';
+    context.stroke(line);
+  }
+  const path = new Path2D();
+  if (draft?.box) {
+    const [x0, y0] = toStage(...draft.box.slice(0, 2)), [x1, y1] = toStage(...draft.box.slice(2));
+    path.rect(x0, y0, x1 - x0, y1 - y0);
+  }
+  draft?.line?.forEach((point, i) => path[i ? 'lineTo' : 'moveTo'](...toStage(...point)));
+  if (cursor) {
+    const [x, y] = toStage(...cursor), r = store.view.tool === 'brush' ? store.view.radius * scale : 9;
+    path.moveTo(x + r, y);
+    path.arc(x, y, r, 0, 2 * Math.PI);
+  }
+  for (const [wide, line] of [[4, 'rgb(10 12 16 / .8)'], [2, '#ffd400']]) {
+    context.lineWidth = wide;
+    context.strokeStyle = line;
+    context.stroke(path);
+  }
+}
+
+export function extent(regions) { // [left, right] of regions, in pixels of the stage
+  const { region, width, height } = store.map, wanted = new Set(regions);
+  let [low, high] = [width, 0];
+  for (let y = 0, i = 0; y < height; y++) for (let x = 0; x < width; x++, i++) if (wanted.has(region[i])) { low = Math.min(low, x); high = Math.max(high, x); }
+  return [low, high + 1].map((x) => left + x * scale * photo().width / width);
+}
+
+export function portrait(region, side = 176) { // a small picture of the photograph, dark but for a region
+  const { image, width, height } = photo(), small = make('canvas', { role: 'img', 'aria-label': 'The region in the photograph' });
+  [small.width, small.height] = [width, height].map((long) => Math.max(1, Math.round(long * side / Math.max(width, height))));
+  const on = small.getContext('2d');
+  on.drawImage(image, 0, 0, small.width, small.height);
+  on.fillStyle = 'rgb(10 12 16 / .72)';
+  on.fillRect(0, 0, small.width, small.height);
+  on.scale(small.width / store.map.width, small.height / store.map.height);
+  on.clip(cut(region), 'evenodd');
+  on.drawImage(image, 0, 0, store.map.width, store.map.height);
+  return small;
+}
+
+export function tip(x, y, at) { // what is under the pointer, beside it
+  const told = at && store.labels.regions.find((one) => one.region === at.region);
+  $('tip').hidden = !told;
+  if (!told) return;
+  $('tip').textContent = [at.name, told.corrected ? 'by hand' : told.margin === null ? '' : `${told.margin.toFixed(2)} ahead`, percent(told.share)].filter(Boolean).join(' · ');
+  const wide = $('tip').offsetWidth;
+  $('tip').style.transform = `translate(${Math.round(x + 16 + wide > size[0] ? x - wide - 12 : x + 16)}px, ${Math.round(Math.max(4, y - 14))}px)`;
+}
+
+const wiped = (share) => look({ wipe: Math.min(1, Math.max(0, share)) });
+for (const name of ['pointerdown', 'pointermove', 'wheel']) $('radius').addEventListener(name, (event) => event.stopPropagation());
+$('wipe').addEventListener('pointerdown', (event) => { $('wipe').setPointerCapture(event.pointerId); event.stopPropagation(); });
+$('wipe').addEventListener('pointermove', (event) => {
+  if ($('wipe').hasPointerCapture(event.pointerId)) wiped((event.clientX - stage.getBoundingClientRect().left - left) / (scale * photo().width));
+  event.stopPropagation();
+});
+$('wipe').addEventListener('keydown', (event) => {
+  const to = { ArrowLeft: store.view.wipe - 0.05, ArrowDown: store.view.wipe - 0.05, ArrowRight: store.view.wipe + 0.05, ArrowUp: store.view.wipe + 0.05, Home: 0, End: 1 }[event.key];
+  if (to === undefined) return;
+  wiped(to);
+  event.preventDefault();
+  event.stopPropagation();
+});
+
+new ResizeObserver(([entry]) => {
+  size = [entry.contentRect.width, entry.contentRect.height];
+  if (fitted) fit(); else pan(0, 0);
+  redraw();
+}).observe(stage);
+on('photo', () => { shape(); marks.cursor = marks.draft = marks.hover = null; fit(); redraw(); });
+on('labels', () => { marks.hover = null; shape(); redraw(); });
+on('look', redraw);
+on('state', () => { $('empty').hidden = Boolean(current()); redraw(); });

@@ -1,0 +1,61 @@
+// The pictures as a strip, the most uncertain first, and what is said of the current one.
+import { $, icon, make, percent, plural } from './dom.js';
+import { accept, current, on, remove, show, step, store } from './state.js';
+
+const items = new Map(), STATES = { waiting: 'waiting', working: 'being labelled', labelled: 'labelled', accepted: 'accepted', failed: 'failed' };
+
+function item(one) {
+  let made = items.get(one.id);
+  if (!made) {
+    const image = make('img', { src: `api/workspaces/${store.ws.id}/pictures/${one.id}/image?side=160`, alt: '', loading: 'lazy', draggable: false });
+    const mark = make('span', { className: 'mark' }), bar = make('span', { className: 'doubt' });
+    const button = make('button', { type: 'button', onclick: () => show(one.id) }, image, mark, bar);
+    made = { line: make('li', {}, button), button, mark, bar, state: '' };
+    items.set(one.id, made);
+  }
+  const { button, mark, bar } = made, here = one.id === store.picture;
+  if (here) button.setAttribute('aria-current', 'true'); else button.removeAttribute('aria-current');
+  button.setAttribute('aria-label', `${one.name}, ${STATES[one.state]}${one.uncertainty === null ? '' : `, uncertainty ${percent(one.uncertainty)}`}`);
+  button.title = `${one.name}: ${one.error ?? STATES[one.state]}`;
+  button.className = one.state;
+  if (made.state !== one.state) mark.replaceChildren(...(one.state === 'accepted' ? [icon('check')] : one.state === 'failed' ? ['!'] : []));
+  made.state = one.state;
+  bar.style.width = `${100 * (one.state === 'accepted' ? 0 : one.uncertainty ?? 0)}%`;
+  return made.line;
+}
+
+let order = '', at = '', of = '';
+function draw() {
+  if (!store.ws) return;
+  const { pictures, id, folder } = store.ws, one = current();
+  if (of !== id) { items.clear(); of = id; order = ''; }
+  $('strip').hidden = pictures.length < 2;
+  const lines = pictures.map(item), now = pictures.map((other) => other.id).join();
+  if (now !== order) {
+    const focus = document.activeElement, kept = $('strip').contains(focus);
+    $('strip').replaceChildren(...lines);
+    if (kept) focus.focus({ preventScroll: true });
+    order = now;
+  }
+  if (at !== store.picture && one) {
+    const strip = $('strip'), { line } = items.get(one.id), from = line.offsetLeft - strip.offsetLeft;
+    strip.scrollLeft = Math.min(from, Math.max(strip.scrollLeft, from + line.offsetWidth - strip.clientWidth + 8));
+    at = store.picture;
+  }
+  $('walk').hidden = pictures.length < 2;
+  const accepted = pictures.filter((other) => other.state === 'accepted').length, done = one?.state === 'accepted';
+  $('about').replaceChildren(...(one ? [make('b', {}, one.name), make('span', {}, [`${one.width} × ${one.height}`,
+    one.error ?? (one.state === 'labelled' ? '' : STATES[one.state]), one.corrections ? plural(one.corrections, 'correction') : '',
+    pictures.length > 1 ? `${accepted} of ${pictures.length} accepted` : ''].filter(Boolean).join(' · '))] : []));
+  $('remove').hidden = Boolean(folder) || !one;
+  $('accept').disabled = !one || !['labelled', 'accepted'].includes(one.state);
+  $('accept').replaceChildren(icon('check'), make('span', {}, done ? 'Accepted' : pictures.length > 1 ? 'Accept and next' : 'Accept'));
+  $('accept').setAttribute('aria-pressed', String(done));
+}
+
+export const toggle = () => current() && !$('accept').disabled && accept(current().state !== 'accepted');
+$('accept').addEventListener('click', toggle);
+$('remove').addEventListener('click', remove);
+$('before').addEventListener('click', () => step(-1));
+$('after').addEventListener('click', () => step(1));
+on('state', draw);
