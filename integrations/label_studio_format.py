@@ -1,0 +1,125 @@
+"""What Label Studio sends and takes: its requests, labelling configs and regions, and where its pictures are.
+
+Formats: labelstud.io/guide/task_format, /tags/brushlabels, /guide/ml_create.
+"""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, quote, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+from xml.etree import ElementTree
+
+from freeda.errors import InputError, one_line, shortened
+
+
+def part(body: Any, kind: Any, *path: str) -> Any:
+    """What a request holds at `path`. Raises InputError where that is nothing of this kind."""
+    found = body
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    if not isinstance(found, kind) or (isinstance(found, float) and not isfinite(found)):
+        raise InputError(f"{'.'.join(path)} is {shortened(found)}, which Label Studio does not send")
+    return found
+
+
+class Config(NamedTuple):
+    """The BrushLabels of a labelling config."""
+
+    name: str
+    image: str
+    """The Image that they are for."""
+    key: str
+    """Where a task's data has its address."""
+    labels: tuple[str, ...]
+
+    @classmethod
+    def read(cls, xml: str) -> Config:
+        """Raises InputError for a config without BrushLabels for an Image."""
+        try:
+            tags = list(ElementTree.fromstring(xml).iter())
+        except ElementTree.ParseError as error:
+            raise InputError(f"label_config is no XML ({error})") from error
+        images = {tag.get("name", ""): tag.get("value", "") for tag in tags if tag.tag.lower() == "image"}
+        for tag in tags:
+            image = tag.get("toName", "")
+            if tag.tag.lower() == "brushlabels" and images.get(image, "").startswith("$"):
+                labels = tuple(label.get("value", "") for label in tag.iter("Label"))
+                return cls(tag.get("name", ""), image, images[image][1:], labels)
+        raise InputError('label_config has no BrushLabels for an Image with a value such as "$image"')
+
+    def words(self, mark: Any) -> list[str]:
+        """The labels of a region, a click or a box. Raises InputError for none, and for any but its own."""
+        words = part(mark, list, "value", part(mark, str, "type"))
+        if not words or any(word not in self.labels for word in words):
+            raise InputError(f"labels {shortened(words)}: BrushLabels have {shortened(list(self.labels))}")
+        return words
+
+    def brushes(self, annotation: Any) -> list[tuple[Any, str]]:
+        """The code and the label of every region of an annotation that was made with its brushes."""
+        return [
+            (part(mark, list, "value", "rle"), word)
+            for mark in part(annotation, list, "result")
+            if part(mark, dict).get("from_name") == self.name
+            for word in self.words(mark)
+        ]
+
+    def region(self, word: str, code: list[int], size: tuple[int, int]) -> dict[str, Any]:
+        """A result: a brush's code on a photograph of `size` = (H, W), labelled `word`."""
+        return {
+            "id": token_hex(5),
+            "from_name": self.name,
+            "to_name": self.image,
+            "type": "brushlabels",
+            "original_width": size[1],
+            "original_height": size[0],
+            "image_rotation": 0,
+            "value": {"format": "rle", "rle": code, "brushlabels": [word]},
+        }
+
+
+class Studio(NamedTuple):
+    """Where pictures are: in Label Studio itself, which wants its token, and in a folder of this machine."""
+
+    url: str = ""
+    token: str = ""
+    files: Path | None = None
+
+    def picture(self, url: str) -> bytes:
+        """The bytes at a task's address. Raises OSError, and ValueError for one that is not to be read."""
+        parts = urlsplit(url)
+        if self.files is None or parts.path.rstrip("/") != "/data/local-files":
+            return self.ask(self.url + url if url.startswith("/") else url)
+        folder = self.files.resolve()
+        path = (folder / parse_qs(parts.query).get("d", [""])[0].lstrip("/")).resolve()
+        if not (path.is_relative_to(folder) and path.is_file()):
+            raise InputError(f"there is no such file under --files {self.files}")
+        return path.read_bytes()
+
+    def record(self, path: str, body: bytes | None = None) -> Any:
+        """The JSON that Label Studio answers. Raises InputError."""
+        try:
+            return json.loads(self.ask(self.url + path, body))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.url}{path}: {one_line(error)}") from error
+
+    def ask(self, url: str, body: bytes | None = None) -> bytes:
+        """What Label Studio answers; no one else is asked. Raises as `picture`."""
+        if not self.url or urlsplit(url)[:2] != urlsplit(self.url)[:2]:
+            raise InputError("only pictures of Label Studio (--studio) and under --files are read")
+        headers = {"Content-Type": "application/json", "Authorization": f"Token {self.token}"}
+        if body is None and self.token.count(".") == 2:  # a personal one, to be traded for one of minutes
+            traded = self.record("/api/token/refresh/", json.dumps({"refresh": self.token}).encode())
+            headers["Authorization"] = f"Bearer {part(traded, str, 'access')}"
+        asked = Request(quote(url, safe="%/:=&?~#+!$,;'@()*[]"), body, headers)
+        with build_opener(_Stay).open(asked, timeout=30) as answer:
+            return answer.read()
+
+
+class _Stay(HTTPRedirectHandler):
+    def redirect_request(self, *asked: Any) -> None:
+        """Follow nothing: the token would go along, to whatever host."""

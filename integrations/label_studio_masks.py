@@ -1,0 +1,105 @@
+"""Masks as Label Studio has them: what clicks and boxes take, and the code of a brush.
+
+That code is the RGBA picture of a mask, run by run, as a list of bytes. Its layout is that of rle-pack
+(thi.ng/umbrella): 32 bits the number of values, 5 bits their width less one, four times 4 bits a width of
+lengths less one; then run by run 1 bit that says whether one value repeats, 2 bits which of the four widths
+comes, in it the length less one, and the value, or as many values as the run is long.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from label_studio_format import part
+from numpy.typing import NDArray
+
+from freeda.errors import InputError
+from freeda.segment.scene import Scene
+from freeda.segment.upsample import enlarged
+
+Mask = NDArray[np.bool_]
+_WIDTHS = (3, 4, 8, 16)  # those that Label Studio itself writes
+
+
+def under(marks: list[Any], scene: Scene) -> Mask:
+    """(H, W) bool: what clicks and boxes take of a photograph's regions.
+
+    A click takes the region under it, a box those at least half in it, or else itself; those that are not
+    positive take theirs away. Raises InputError for other marks, and for a box that is turned.
+    """
+    regions, mask = enlarged(scene.regions(), scene.size), np.zeros(scene.size, bool)
+    for mark in sorted(marks, key=lambda mark: part(mark, str, "type") and not mark.get("is_positive", True)):
+        found = _under(mark, regions)
+        mask = mask | found if mark.get("is_positive", True) else mask & ~found
+    return mask
+
+
+def _under(mark: Any, regions: NDArray[Any]) -> Mask:
+    height, width = regions.shape
+    kind, value = part(mark, str, "type"), part(mark, dict, "value")
+    left, top = (part(value, (int, float), key) / 100 for key in ("x", "y"))
+    if kind == "keypointlabels":
+        at = regions[min(max(int(top * height), 0), height - 1), min(max(int(left * width), 0), width - 1)]
+        return (regions == at) & (regions >= 0)
+    if kind != "rectanglelabels" or value.get("rotation"):
+        raise InputError(f"{kind}: only clicks (keypointlabels) and upright boxes (rectanglelabels) are read")
+    right, bottom = (
+        left + part(value, (int, float), "width") / 100,
+        top + part(value, (int, float), "height") / 100,
+    )
+    box = np.zeros(regions.shape, bool)
+    box[
+        max(round(top * height), 0) : round(bottom * height),
+        max(round(left * width), 0) : round(right * width),
+    ] = True
+    known = regions >= 0
+    whole = np.bincount(regions[known], minlength=1)
+    inside = np.bincount(regions[box & known], minlength=len(whole))
+    held = np.flatnonzero((2 * inside >= whole) & (inside > 0))
+    return np.isin(regions, held) if len(held) else box
+
+
+def encode(mask: Mask) -> list[int]:
+    """The code of a mask (H, W) bool: what is in it is opaque and white."""
+    flat = mask.ravel()
+    starts = np.flatnonzero(np.diff(flat, prepend=~flat[:1]))
+    bits = [f"{4 * flat.size:032b}{7:05b}", *(f"{width - 1:04b}" for width in _WIDTHS)]
+    for start, pixels in zip(starts.tolist(), np.diff(starts, append=flat.size).tolist(), strict=True):
+        for length in [2**16] * (4 * pixels // 2**16) + [4 * pixels % 2**16]:
+            if length:
+                which = next(i for i, width in enumerate(_WIDTHS) if length <= 2**width)
+                bits.append(f"1{which:02b}{length - 1:0{_WIDTHS[which]}b}{255 * flat[start]:08b}")
+    text = "".join(bits)
+    text += "0" * (-len(text) % 8)
+    return list(int(text, 2).to_bytes(len(text) // 8, "big"))
+
+
+def decode(code: Any, size: tuple[int, int]) -> Mask:
+    """(H, W) bool: where the picture of a code, of `size` = (H, W), is not transparent.
+
+    Raises InputError for a code that is damaged, or of a picture of another size.
+    """
+    try:
+        bits = "".join(f"{byte:08b}" for byte in bytes(code))
+    except (TypeError, ValueError) as error:
+        raise InputError("rle is no list of bytes") from error
+    at = 0
+
+    def read(width: int) -> int:
+        nonlocal at
+        if (at := at + width) > len(bits):
+            raise InputError("rle ends too early")
+        return int(bits[at - width : at], 2)
+
+    count, word, widths = read(32), read(5) + 1, [read(4) + 1 for _ in range(4)]
+    if (count, word) != (4 * size[0] * size[1], 8):
+        raise InputError(f"rle is of {count} values, not of a picture of {size[1]} x {size[0]}")
+    out, done = np.zeros(count, np.uint8), 0
+    while done < count:
+        repeats, stop = read(1), done + read(widths[read(2)]) + 1
+        if stop > count:
+            raise InputError("rle goes on after its picture")
+        out[done:stop] = read(8) if repeats else [read(8) for _ in range(done, stop)]
+        done = stop
+    return out.reshape(*size, 4)[..., 3] > 0
