@@ -30,7 +30,7 @@ STOREYS = (
     ("image_text", "sam3", "bank", "engines"),
     ("encoders",),
     ("segment",),
-    ("region_models",),
+    ("region_models", "model_words"),
     ("collection", "model"),
     ("references",),
     ("grow", "evaluation", "doctor"),

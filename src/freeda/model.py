@@ -12,42 +12,39 @@ from typing import Any, Unpack
 import torch
 
 from .bank import Bank
+from .bank.taught import Lesson, Taught
 from .encoders import DenseEncoder, Encoders, PatchEncoder, check_part, load_encoders
 from .errors import InputError
-from .identity import difference
 from .image_text import ImageTextEncoder, TransformersEncoder
 from .images import RGB, to_image, world_of
+from .model_words import ModelWords
 from .options import Changes, SegmentOptions, export_kinds
 from .precision import waits_for
 from .presets import DEFAULT, Preset, find_preset, with_models
 from .profile import OFF, Clock
 from .region_models import RegionModel, load_regions
 from .sam3 import Sam3
-from .segment.background import label_names
-from .segment.coverage import Coverage, coverage
+from .segment.lessons import Where, teach, with_lessons
 from .segment.matching import LocalScore, PlaneScore
 from .segment.naming import Namer, name_scene
-from .segment.planes import check_pictures, prompts_of, see_scenes, with_planes
+from .segment.planes import check_pictures, see_scenes, with_planes
 from .segment.prototypes import ReferenceBank
 from .segment.regions import RegionMap, Regions
 from .segment.result import Segmentation, segment_scene
 from .segment.scene import Photograph, Scene, encode_scenes, refuse_late
 from .segment.stream import AHEAD, Outcome, Stream, ahead, recipe
-from .segment.support import identity_of, resolve, values_of, weights_of
+from .segment.support import identity_of, values_of, weights_of
 from .segment.vocabulary import (
     Names,
     Vocabulary,
     WordEmbedder,
-    build_vocabulary,
-    embed_rows,
-    parse_names,
 )
 from .segment.window_encoding import batch_of
 from .source_file import source_file
 from .sources import Images, every_image, is_one
 
 
-class FreeDA:
+class FreeDA(ModelWords):
     """Open-vocabulary segmentation with a preset's encoders and a reference bank; made by `freeda.load`.
 
     `encode` an image once and `segment` the `Scene` as often as you like, or let `segment` (or calling the
@@ -63,6 +60,7 @@ class FreeDA:
         clock: Clock = OFF,
         regions: Regions | None = None,
         score: LocalScore | None = None,
+        taught: Taught | None = None,
     ):
         if bank is not None and not hasattr(bank, "search"):
             raise InputError(f"bank is {bank!r}: it must be a bank directory or an open Bank")
@@ -76,12 +74,14 @@ class FreeDA:
             bank.check_models(encoders.identity)
         self.preset, self.encoders, self.bank = preset, encoders, bank
         self.regions, self.score = regions, score
+        self.taught = Taught() if taught is None else taught
+        """What people taught it; counts in all that it labels."""
+        self.taught.check_models(encoders.identity)
         self.clock = clock
         """Times the stages of whatever this model does, where it is switched on."""
         if clock.on:
             clock.settle = waits_for(encoders.device)
         self._embed = WordEmbedder(encoders.clip)
-        self._namer: Namer | None = None
 
     def __repr__(self) -> str:
         return f"FreeDA({self.preset.name!r}, bank={self.bank!r}, device={self.device})"
@@ -107,7 +107,7 @@ class FreeDA:
         moved = load_encoders(self.preset, device, self.encoders.dtype, *own)
         same = not isinstance(self.regions, RegionModel)
         cut = self.regions if same else load_regions(self.preset, device, self.encoders.dtype)
-        return FreeDA(self.preset, moved, self.bank, self.clock, cut, self.score)
+        return self._like(encoders=moved, regions=cut)
 
     def __reduce__(self) -> Any:
         raise InputError(
@@ -115,41 +115,35 @@ class FreeDA:
             "photographs and results"
         )
 
-    @property
-    def options(self) -> SegmentOptions:
-        """The preset's options of the online stage."""
-        return self.preset.segment
-
     def with_bank(self, bank: ReferenceBank | None) -> FreeDA:
         """The same model with another bank. Raises as the bank's own check of its models."""
-        return FreeDA(self.preset, self.encoders, bank, self.clock, self.regions, self.score)
+        return self._like(bank=bank)
+
+    def with_taught(self, taught: Taught) -> FreeDA:
+        """The same model with other lessons. Raises InputError for lessons of other models."""
+        return self._like(taught=taught)
+
+    def _like(self, **parts: Any) -> FreeDA:
+        own = ("preset", "encoders", "bank", "clock", "regions", "score", "taught")
+        made = FreeDA(**{**{name: getattr(self, name) for name in own}, **parts})
+        made._embed = self._embed if made.encoders is self.encoders else made._embed
+        return made
+
+    def teach(self, image: Any, where: Where, word: str) -> Lesson:
+        """Let a region of an image, and whatever looks like it, be `word`; `taught.undo()` takes it back.
+
+        `image` is a `Scene`, which takes milliseconds, or what `encode` takes; `where` is a mask (H, W), a
+        box (x0, y0, x1, y1) or a point (x, y) in its pixels, or a region's number (`segment.lessons.place`).
+        Raises InputError for a place outside the image, a word that is none, and a detector's preset.
+        """
+        scene = image if isinstance(image, Scene) else self.encode(image)
+        return teach(self.taught, scene, where, word, self._embed)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What results remember of it: the encoders' identity, and names of other `regions` and `score`."""
         own = {"regions": self.regions, "score": self.score}
         return {**self.encoders.identity, **{part: one.name for part, one in own.items() if one is not None}}
-
-    def vocabulary(self, names: Names, **changes: Unpack[Changes]) -> Vocabulary:
-        """Make class names ready; `changes` are fields of SegmentOptions.
-
-        "cat, sofa=couch", ["cat", "sofa=couch"], or {"cat": [], "sofa": ["couch", "settee"]}: a class's words
-        are averaged (docs/words.md). Raises InputError for unusable names, and a method without its bank.
-        """
-        return self._make_vocabulary(names, self.options.with_changes(**changes))
-
-    def coverage(self, names: Names, **changes: Unpack[Changes]) -> list[Coverage]:
-        """How well the bank knows each class (see `Coverage`); of the words behind `others` nobody typed any.
-
-        Raises InputError for unusable names, and where there is no bank or one whose rows have no nouns.
-        """
-        options = self.options.with_changes(**changes)
-        bank: Any = self.bank
-        if not hasattr(bank, "nouns") or self.preset.detector is not None:
-            raise InputError("coverage needs a bank whose rows have nouns, and a preset that looks words up")
-        classes = parse_names(names)
-        text = embed_rows(self._embed, list(classes.values()), options.templates)
-        return coverage(bank, text, list(classes), options)
 
     def encode(
         self,
@@ -204,7 +198,14 @@ class FreeDA:
         if dense and not hasattr(self.encoders.clip, "encode_dense"):  # patches as they are, and told so
             options = replace(options, dense_clip=replace(options.dense_clip, attention="own"))
         return Photograph(
-            pixels, options, self.regions if regions is None else regions, dense, file, outside, on_done
+            pixels,
+            options,
+            self.regions if regions is None else regions,
+            dense,
+            file,
+            outside,
+            on_done,
+            model=self,
         )
 
     def outside(self, image: Any, pixels: RGB | None = None) -> str:
@@ -255,18 +256,11 @@ class FreeDA:
         """
         return self.segment(image, self.namer(**changes), regions=regions, **changes)
 
-    def namer(self, **changes: Unpack[Changes]) -> Namer:
-        """What finds names in the bank, in the place of a vocabulary (see `Namer`)."""
-        self.preset.check_draws()
-        options = self.options.with_changes(**changes).naming
-        if self._namer is None or self._namer.options != options:
-            self._namer = Namer(self.bank, options, self.preset.name)
-        return self._namer
-
     def _label(self, scene: Scene, known: Vocabulary | Namer, options: SegmentOptions) -> Segmentation:
         if isinstance(known, Namer):
             ready = partial(self._make_vocabulary, options=options)
             return name_scene(scene, known, ready, options, self.clock, self.score)
+        known = with_lessons(known, self.taught)
         if self.preset.detector is not None:
             scene = with_planes(scene, known, self.encoders, self.clock)
         return segment_scene(scene, known, options, self.bank, self.clock, self.score)
@@ -327,35 +321,6 @@ class FreeDA:
             clock=self.clock,
         )
         return stream.run(found)
-
-    def _resolved(self, options: SegmentOptions, classes: Vocabulary | Namer | None = None) -> SegmentOptions:
-        """What the options mean with this bank, or with the prototypes of a vocabulary. As `resolve`."""
-        known = len(classes.prototypes) > 0 if isinstance(classes, Vocabulary) else self.bank is not None
-        return resolve(options, known, values_of(self.bank) is not None)
-
-    def ready(self, classes: Vocabulary | Names, **changes: Unpack[Changes]) -> Vocabulary:
-        """`classes` as a vocabulary of this model: class names are made ready, a vocabulary is checked.
-
-        Raises InputError for unusable names, for a vocabulary that other models made, and for options that
-        shape a vocabulary where one is given: it would not heed them.
-        """
-        options = self.options.with_changes(**changes)
-        if isinstance(classes, Vocabulary):
-            refuse_late(changes)
-            if classes.models and (told := difference(classes.models, self.encoders.identity)):
-                raise InputError(f"this vocabulary was made with {told}: make it again with these models")
-        else:
-            classes = self._make_vocabulary(classes, options)
-        self._resolved(options, classes)
-        label_names(classes.names, options)
-        return classes
-
-    def _make_vocabulary(self, names: Names, options: SegmentOptions) -> Vocabulary:
-        if self.preset.detector is not None:
-            return prompts_of(self._embed, names, options, self.encoders, self.bank, self.clock)
-        freeda = self._resolved(options).weights.freeda
-        known = self.bank if self.bank is not None and freeda else self.encoders.dense.dim
-        return build_vocabulary(self._embed, known, names, options, self.encoders.identity, self.clock)
 
 
 def load(

@@ -60,6 +60,7 @@ class Card:
     colours: Any = field(default_factory=lambda: palette(400))
     weights: Ensemble = field(default_factory=Ensemble)
     values: tuple[Any, ...] = ()
+    lessons: tuple[Any, ...] = ()
 
     @property
     def region(self) -> Any:

@@ -55,6 +55,14 @@ class Ensemble:
     """
     neighbours: Annotated[int, Range(1)] = 20
     """Rows of that bank that a region retrieves. [CorrCLIP v2]"""
+    taught: Annotated[float, Range(0)] = 0.3
+    """What a lesson of a word (`FreeDA.teach`) adds where a region is just like it; 0: lessons do not count.
+    [ours, on the miniature, seed 7]
+    """
+    nearness: Annotated[float, Range(0)] = 10.0
+    """How fast a lesson counts less for what is less like it: exp(-nearness * (1 - cosine)). [ours, as above;
+    Tip-Adapter has 5.5]
+    """
 
     def __post_init__(self) -> None:
         check_types(self, "ensemble.")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..options import SegmentOptions
-from .matching import AtomScores, LocalScore, local_scores
+from .matching import AtomScores, LocalScore, likeness, local_scores
 from .mosaic import Mosaic
 from .prototypes import ReferenceBank
 from .refine import affinity, influence
@@ -66,8 +66,8 @@ def score_parts(
     bank: ReferenceBank | None = None,
     support: Support | None = None,
 ) -> dict[str, Floats]:
-    """(T,) "local", "global", "own" and "support" scores of the rows, as so much of each atom: those that
-    `options.weights` count."""
+    """(T,) "local", "global", "own", "support" and "taught" scores of the rows, as so much of each atom:
+    those that `options.weights` count."""
     weights, text = mosaic.local.T @ shares, vocabulary.text_embeddings.T
     used, out = np.flatnonzero(weights), {}
     if options.weights.freeda:
@@ -77,11 +77,15 @@ def score_parts(
         out["own"] = weights[used] @ (mosaic.joint[used] @ text)
     if options.weights.support and support is not None:
         alone = replace(
-            options, method="values", ensemble=replace(options.weights, freeda=0, own=0, support=1)
+            options, method="values", ensemble=replace(options.weights, freeda=0, own=0, support=1, taught=0)
         )
         atoms = np.flatnonzero(shares)
         planes = AtomScores(mosaic, vocabulary, replace(alone, background="none"), support=support).of(atoms)
         out["support"] = shares[atoms] @ planes
+    if options.weights.taught and vocabulary.lessons is not None:
+        out["taught"] = (
+            weights[used] @ likeness(mosaic.features[used], vocabulary, options.weights.nearness)[:, :-1]
+        )
     return {name: part.astype(np.float32) for name, part in out.items()}
 
 

@@ -31,6 +31,7 @@ _FIELDS = {
     "cosine": "cosine",
     "own": "own_score",
     "support": "support_score",
+    "taught": "taught_score",
 }
 """Parts of a score -> fields of ClassScore."""
 SAME_BANK = 0.02
@@ -78,7 +79,7 @@ def explain_pixel(
     ]
     feature: Floats = (evidence.weights @ evidence.features).astype(np.float32)
     freeda = scene.prompts is None and result.options.weights.freeda > 0
-    alone = freeda and not result.options.weights.dense
+    alone = freeda and not result.options.weights.dense and "taught" not in parts
     listed = classes if references and freeda else 0
     chosen = [label for label in order if label < len(rows)][:listed]
     found, told = _references(result, vocabulary, bank, [rows[i] for i in chosen], feature, references)
@@ -93,6 +94,7 @@ def explain_pixel(
         only_global=_winner(result, vocabulary, parts, "global") if alone else "",
         weights=result.options.weights,
         values=_values(result, bank, feature, winner, (x, y), references),
+        lessons=_lessons(vocabulary, feature, references) if "taught" in parts else (),
         windows=evidence.windows,
         references=tuple(
             ClassReferences(result.names[label], n, nearest)
@@ -264,6 +266,17 @@ def _values(
         value = np.asarray(known.keys[row], np.float32)
         out.append(_row(known, row, cosine, float((text @ value).max()) if len(text) else 0.0))
     return tuple(out)
+
+
+def _lessons(vocabulary: Vocabulary, feature: Floats, most: int) -> tuple[Reference, ...]:
+    """The `most` lessons that look most like a feature (D,)."""
+    assert vocabulary.lessons is not None and vocabulary.lesson_rows is not None
+    cosine = vocabulary.lessons @ feature
+    label = vocabulary.row_labels[vocabulary.lesson_rows]
+    return tuple(
+        Reference(i, vocabulary.names[label[i]], vocabulary.lesson_pictures[i], float(cosine[i]), 1.0)
+        for i in np.argsort(-cosine, kind="stable")[:most].tolist()
+    )
 
 
 def _told(bank: Any) -> Path:

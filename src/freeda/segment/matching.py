@@ -46,7 +46,8 @@ class AtomScores:
     FreeDA's is local_weight * local + (1 - local_weight) * <window, text>, averaged over an atom's features
     and windows (its released code: no temperature, no softmax before the merge); a feature's local score is
     `local_scores`. Own is <image-text feature, text>, averaged alike; support is <mean value, text>
-    (`Support`). The background may ask for the averaged local scores beside the sum: see `Verdict`.
+    (`Support`); lessons change it last (`heeding`). The background may ask for the averaged local scores
+    beside the sum: see `Verdict`.
     """
 
     def __init__(
@@ -74,6 +75,9 @@ class AtomScores:
                 raise InputError("support needs a bank of region values, and there is none at hand")
             self._own: Floats = mosaic.joint @ text
             self._support = np.zeros((0, n_rows), np.float32) if support is None else support.values @ text
+        self._like: Floats | None = None
+        if vocabulary.lessons is not None and self._weights.taught:
+            self._like = likeness(mosaic.features, vocabulary, self._weights.nearness)
         self.n_atoms: int = mosaic.local.shape[0]
         self._table: Floats | None = None
 
@@ -120,6 +124,8 @@ class AtomScores:
                 inside = region >= 0
                 own[inside] = self._support[region[inside]]
                 total += own * np.float32(weights.support)
+        if self._like is not None:
+            total = heeding(total, share @ self._like, weights.taught)
         return np.concatenate([total, local], axis=1) if self.verdict.needs_local else total
 
 
@@ -240,6 +246,32 @@ def local_scores(
             )
         out[rows] = found
     return out
+
+
+def likeness(features: Floats, vocabulary: Vocabulary, nearness: float) -> Floats:
+    """(B, T + 1) float32, how much unit features (B, D) are like lessons: exp(-nearness * (1 - cosine)),
+    summed over each text row's (Tip-Adapter's cache model, Zhang et al., ECCV 2022), and the greatest of all.
+    """
+    assert vocabulary.lessons is not None and vocabulary.lesson_rows is not None
+    out = np.zeros((len(features), len(vocabulary.text_embeddings) + 1), np.float32)
+    for rows in slices(len(features), CHUNK // len(vocabulary.lessons)):
+        near = np.exp(np.float32(-nearness) * (1 - features[rows] @ vocabulary.lessons.T))
+        for row in np.unique(vocabulary.lesson_rows):
+            out[rows, row] = near[:, vocabulary.lesson_rows == row].sum(axis=1)
+        out[rows, -1] = near.max(axis=1)
+    return out
+
+
+def heeding(total: Floats, like: Floats, weight: float) -> Floats:
+    """Scores (N, T) as lessons change them, by `likeness` (N, T + 1).
+
+    With k the greatest likeness and n each row's: (1 - k) score + k best n / sum(n) + weight n. What is just
+    like one lesson gets its word whatever else was scored; what is like none stays as it was. [ours]
+    """
+    n, k = like[:, :-1], like[:, -1:]
+    best = total.max(axis=1, keepdims=True)
+    share: Floats = n / np.maximum(n.sum(axis=1, keepdims=True), np.float32(1e-12))
+    return (1 - k) * total + k * best * share + np.float32(weight) * n
 
 
 class NearScore:

@@ -36,6 +36,7 @@ from .scene import Scene, refuse_late
 from .store import parts_of, read_segmentation
 from .support import Support, identity_of, resolve, retrieve_support, values_of
 from .upsample import dense_scores, enlarged, label_map
+from .verdicts import RegionVerdict, by_region
 from .vocabulary import Vocabulary
 from .window_encoding import Floats
 
@@ -71,6 +72,15 @@ class Segmentation(LabelMap):
         for start, stop, strip in self._strips():
             out[start:stop] = strip.max(axis=-1)
         return out
+
+    def by_region(self) -> list[RegionVerdict]:
+        """What each region got, and how sure that is. Raises InputError where there is no scene."""
+        return by_region(self)
+
+    @cached_property
+    def uncertainty(self) -> float:
+        """Share of the photograph that is expected to be wrong, 0 to 0.5: for ordering, no promise."""
+        return sum(one.unsure for one in by_region(self))
 
     def scores(self, names: Sequence[str] | None = None) -> Floats:
         """(len(names), H, W) float32: the ensemble scores, resized to the photograph; None = all names.

@@ -49,10 +49,12 @@ class Scene:
     """What a detector keeps of the photograph until it is told words (`planes`)."""
     prompts: tuple[str, ...] | None = None
     """The words whose planes its features are, where a detector gave them."""
+    model: Any = field(default=None, compare=False)
+    """The model (`FreeDA`) that encoded it, which no copy and no file keeps."""
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy, or another process, gets of it: nothing that can be computed again."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {f.name: None if f.name == "model" else getattr(self, f.name) for f in fields(self)}
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -87,6 +89,12 @@ class Scene:
     def region_features(self) -> Floats:
         """(R, D) float32, L2-normalised: the mean feature of each region of `regions()`."""
         return unit_rows(self.region_weights() @ self.mosaic.features)
+
+    def teach(self, where: Any, word: str) -> Any:
+        """`FreeDA.teach` by the model that encoded it. Raises InputError where that is not at hand."""
+        if self.model is None:
+            raise InputError("this scene's model is not at hand: FreeDA.teach(scene, where, word) takes any")
+        return self.model.teach(self, where, word)
 
     def working_image(self) -> npt.NDArray[np.uint8]:
         """(h, w, 3) uint8: the photograph at the size at which its windows were cut."""
@@ -131,6 +139,8 @@ class Photograph:
     error: Exception | None = None
     tag: Any = None
     """Whatever the caller wants to know it by."""
+    model: Any = None
+    """What its scene remembers as its model."""
 
 
 def encode_scenes(
@@ -208,4 +218,5 @@ def _scene(encoders: Encoders, photograph: Photograph, frame: Frame, clock: Cloc
             cut = region_map(frame.regions, frame.image) if cut is None else cut
     except (InputError, MemoryError) as error:
         return error
-    return Scene(image, mosaic, photograph.options, photograph.file, models, photograph.outside, cut)
+    kept = (photograph.options, photograph.file, models, photograph.outside, cut)
+    return Scene(image, mosaic, *kept, model=photograph.model)

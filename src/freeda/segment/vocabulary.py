@@ -71,6 +71,12 @@ class Vocabulary:
     answered: Mapping[str, tuple[str, ...]] | None = None
     """The classes that are in the bank by none of their words, each with the nouns of the references that
     answered for it, most frequent first. None: not known, as where the bank's rows have no nouns."""
+    lessons: Floats | None = None
+    """(n, D) float32, L2-normalised: what regions of its words look like that people taught; None: none."""
+    lesson_rows: npt.NDArray[np.int64] | None = None
+    """(n,) the text row that each speaks for."""
+    lesson_pictures: tuple[str, ...] = ()
+    """What the pictures are called that they were taught on."""
 
     def __post_init__(self) -> None:
         rows, labels = len(self.text_embeddings), len(self.names)
@@ -86,6 +92,14 @@ class Vocabulary:
                 raise InputError(
                     f"a vocabulary of {labels} names cannot own its {n} {what} so: see Vocabulary"
                 )
+        if len(self.words) not in (0, labels) or not all(isinstance(w, str) for ws in self.words for w in ws):
+            raise InputError(f"a vocabulary of {labels} names has other words than theirs: see Vocabulary")
+        given, n = self.lesson_rows, 0 if self.lessons is None else len(self.lessons)
+        fits = given is not None and given.shape == (n,) and bool(((given >= 0) & (given < rows)).all())
+        if n and not (fits and len(self.lesson_pictures) == n):
+            raise InputError(
+                f"a vocabulary of {rows} text rows cannot own its {n} lessons so: see Vocabulary"
+            )
 
     @property
     def owners(self) -> npt.NDArray[np.int64]:
@@ -150,8 +164,11 @@ class Vocabulary:
             values["answered"] = lists_of_words(values["answered"])
         found = cls(**values)
         check(len(found.names) > 0, "it has no names")
-        for array in (found.text_embeddings, found.prototypes):
-            check(bool(np.isfinite(checked(array, 2, np.float32)).all()), "it holds NaN or infinity")
+        for array in (found.text_embeddings, found.prototypes, found.lessons):
+            check(
+                array is None or bool(np.isfinite(checked(array, 2, np.float32)).all()),
+                "it holds NaN or infinity",
+            )
         return found
 
 

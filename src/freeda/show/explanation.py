@@ -60,6 +60,8 @@ class ClassScore:
     """Cosine of the region's own image-text feature and the text, -1 to 1; None where it does not count."""
     support_score: float | None = None
     """Cosine of the mean value that its region retrieved and the text; None where it does not count."""
+    taught_score: float | None = None
+    """How much its region looks like the word's lessons (`likeness`; 1: just like one); None: no lessons."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ class Explanation:
     values: tuple[Reference, ...] = ()
     """The rows of the bank of region values that its region is most like, where they count: cosine with their
     keys, similarity of their values with the word it got."""
+    lessons: tuple[Reference, ...] = ()
+    """The lessons that its region is most like, with the word and the picture that each was taught on."""
     warnings: tuple[str, ...] = ()
     """Why the picture or the best classes may not be what they seem (`Caveats`), one line each."""
 
@@ -156,6 +160,7 @@ class Explanation:
             ],
             "weights": asdict(self.weights),
             "values": [*map(_plain, self.values)],
+            "lessons": [*map(_plain, self.lessons)],
             "notes": list(self.notes),
             "warnings": list(self.warnings),
         }
@@ -183,7 +188,7 @@ class Explanation:
             return [f"{lead.removesuffix(', ')}.", *more] if lead else more
         freeda, share = self.weights.freeda, self.local_weight
         parts = {"local": freeda * share, "global": freeda * (1 - share)} if freeda else {}
-        parts |= {name: value for name in ("own", "support") if (value := getattr(self.weights, name))}
+        parts |= {name: getattr(self.weights, name) for name in self._more}
         terms = " + ".join(f"{round(weight, 6):g} x {name}" for name, weight in parts.items())
         out = [
             f"score = {terms}; {lead}averaged over {self.windows} window{'s' if self.windows > 1 else ''}."
@@ -191,6 +196,12 @@ class Explanation:
         if self.without_global:
             out.append(f"Without the global term: {self.without_global}; by it alone: {self.only_global}.")
         return [*out, *more]
+
+    @property
+    def _more(self) -> list[str]:
+        """What counts beside FreeDA's score."""
+        dense = [name for name in ("own", "support") if getattr(self.weights, name)]
+        return [*dense, *(["taught"] if self.lessons else [])]
 
     @property
     def _title(self) -> str:
@@ -208,7 +219,7 @@ class Explanation:
     def __str__(self) -> str:
         out = [self._title, ""]
         head = f" {'local':>7} {'(cosine)':>9} {'global':>7}" if self.weights.freeda else ""
-        dense = [name for name in ("own", "support") if getattr(self.weights, name)]
+        dense = self._more
         head += "".join(f" {name:>7}" for name in dense)
         out.append(f"{'':3} {'':{_NAME}} {'score':>7}{head}")
         for place, one in enumerate(self.scores[:_LINES], start=1):
@@ -229,15 +240,14 @@ class Explanation:
             for one_of in group.nearest:
                 told = _fitted(f"{one_of.noun}: {one_of.caption}", _REFERENCE).rstrip()
                 out.append(f"{one_of.cosine:11.3f} {one_of.similarity:7.3f}  {told}")
-        if self.values:
-            out += [
-                "",
-                "regions of the bank whose values support it",
-                f"{'cosine':>11} {'value':>7}  picture",
-            ]
-        for row in self.values:
-            told = _fitted(": ".join(filter(None, (row.noun, row.caption))), _REFERENCE).rstrip()
-            out.append(f"{row.cosine:11.3f} {row.similarity:7.3f}  {told}")
+        for head, column, rows in (
+            ("regions of the bank whose values support it", f"{'value':>7}  picture", self.values),
+            ("nearest lessons", f"{'':7}  word: picture", self.lessons),
+        ):
+            out += ["", head, f"{'cosine':>11} {column}"] if rows else []
+            for row in rows:
+                told = _fitted(": ".join(filter(None, (row.noun, row.caption))), _REFERENCE).rstrip()
+                out.append(f"{row.cosine:11.3f} {row.similarity:7.3f}  {told}")
         return "\n".join(out)
 
 
@@ -289,6 +299,8 @@ def draw_card(told: Explanation) -> RGB:
     if told.values:
         note = "whose values support it, nearest first, with their cosines"
         sections.append(_section("regions of the bank", note, told.values))
+    if told.lessons:
+        sections.append(_section("lessons", "nearest first, with their cosines", told.lessons))
     return lay_page(title, sections, text.drawable(source), tile=_TILE, top=np.array(top))
 
 
@@ -337,9 +349,7 @@ def _panel(told: Explanation) -> Image.Image:
     panel = Image.new("RGB", (_PANEL, height), PALE)
     draw = ImageDraw.Draw(panel)
     name = 170
-    columns: dict[str, list[float | None]] = {
-        "score": [one.score for one in lines],
-    }
+    columns: dict[str, list[float | None]] = {"score": [one.score for one in lines]}
     if told.weights.freeda:
         columns |= {
             "region, cosine": [one.cosine for one in lines],
@@ -349,6 +359,8 @@ def _panel(told: Explanation) -> Image.Image:
         columns["own, cosine"] = [one.own_score for one in lines]
     if told.weights.support:
         columns["support, cosine"] = [one.support_score for one in lines]
+    if told.lessons:
+        columns["taught"] = [one.taught_score for one in lines]
     wide = (_PANEL - name) // len(columns)
     low = min(0.0, *(value for column in columns.values() for value in column if value is not None))
     middles = [30 + _LINE * (i + 0.5) for i in range(len(lines) + 1)]
