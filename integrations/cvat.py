@@ -9,6 +9,7 @@ labels, `detect` finds their shapes in one image. docs/integrations.md has it st
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cvat_sdk.auto_annotation as cvataa
@@ -17,6 +18,8 @@ from cvat_sdk.masks import encode_mask
 from PIL import Image
 
 import freeda
+from freeda.bank.taught import Taught
+from freeda.errors import InputError, no_such_file
 from freeda.show.exports.labelled import Labelled
 from freeda.show.exports.outline import areas, single_ring
 
@@ -67,7 +70,7 @@ def create(
     """
     loaded = freeda.load(model, bank, device, regions=regions)
     if taught is not None:
-        from freeda.bank.taught import Taught
-
+        if not Path(taught).is_file():
+            raise InputError(no_such_file(taught))
         loaded = loaded.with_taught(Taught(taught))
     return WordFunction(loaded, classes, others, tolerance)

@@ -7,28 +7,28 @@ learns from annotations. The requests are those of labelstud.io/guide/ml_create 
 from __future__ import annotations
 
 import os
-from base64 import b64encode
+from contextlib import nullcontext
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from secrets import compare_digest
 from threading import Lock
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from freeda.bank.taught import Taught
-from label_studio_format import Config, Studio, part
+from label_studio_format import Config, Studio, let_in, part
 from label_studio_masks import decode, encode, under
 from PIL import Image
 from typer import Option, Typer
 
 import freeda
+from freeda.bank.taught import Taught
 from freeda.cli.base import OneLineErrors
 from freeda.cli.options import BankOrOwn, Model
 from freeda.errors import InputError, one_line
+from freeda.lock import only_writer
 
 
 def create_app(model: Any, studio: Studio, others: str | None = None, login: str = "") -> FastAPI:
@@ -40,12 +40,7 @@ def create_app(model: Any, studio: Studio, others: str | None = None, login: str
     busy = Lock()
     lessons: dict[int, list[Any]] = {}  # of each annotation, by its id
 
-    def let_in(request: Request) -> None:
-        told, right = request.headers.get("authorization", ""), b64encode(login.encode()).decode()
-        if login and not compare_digest(told.encode(), f"Basic {right}".encode()):
-            raise HTTPException(401, "this backend wants a login", {"WWW-Authenticate": "Basic"})
-
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(let_in)])
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(let_in(login))])
 
     @app.exception_handler(freeda.FreedaError)
     @app.exception_handler(RequestValidationError)
@@ -130,19 +125,17 @@ def main(
     studio: Annotated[str, Option(help="Label Studio.", envvar="LABEL_STUDIO_URL")] = "http://localhost:8080",
     files: Annotated[Path | None, Option(help="Folder of Label Studio's local files.")] = None,
     taught: Annotated[Path | None, Option(help="File that keeps the lessons.")] = None,
-    others: Annotated[
-        str | None, Option(help="What to call, and leave out, what is none of the labels.")
-    ] = None,
+    others: Annotated[str | None, Option(help="What to call, and leave out, the rest.")] = None,
 ) -> None:
     """Label Studio's machine learning backend; LABEL_STUDIO_API_KEY has its token (docs/integrations.md)."""
     login = [os.environ.get(name, "") for name in ("BASIC_AUTH_USER", "BASIC_AUTH_PASS")]
     if host not in ("127.0.0.1", "localhost", "::1") and not all(login):
         raise InputError(f"--host {host} lets others in: set BASIC_AUTH_USER and BASIC_AUTH_PASS")
     place = Studio(studio.rstrip("/"), os.environ.get("LABEL_STUDIO_API_KEY", ""), files)
-    loaded = freeda.load(model, bank).with_taught(Taught(taught))
-    uvicorn.run(
-        create_app(loaded, place, others, ":".join(login) if all(login) else ""), host=host, port=port
-    )
+    with nullcontext() if taught is None else only_writer(taught.absolute().parent, "folder of lessons"):
+        loaded = freeda.load(model, bank).with_taught(Taught(taught))
+        app = create_app(loaded, place, others, ":".join(login) if all(login) else "")
+        uvicorn.run(app, host=host, port=port)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,17 @@ Formats: labelstud.io/guide/task_format, /tags/brushlabels, /guide/ml_create.
 from __future__ import annotations
 
 import json
+from base64 import b64encode
+from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from secrets import token_hex
+from secrets import compare_digest, token_hex
 from typing import Any, NamedTuple
+from urllib import request as http
 from urllib.parse import parse_qs, quote, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 from xml.etree import ElementTree
+
+from fastapi import HTTPException, Request
 
 from freeda.errors import InputError, one_line, shortened
 
@@ -82,6 +86,17 @@ class Config(NamedTuple):
         }
 
 
+def let_in(login: str) -> Callable[[Request], None]:
+    """What turns away who does not bring `login`, "name:password", by HTTP Basic; "" lets everyone in."""
+    right = f"Basic {b64encode(login.encode()).decode()}".encode()
+
+    def check(request: Request) -> None:
+        if login and not compare_digest(request.headers.get("authorization", "").encode(), right):
+            raise HTTPException(401, "this backend wants a login", {"WWW-Authenticate": "Basic"})
+
+    return check
+
+
 class Studio(NamedTuple):
     """Where pictures are: in Label Studio itself, which wants its token, and in a folder of this machine."""
 
@@ -115,11 +130,11 @@ class Studio(NamedTuple):
         if body is None and self.token.count(".") == 2:  # a personal one, to be traded for one of minutes
             traded = self.record("/api/token/refresh/", json.dumps({"refresh": self.token}).encode())
             headers["Authorization"] = f"Bearer {part(traded, str, 'access')}"
-        asked = Request(quote(url, safe="%/:=&?~#+!$,;'@()*[]"), body, headers)
-        with build_opener(_Stay).open(asked, timeout=30) as answer:
+        asked = http.Request(quote(url, safe="%/:=&?~#+!$,;'@()*[]"), body, headers)
+        with http.build_opener(_Stay).open(asked, timeout=30) as answer:
             return answer.read()
 
 
-class _Stay(HTTPRedirectHandler):
+class _Stay(http.HTTPRedirectHandler):
     def redirect_request(self, *asked: Any) -> None:
         """Follow nothing: the token would go along, to whatever host."""

@@ -15,49 +15,40 @@ from label_studio_format import part
 from numpy.typing import NDArray
 
 from freeda.errors import InputError
+from freeda.segment.lessons import place
 from freeda.segment.scene import Scene
-from freeda.segment.upsample import enlarged
 
 Mask = NDArray[np.bool_]
 _WIDTHS = (3, 4, 8, 16)  # those that Label Studio itself writes
 
 
 def under(marks: list[Any], scene: Scene) -> Mask:
-    """(H, W) bool: what clicks and boxes take of a photograph's regions.
+    """(H, W) bool: what clicks and boxes take of a photograph's regions (`freeda.segment.lessons.place`).
 
-    A click takes the region under it, a box those at least half in it, or else itself; those that are not
-    positive take theirs away. Raises InputError for other marks, and for a box that is turned.
+    Those that are not positive take theirs away. Raises InputError for other marks, and for a turned box.
     """
-    regions, mask = enlarged(scene.regions(), scene.size), np.zeros(scene.size, bool)
+    mask = np.zeros(scene.size, bool)
     for mark in sorted(marks, key=lambda mark: part(mark, str, "type") and not mark.get("is_positive", True)):
-        found = _under(mark, regions)
+        found = place(scene, _where(mark, scene.size))
         mask = mask | found if mark.get("is_positive", True) else mask & ~found
     return mask
 
 
-def _under(mark: Any, regions: NDArray[Any]) -> Mask:
-    height, width = regions.shape
+def _where(mark: Any, size: tuple[int, int]) -> list[int]:
+    """A point (x, y) or a box (x0, y0, x1, y1) of at least a pixel; they come in percent of the sides."""
     kind, value = part(mark, str, "type"), part(mark, dict, "value")
-    left, top = (part(value, (int, float), key) / 100 for key in ("x", "y"))
+    sides = ("x", size[1], "width"), ("y", size[0], "height")
+    whole = int if kind == "keypointlabels" else round
+    first = [min(max(whole(part(value, (int, float), key) / 100 * n), 0), n - 1) for key, n, _ in sides]
     if kind == "keypointlabels":
-        at = regions[min(max(int(top * height), 0), height - 1), min(max(int(left * width), 0), width - 1)]
-        return (regions == at) & (regions >= 0)
+        return first
     if kind != "rectanglelabels" or value.get("rotation"):
         raise InputError(f"{kind}: only clicks (keypointlabels) and upright boxes (rectanglelabels) are read")
-    right, bottom = (
-        left + part(value, (int, float), "width") / 100,
-        top + part(value, (int, float), "height") / 100,
-    )
-    box = np.zeros(regions.shape, bool)
-    box[
-        max(round(top * height), 0) : round(bottom * height),
-        max(round(left * width), 0) : round(right * width),
-    ] = True
-    known = regions >= 0
-    whole = np.bincount(regions[known], minlength=1)
-    inside = np.bincount(regions[box & known], minlength=len(whole))
-    held = np.flatnonzero((2 * inside >= whole) & (inside > 0))
-    return np.isin(regions, held) if len(held) else box
+    ends = [
+        min(max(round((value[key] + part(value, (int, float), long)) / 100 * n), at + 1), n)
+        for (key, n, long), at in zip(sides, first, strict=True)
+    ]
+    return [*first, *ends]
 
 
 def encode(mask: Mask) -> list[int]:

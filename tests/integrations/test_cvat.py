@@ -14,6 +14,7 @@ from PIL import Image
 from skimage.draw import polygon2mask
 
 import freeda
+from freeda.bank.taught import Taught
 from freeda.errors import InputError
 
 SCENE = Path(__file__).resolve().parents[2] / "docs" / "scene.png"
@@ -116,18 +117,20 @@ def test_classes_not_found_are_left_out(cvat: Any) -> None:
     assert read_mask(one.points, (40, 60)).all()
 
 
-@pytest.mark.parametrize(("wrong", "told"), [({"classes": " "}, "empty"), ({"model": "vit-x"}, "vit-x")])
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [({"classes": " "}, "empty"), ({"model": "vit-x"}, "vit-x"), ({"taught": "no.jsonl"}, "no.jsonl")],
+)
 def test_wrong_parameters_are_one_line(cvat: Any, wrong: dict[str, str], told: str) -> None:
     with pytest.raises(InputError, match=told):
         cvat.create(**{"classes": WORDS, **wrong})
 
 
 def test_lessons_are_taken_along(cvat: Any, tmp_path: Path) -> None:
-    taught = pytest.importorskip("freeda.bank.taught")
     file, model = tmp_path / "taught.jsonl", freeda.load("miniature")
     result = model.segment(SCENE, WORDS)
     region = result.regions == result.regions[100, 256]
-    model.with_taught(taught.Taught(file)).teach(SCENE, region, "tree")
+    model.with_taught(Taught(file)).teach(SCENE, region, "tree")
     with Image.open(SCENE) as image:
         found = cvat.create(WORDS, taught=str(file)).detect(context(False), image)
     tree = next(read_mask(one.points, result.size) for one in found if one.label_id == 3)

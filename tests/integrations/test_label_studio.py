@@ -15,16 +15,16 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra app")
-pytest.importorskip("freeda.bank.taught")
 
 from fastapi.testclient import TestClient
-from freeda.bank.taught import Taught
 from label_studio import Studio, command, create_app
 from label_studio_masks import decode, encode
 from typer.testing import CliRunner
 
 import freeda
+from freeda.bank.taught import Taught
 from freeda.errors import InputError
+from freeda.lock import only_writer
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 WORDS = ("sunset", "water", "house", "tree")
@@ -438,7 +438,11 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert refused.exit_code == 2 and "BASIC_AUTH_USER" in refused.output and not served
     missing = CliRunner().invoke(command, ["--bank", str(tmp_path / "none")])
     assert missing.exit_code == 2 and missing.output.count("\n") == 1 and not served
-    done = CliRunner().invoke(command, ["--files", str(DOCS), "--taught", str(tmp_path / "taught.jsonl")])
+    options = ["--files", str(DOCS), "--taught", str(tmp_path / "taught.jsonl")]
+    with only_writer(tmp_path):
+        second = CliRunner().invoke(command, options)
+    assert second.exit_code == 2 and str(tmp_path) in second.output and not served
+    done = CliRunner().invoke(command, options)
     assert done.exit_code == 0, done.output
     ((app, where),) = served
     assert where == {"host": "127.0.0.1", "port": 9090}
