@@ -19,7 +19,7 @@ from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from label_studio_format import Config, Studio, let_in, part
-from label_studio_masks import decode, encode, under
+from label_studio_masks import from_value, to_values, under
 from PIL import Image
 from typer import Option, Typer
 
@@ -83,8 +83,12 @@ def create_app(model: Any, studio: Studio, others: str | None = None, login: str
                     result = model.segment(here, known)
                     found = [(word, result.labels == i) for i, word in enumerate(config.labels)]
                     score = 1 - result.uncertainty
-                found = [config.region(word, encode(mask), mask.shape) for word, mask in found if mask.any()]
-                results.append({"result": found, "score": score, "model_version": version()})
+                shown = [
+                    config.region(word, value, here.size)
+                    for word, mask in found
+                    for value in to_values(mask, config.kind)
+                ]
+                results.append({"result": shown, "score": score, "model_version": version()})
         return {"results": results}
 
     @app.post("/webhook", status_code=201)
@@ -107,7 +111,7 @@ def create_app(model: Any, studio: Studio, others: str | None = None, login: str
         config = Config.read(part(body, str, "project", "label_config"))
         task = body.get("task") or studio.record(f"/api/tasks/{part(annotation, int, 'task')}/")
         here = scene(task, config)
-        drawn = [(decode(code, here.size), word) for code, word in config.brushes(annotation)]
+        drawn = [(from_value(one, config.kind, here.size), word) for one, word in config.drawn(annotation)]
         return [model.teach(here, mask, word) for mask, word in drawn if mask.any()]
 
     return app

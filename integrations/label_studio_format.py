@@ -32,8 +32,10 @@ def part(body: Any, kind: Any, *path: str) -> Any:
 
 
 class Config(NamedTuple):
-    """The BrushLabels of a labelling config."""
+    """The BrushLabels or PolygonLabels of a labelling config, whichever come first."""
 
+    kind: str
+    """What results call them: "brushlabels" or "polygonlabels"."""
     name: str
     image: str
     """The Image that they are for."""
@@ -43,46 +45,46 @@ class Config(NamedTuple):
 
     @classmethod
     def read(cls, xml: str) -> Config:
-        """Raises InputError for a config without BrushLabels for an Image."""
+        """Raises InputError for a config without such labels for an Image."""
         try:
             tags = list(ElementTree.fromstring(xml).iter())
         except ElementTree.ParseError as error:
             raise InputError(f"label_config is no XML ({error})") from error
         images = {tag.get("name", ""): tag.get("value", "") for tag in tags if tag.tag.lower() == "image"}
         for tag in tags:
-            image = tag.get("toName", "")
-            if tag.tag.lower() == "brushlabels" and images.get(image, "").startswith("$"):
+            kind, image = tag.tag.lower(), tag.get("toName", "")
+            if kind in ("brushlabels", "polygonlabels") and images.get(image, "").startswith("$"):
                 labels = tuple(label.get("value", "") for label in tag.iter("Label"))
-                return cls(tag.get("name", ""), image, images[image][1:], labels)
-        raise InputError('label_config has no BrushLabels for an Image with a value such as "$image"')
+                return cls(kind, tag.get("name", ""), image, images[image][1:], labels)
+        raise InputError("label_config has neither BrushLabels nor PolygonLabels for an Image of value=$...")
 
     def words(self, mark: Any) -> list[str]:
         """The labels of a region, a click or a box. Raises InputError for none, and for any but its own."""
         words = part(mark, list, "value", part(mark, str, "type"))
         if not words or any(word not in self.labels for word in words):
-            raise InputError(f"labels {shortened(words)}: BrushLabels have {shortened(list(self.labels))}")
+            raise InputError(f"labels {shortened(words)}: the config has {shortened(list(self.labels))}")
         return words
 
-    def brushes(self, annotation: Any) -> list[tuple[Any, str]]:
-        """The code and the label of every region of an annotation that was made with its brushes."""
+    def drawn(self, annotation: Any) -> list[tuple[dict[str, Any], str]]:
+        """The value and the label of every region of an annotation that was made with these labels."""
         return [
-            (part(mark, list, "value", "rle"), word)
+            (part(mark, dict, "value"), word)
             for mark in part(annotation, list, "result")
             if part(mark, dict).get("from_name") == self.name
             for word in self.words(mark)
         ]
 
-    def region(self, word: str, code: list[int], size: tuple[int, int]) -> dict[str, Any]:
-        """A result: a brush's code on a photograph of `size` = (H, W), labelled `word`."""
+    def region(self, word: str, value: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+        """A result: where it lies on a photograph of `size` = (H, W), labelled `word`."""
         return {
             "id": token_hex(5),
             "from_name": self.name,
             "to_name": self.image,
-            "type": "brushlabels",
+            "type": self.kind,
             "original_width": size[1],
             "original_height": size[0],
             "image_rotation": 0,
-            "value": {"format": "rle", "rle": code, "brushlabels": [word]},
+            "value": {**value, self.kind: [word]},
         }
 
 

@@ -1,6 +1,6 @@
-"""Masks as Label Studio has them: what clicks and boxes take, and the code of a brush.
+"""Masks as Label Studio has them: what clicks and boxes take, brushes and polygons.
 
-That code is the RGBA picture of a mask, run by run, as a list of bytes. Its layout is that of rle-pack
+A brush's code is the RGBA picture of a mask, run by run, as a list of bytes. Its layout is that of rle-pack
 (thi.ng/umbrella): 32 bits the number of values, 5 bits their width less one, four times 4 bits a width of
 lengths less one; then run by run 1 bit that says whether one value repeats, 2 bits which of the four widths
 comes, in it the length less one, and the value, or as many values as the run is long.
@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 from label_studio_format import part
 from numpy.typing import NDArray
+from skimage.draw import polygon2mask
 
 from freeda.errors import InputError
 from freeda.segment.lessons import place
 from freeda.segment.scene import Scene
+from freeda.show.exports.labelled import Labelled
+from freeda.show.exports.outline import areas, single_ring
 
 Mask = NDArray[np.bool_]
 _WIDTHS = (3, 4, 8, 16)  # those that Label Studio itself writes
@@ -49,6 +52,34 @@ def _where(mark: Any, size: tuple[int, int]) -> list[int]:
         for (key, n, long), at in zip(sides, first, strict=True)
     ]
     return [*first, *ends]
+
+
+def to_values(mask: Mask, kind: str) -> list[dict[str, Any]]:
+    """A mask (H, W) as results have it: a brush, or a polygon an area; nothing for an empty one.
+
+    Polygons leave the outline by at most a pixel; their holes hang on lines of no width.
+    """
+    if not mask.any():
+        return []
+    if kind == "brushlabels":
+        return [{"format": "rle", "rle": encode(mask)}]
+    drawn = Labelled(mask.astype(np.int8) - 1, [""], np.zeros((1, 3), np.uint8), tolerance=1.0)
+    found = areas(drawn.numbers, drawn.labels, apart=False)
+    rings = (drawn.simplified(single_ring(area, drawn.numbers)) for area in found)
+    return [{"points": (100 * ring / mask.shape[::-1]).tolist(), "closed": True} for ring in rings]
+
+
+def from_value(value: dict[str, Any], kind: str, size: tuple[int, int]) -> Mask:
+    """(H, W) bool: what a result covers. Raises InputError for one that is damaged."""
+    if kind == "brushlabels":
+        return decode(part(value, list, "rle"), size)
+    try:
+        corners = np.array(part(value, list, "points"), float).reshape(-1, 2)[:, ::-1] / 100 * size
+    except (TypeError, ValueError) as error:
+        raise InputError("points are no list of (x, y)") from error
+    if len(corners) < 3 or not np.isfinite(corners).all():
+        raise InputError(f"a polygon of {len(corners)} points: expected three or more finite ones")
+    return polygon2mask(size, corners - 0.5)  # to whom the centre of the first pixel is (0, 0)
 
 
 def encode(mask: Mask) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 pytest.importorskip("fastapi", reason="the extra app")
 
@@ -173,6 +173,38 @@ def test_a_task_is_labelled_as_the_model_labels_it(backend: TestClient, model: f
     assert found["model_version"] == backend.post("/setup", json={}).json()["model_version"]
 
 
+def test_polygons_in_the_place_of_brushes(backend: TestClient, model: freeda.FreeDA, lessons: Taught) -> None:
+    config = CONFIG.replace("BrushLabels", "PolygonLabels")
+    (found,) = backend.post("/predict", json=asked(config=config)).json()["results"]
+    wanted = model.segment(DOCS / "scene.png", list(WORDS))
+    size = wanted.size
+    filled = np.full(size, -1)
+    for one in found["result"]:
+        assert one["type"] == "polygonlabels" and one["value"]["closed"] is True
+        corners = np.array(one["value"]["points"]) / 100 * size[::-1]
+        ring = Image.new("1", (4 * size[1], 4 * size[0]))
+        ImageDraw.Draw(ring).polygon([(4 * x - 0.5, 4 * y - 0.5) for x, y in corners], fill=1)
+        (word,) = one["value"]["polygonlabels"]
+        filled[np.array(ring)[2::4, 2::4]] = WORDS.index(word)
+    assert (filled == wanted.labels).mean() > 0.985  # a pixel to each side
+    assert len(found["result"]) < 12 and max(len(one["value"]["points"]) for one in found["result"]) < 400
+    body = event("ANNOTATION_CREATED", found["result"])
+    body["project"]["label_config"] = config
+    assert backend.post("/webhook", json=body).json()["lessons"] == len(found["result"])
+    for word in WORDS:
+        areas = sum(lesson.area for lesson in lessons.lessons if lesson.word == word)
+        assert areas == pytest.approx(wanted.shares[word], abs=0.01)
+    for wrong in (
+        [[1, 2], [3, 4]],
+        [[1, 2], [3, 4], [5]],
+        [[1, 2], [3, None], [5, 6]],
+        "x",
+        [["a", 1], [2, 3], [4, 5]],
+    ):
+        body["annotation"]["result"] = [{**one, "value": {**one["value"], "points": wrong}}]
+        assert backend.post("/webhook", json=body).status_code == 400, wrong
+
+
 def test_the_rest_is_left_out(model: freeda.FreeDA) -> None:
     app = create_app(model.with_taught(Taught()), Studio(files=DOCS), others="everything else")
     config = CONFIG.replace(LABELS, '<Label value="water"/>')
@@ -252,7 +284,10 @@ WRONG = {
     "no task": ({"label_config": CONFIG}, "tasks"),
     "no config": ({"tasks": [TASK]}, "label_config"),
     "a config that is no XML": (asked(config="<View>"), "no XML"),
-    "a config without brushes": (asked(config='<View><Image name="a" value="$a"/></View>'), "BrushLabels"),
+    "a config without brushes": (
+        asked(config='<View><Image name="a" value="$a"/></View>'),
+        "neither BrushLabels",
+    ),
     "brushes of no image": (asked(config=CONFIG.replace("$image", "image")), "BrushLabels"),
     "a label twice": (asked(config=CONFIG.replace("tree", "House")), "given twice"),
     "a blank label": (asked(config=CONFIG.replace("tree", " ")), "blank"),
