@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HOOK = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
-NOT_IN_SDIST = {".gitignore", ".ci/run"}
+NOT_IN_SDIST = {".dockerignore", ".gitignore", ".ci/run"}
 BY_SETUPTOOLS = ("PKG-INFO", "setup.cfg", "src/freeda.egg-info/")
 LEFTOVERS = (  # what a place of work has lying about
     *(".git/HEAD", ".venv/bin/python", "build/lib/x.py", "demo/page.png", ".hypothesis/x"),
