@@ -334,6 +334,7 @@ def load(
     clock: Clock = OFF,
     regions: str | Path | Regions | None = None,
     score: LocalScore | None = None,
+    taught: str | Path | Taught | None = None,
 ) -> FreeDA:
     """Load a preset's encoders and a bank.
 
@@ -350,6 +351,7 @@ def load(
         regions: where regions come from: "sam2", "eomt", "mask2former" or "oneformer", "superpixels", the hub
             id or folder of such a model (docs/models.md), or a source of your own; None takes the preset's.
         score: how regions are scored instead of by the options (docs/extending.md).
+        taught: lessons (`freeda.bank.taught.Taught`), or the file that keeps them; None begins without any.
 
     Raises InputError, ModelError or BankError, each one line.
     """
@@ -359,7 +361,8 @@ def load(
     chosen = with_models(find_preset(preset), **named)
     place = chosen.bank if bank is None else bank
     # Opened before the weights are: a wrong path should be told at once.
+    lessons = Taught(taught) if isinstance(taught, (str, Path)) else taught
     opened = Bank.open(place) if isinstance(place, (str, Path)) else place
     encoders = load_encoders(chosen, device, dtype, own.get("clip"), own.get("dense"))
     cut = load_regions(chosen, device, dtype) if own.get("regions") is None else regions
-    return FreeDA(chosen, encoders, opened, clock, cut, score)  # type: ignore[arg-type]
+    return FreeDA(chosen, encoders, opened, clock, cut, score, lessons)  # type: ignore[arg-type]

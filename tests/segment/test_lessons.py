@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import freeda
+from commands import run
 from freeda.bank.taught import Taught
 from freeda.errors import InputError
 from freeda.miniature.scenes import CLASSES, HELD_OUT, render
@@ -176,3 +179,18 @@ def test_results_and_words_remember_lessons(model: FreeDA, seen: Scene, tmp_path
     again = freeda.Segmentation.load_npz(result.save_npz(tmp_path / "a.npz"))
     assert np.array_equal(again.scores(["mushroom"]), result.scores(["mushroom"]))
     assert again.explain(3, 3).lessons == result.explain(3, 3).lessons
+
+
+def test_the_command_heeds_a_file_of_lessons(tmp_path: Path) -> None:
+    picture, lessons = tmp_path / "a.png", tmp_path / "lessons.jsonl"
+    render(HELD_OUT, 25).picture().save(picture, pnginfo=None)
+    model = freeda.load("miniature", taught=lessons)
+    scene = model.encode(picture)
+    model.teach(scene, (5, 5), "mushroom")
+    words = ["sunset", "water", "mushroom"]
+    args = ["segment", str(picture), "--classes", ", ".join(words), "--out", str(tmp_path / "out")]
+    done = run(*args, "--taught", lessons)
+    assert done.exit_code == 0, done.output
+    labels = np.asarray(Image.open(tmp_path / "out" / "a.labels.png"))
+    assert np.array_equal(labels, model.segment(scene, words).labels) and labels[5, 5] == 2
+    assert run(*args, "--taught", tmp_path / "none.jsonl").exit_code == 2

@@ -46,6 +46,8 @@ from .options import (
     Regions,
     Results,
     Strict,
+    Taught,
+    Vocabularies,
     Yes,
     change,
     fetch_first,
@@ -68,11 +70,9 @@ def segment(
     images: Photographs = None,
     classes: Classes = None,
     classes_file: ClassesFile = None,
-    vocabulary: Annotated[
-        Path | None, Option(help="Words that --save-vocabulary kept, instead of --classes.")
-    ] = None,
+    vocabulary: Vocabularies = None,
     save_vocabulary: Annotated[
-        Path | None, Option(help="Keep the words, made ready, in this file (.npz).")
+        Path | None, Option(help="Keep the words, made ready, in a .npz file.")
     ] = None,
     others: Annotated[
         str | None, Option(help='Name of an extra label for all the rest: "everything else".')
@@ -91,6 +91,7 @@ def segment(
             help="Draw references for words that the bank hardly knows, or for all where there is no bank.",
         ),
     ] = False,
+    taught: Taught = None,
     yes: Yes = False,
     regions: Regions = None,
     images_per_word: Images = None,
@@ -180,7 +181,7 @@ def segment(
         fetch_first(drawing, parts, yes)
         source = None if cut is None else regions_from(cut, options.superpixels)
         how: Any = {"device": device, "dtype": dtype or "float32", "clock": clock, "regions": source}
-        loaded = load(drawing, bank=base, **how)
+        loaded = load(drawing, bank=base, taught=taught, **how)
     if drawing.regions is not None:
         say(f"{trained_on_masks(loaded.identity['regions'])} (--regions superpixels does without)")
     if drawing.detector is not None:
