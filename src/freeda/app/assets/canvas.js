@@ -214,10 +214,12 @@ function drafts() {
   for (const stroke of draft?.strokes ?? []) {
     const line = new Path2D();
     stroke.points.forEach((point, i) => line[i ? 'lineTo' : 'moveTo'](...toStage(...point)));
-    if (stroke.points.length === 1) line.lineTo(...toStage(...stroke.points[0]));
-    context.lineWidth = 2 * stroke.radius * scale;
-    context.strokeStyle = 'rgb(255 212 0 / .5)';
-    context.stroke(line);
+    if (stroke.points.length === 1) line.lineTo(...toStage(stroke.points[0][0] + 0.01, stroke.points[0][1]));
+    for (const [more, tone] of [[3, 'rgb(10 12 16 / .5)'], [0, 'rgb(255 212 0 / .7)']]) {
+      context.lineWidth = 2 * stroke.radius * scale + more;
+      context.strokeStyle = tone;
+      context.stroke(line);
+    }
   }
   const path = new Path2D();
   if (draft?.box) {
