@@ -32,6 +32,7 @@ export function fit() {
   scale = Math.max(least(), 1e-3);
   [left, top] = [(size[0] - scale * photo().width) / 2, (size[1] - scale * photo().height) / 2];
   redraw();
+  settle();
 }
 
 export function zoom(factor, x = size[0] / 2, y = size[1] / 2) { // x, y: pixels of the stage that stay where they are
@@ -50,6 +51,7 @@ export function pan(dx, dy) {
   left = keep(left + dx, scale * photo().width, size[0]);
   top = keep(top + dy, scale * photo().height, size[1]);
   redraw();
+  settle();
 }
 
 export function reveal(x, y) { // bring a place of the photograph into sight
@@ -63,15 +65,27 @@ function shape() { // outlines and words anew: once for a map, not for a frame
   names.replaceChildren();
   if (!map) return;
   shapes = outlines(map.label, map.width, map.height, (label) => label > 0);
-  const known = new Map(labels.classes.map((one) => [one.number, one.name]));
-  standing = places(map).map((place) => ({ ...place, name: known.get(place.label), pill: make('span', {}, known.get(place.label)) }));
-  names.append(...standing.map((one) => one.pill));
-  standing.forEach((one) => { [one.wide, one.high] = [one.pill.offsetWidth, one.pill.offsetHeight]; });
+  place();
 }
 
+function place() { // words anew, where they have most room in what is seen
+  const { map, labels } = store;
+  if (!map || !photo()) return;
+  const known = new Map(labels.classes.map((one) => [one.number, one.name])), share = (v) => Math.min(1, Math.max(0, v));
+  const [wide, high] = [scale * photo().width, scale * photo().height];
+  const seen = [-left / wide, -top / high, (size[0] - left) / wide, (size[1] - top) / high].map(share);
+  standing = seen[2] > seen[0] && seen[3] > seen[1] ? places(map, seen).map((one) => ({ ...one, name: known.get(one.label), pill: make('span', {}, known.get(one.label)) })) : [];
+  names.replaceChildren(...standing.map((one) => one.pill));
+  standing.forEach((one) => { [one.wide, one.high] = [one.pill.offsetWidth, one.pill.offsetHeight]; });
+  redraw();
+}
+let settling = 0;
+const settle = () => { clearTimeout(settling); settling = setTimeout(place, 150); };
+
 const cut = (region) => { // the outline of one region
+  const { map } = store;
+  if (allOf === map) return allCuts.get(region) ?? new Path2D();
   if (!cuts.has(region)) {
-    const { map } = store;
     cuts.set(region, outlines(map.region, map.width, map.height, (other) => other === region).get(region) ?? new Path2D());
   }
   return cuts.get(region);
@@ -79,7 +93,7 @@ const cut = (region) => { // the outline of one region
 let allCuts = null, allOf = null;
 const everyCut = () => {
   if (allOf !== store.map) [allCuts, allOf] = [outlines(store.map.region, store.map.width, store.map.height, (region) => region >= 0), store.map];
-  return allCuts.values();
+  return allCuts;
 };
 
 function paint() {
@@ -122,10 +136,9 @@ function labelled(unit) {
   const { outline, opacity, tool } = store.view, strength = opacity / 100;
   const named = new Map(store.labels.classes.map((one) => [one.number, one.name]));
   if (focus()) veil([...shapes].filter(([label]) => named.get(label) === focus()).map(([, path]) => path));
-  for (const [label, path] of shapes) {
-    const name = named.get(label);
-    if (!bright(name)) continue;
-    context.fillStyle = colour(name);
+  const seen = [...shapes].filter(([label]) => bright(named.get(label)));
+  for (const [label, path] of seen) {
+    context.fillStyle = colour(named.get(label));
     if (!outline) { // the photograph keeps its light and loses its own hues: a tint is seen on what has its colour, too
       context.globalCompositeOperation = 'color';
       context.globalAlpha = Math.min(1, 1.6 * strength);
@@ -136,9 +149,10 @@ function labelled(unit) {
     }
     context.globalAlpha = 1;
   }
-  for (const [label, path] of shapes) if (bright(named.get(label))) border(path, outline ? colour(named.get(label)) : '#ffffff', outline ? 2.5 : 1.25, unit);
+  if (outline) for (const [label, path] of seen) border(path, colour(named.get(label)), 2.5, unit);
+  else for (const [wide, line] of [[3.5, 'rgb(10 12 16 / .55)'], [1.5, '#ffffff']]) seam(seen, wide / unit, line);
   if (tool === 'split' || tool === 'merge') {
-    for (const path of everyCut()) { context.lineWidth = 1 / unit; context.strokeStyle = 'rgb(255 255 255 / .45)'; context.stroke(path); }
+    seam(everyCut(), 1 / unit, 'rgb(255 255 255 / .4)');
   }
   if (marks.hover !== null) border(cut(marks.hover), '#ffffff', 2, unit);
   for (const region of store.chosen) {
@@ -154,6 +168,13 @@ function veil(paths) { // all but these goes dark
   paths.forEach((path) => all.addPath(path));
   context.fillStyle = 'rgb(10 12 16 / .62)';
   context.fill(all, 'evenodd');
+}
+
+function seam(lines, wide, line) { // between shapes
+  context.lineJoin = 'round';
+  context.lineWidth = wide;
+  context.strokeStyle = line;
+  for (const [, path] of lines) context.stroke(path);
 }
 
 function border(path, line, wide, unit) { // drawn inside its shape, light on dark
@@ -179,9 +200,11 @@ function words(edge) { // those that have room, the largest first; none lies on 
     one.pill.hidden = !shown;
     if (!shown) continue;
     taken.push(box);
-    const own = colour(one.name);
-    Object.assign(one.pill.style, { background: own, color: ink(own) });
-    one.pill.style.transform = `translate(${Math.round(Math.min(Math.max(box[0], 2), size[0] - one.wide - 2))}px, ${Math.round(Math.min(Math.max(box[1], 2), size[1] - one.high - 2))}px)`;
+    const tint = colour(one.name);
+    Object.assign(one.pill.style, { background: tint, color: ink(tint) });
+    const [px, py] = [[box[0], one.wide, left, wide, 0], [box[1], one.high, top, high, 1]].map(([at, own, from, long, axis]) =>
+      Math.round(Math.max(Math.max(0, from) + 3, Math.min(at, Math.min(size[axis], from + long) - own - 3))));
+    one.pill.style.transform = `translate(${px}px, ${py}px)`;
   }
 }
 
@@ -191,10 +214,12 @@ function drafts() {
   for (const stroke of draft?.strokes ?? []) {
     const line = new Path2D();
     stroke.points.forEach((point, i) => line[i ? 'lineTo' : 'moveTo'](...toStage(...point)));
-    if (stroke.points.length === 1) line.lineTo(...toStage(...stroke.points[0]));
-    context.lineWidth = 2 * stroke.radius * scale;
-    context.strokeStyle = 'rgb(255 212 0 / .5)';
-    context.stroke(line);
+    if (stroke.points.length === 1) line.lineTo(...toStage(stroke.points[0][0] + 0.01, stroke.points[0][1]));
+    for (const [more, tone] of [[3, 'rgb(10 12 16 / .5)'], [0, 'rgb(255 212 0 / .7)']]) {
+      context.lineWidth = 2 * stroke.radius * scale + more;
+      context.strokeStyle = tone;
+      context.stroke(line);
+    }
   }
   const path = new Path2D();
   if (draft?.box) {
@@ -263,7 +288,13 @@ new ResizeObserver(([entry]) => {
   if (fitted) fit(); else pan(0, 0);
   redraw();
 }).observe(stage);
-on('photo', () => { shape(); marks.cursor = marks.draft = marks.hover = null; fit(); redraw(); });
+on('photo', () => { marks.cursor = marks.draft = marks.hover = null; fit(); shape(); redraw(); });
 on('labels', () => { marks.hover = null; shape(); redraw(); });
 on('look', redraw);
-on('state', () => { $('empty').hidden = Boolean(current()); redraw(); });
+for (const event of ['state', 'photo']) {
+  on(event, () => {
+    $('empty').hidden = Boolean(photo());
+    $('empty').textContent = current() ? `Opening ${current().name} …` : 'Open a photograph, or choose an example above.';
+    redraw();
+  });
+}

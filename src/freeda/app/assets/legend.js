@@ -61,7 +61,8 @@ function draw() {
   drawn = key;
   const active = document.activeElement, at = active?.closest?.('#legend li')?.dataset.name, part = active?.classList[0];
   const list = (some) => make('ul', { className: 'legend' }, ...some.map(row));
-  if (rows.length <= MANY) $('legend').replaceChildren(list(rows));
+  if (!rows.length) $('legend').replaceChildren(make('p', {}, 'Type a word to label the picture.'));
+  else if (rows.length <= MANY) $('legend').replaceChildren(list(rows));
   else {
     const groups = [['At least 1 %', rows.filter((one) => one.share >= 0.01)], ['Below 1 %', rows.filter((one) => one.share > 0 && one.share < 0.01)]];
     const none = rows.filter((one) => !one.share);

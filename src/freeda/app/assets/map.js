@@ -26,10 +26,9 @@ export async function decode(png, labels) {
 // `only` (a predicate) says whose outlines are wanted.
 export function outlines(values, width, height, only = () => true) {
   const paths = new Map(), seen = new Uint8Array(values.length);
-  const step = [[1, 0], [0, 1], [-1, 0], [0, -1]]; // right, down, left, up; the inside lies to the right hand
+  const across = [1, 0, -1, 0], down = [0, 1, 0, -1]; // right, down, left, up; the inside lies to the right hand
   const inside = (x, y, value) => x >= 0 && y >= 0 && x < width && y < height && values[y * width + x] === value;
-  // The two pixels ahead of a corner, by direction: to the left hand and to the right hand.
-  const ahead = [[[0, -1], [0, 0]], [[0, 0], [-1, 0]], [[-1, 0], [-1, -1]], [[-1, -1], [0, -1]]];
+  const corner = (path, first, x, y) => (first ? path.moveTo(x, y) : path.lineTo(x, y));
   const off = (at, long) => (at <= 0.5 ? -4 : at >= long - 0.5 ? long + 4 : at);
   for (let start = 0; start < values.length; start++) {
     const value = values[start];
@@ -37,17 +36,19 @@ export function outlines(values, width, height, only = () => true) {
     let path = paths.get(value);
     if (!path) paths.set(value, path = new Path2D());
     let x = start % width, y = (start - x) / width, turn = 0, first = true;
-    const [x0, y0] = [x, y];
+    const x0 = x, y0 = y;
     do {
       if (turn === 0) seen[y * width + x] = 1;
-      x += step[turn][0]; y += step[turn][1];
-      const [left, right] = ahead[turn].map(([dx, dy]) => inside(x + dx, y + dy, value));
-      const next = !right ? (turn + 1) % 4 : left ? (turn + 3) % 4 : turn;
+      x += across[turn];
+      y += down[turn];
+      const before = (turn + 3) % 4, after = (turn + 1) % 4; // the two pixels ahead, to the left hand and to the right
+      const ax = x + (across[turn] - 1) / 2, ay = y + (down[turn] - 1) / 2;
+      const right = inside(ax + across[after] / 2, ay + down[after] / 2, value);
+      const next = !right ? after : inside(ax + across[before] / 2, ay + down[before] / 2, value) ? before : turn;
       if (next !== turn) {
-        for (const [way, half] of [[turn, -0.5], [next, 0.5]]) {
-          path[first ? 'moveTo' : 'lineTo'](off(x + half * step[way][0], width), off(y + half * step[way][1], height));
-          first = false;
-        }
+        corner(path, first, off(x - across[turn] / 2, width), off(y - down[turn] / 2, height));
+        corner(path, false, off(x + across[next] / 2, width), off(y + down[next] / 2, height));
+        first = false;
         turn = next;
       }
     } while (x !== x0 || y !== y0 || turn !== 0);
@@ -56,15 +57,16 @@ export function outlines(values, width, height, only = () => true) {
   return paths;
 }
 
-// Where words stand: [{label, x, y, room, area, first}], one a connected part, at the pixel farthest from its border, the
-// largest part first: x, y and area as shares of the map, room (the distance to the border) of its longer side; `first`
-// for the largest part of a label.
-export function places({ width, height, label }, least = 0.004) {
-  const shrink = Math.max(1, Math.max(width, height) / 200);
-  const w = Math.max(1, Math.floor(width / shrink)), h = Math.max(1, Math.floor(height / shrink));
+// Where words stand in a part of the map ([left, top, right, bottom], shares of it): [{label, x, y, room, area, first}], one
+// a connected part, at the pixel farthest from its border, the largest part first: x and y as shares of the map, area of the part that is looked at, room
+// (the distance to the border) of its longer side; `first` for the largest part of a label.
+export function places({ width, height, label }, [left, top, right, bottom] = [0, 0, 1, 1], least = 0.004) {
+  const [across, down] = [(right - left) * width, (bottom - top) * height], shrink = Math.max(1, Math.max(across, down) / 200);
+  const w = Math.max(1, Math.floor(across / shrink)), h = Math.max(1, Math.floor(down / shrink));
   const small = new Uint8Array(w * h), far = new Float32Array(w * h);
   for (let y = 0, i = 0; y < h; y++) {
-    for (let x = 0; x < w; x++, i++) small[i] = label[Math.floor((y + 0.5) * height / h) * width + Math.floor((x + 0.5) * width / w)];
+    const row = Math.floor(top * height + (y + 0.5) * down / h) * width;
+    for (let x = 0; x < w; x++, i++) small[i] = label[row + Math.floor(left * width + (x + 0.5) * across / w)];
   }
   const sweep = (from, to, by) => { // chamfer distances, forwards and then backwards
     for (let i = from; i !== to; i += by) {
@@ -92,9 +94,13 @@ export function places({ width, height, label }, least = 0.004) {
         if (j >= 0 && j < w * h && !seen[j] && small[j] === small[i]) { seen[j] = 1; stack.push(j); }
       }
     }
-    const long = Math.max(w, h), one = { label: small[at], x: (at % w + 0.5) / w, y: (Math.floor(at / w) + 0.5) / h, room: far[at] / long, area: area / (w * h) };
+    const one = {
+      label: small[at], area: area / (w * h),
+      x: left + (at % w + 0.5) / w * (right - left), y: top + (Math.floor(at / w) + 0.5) / h * (bottom - top),
+      room: far[at] * Math.max(across / w, down / h) / Math.max(width, height),
+    };
     found.push(one);
-    if (area / (w * h) > (best.get(one.label)?.area ?? 0)) best.set(one.label, one);
+    if (one.area > (best.get(one.label)?.area ?? 0)) best.set(one.label, one);
   }
   for (const one of found) one.first = best.get(one.label) === one;
   return found.filter((one) => one.first || one.area >= least).sort((a, b) => b.area - a.area);

@@ -208,6 +208,7 @@ async function photograph(one) {
   image.src = `api/${here(`/pictures/${one.id}/image`)}`;
   store.photo = { id: one.id, image, width: one.width, height: one.height, ready: false };
   Object.assign(store, { labels: null, map: null });
+  emit('photo');
   try {
     await image.decode();
   } catch { wrong(`${one.name} cannot be shown`, 'photo'); return; }

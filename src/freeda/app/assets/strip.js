@@ -4,7 +4,7 @@ import { accept, current, on, remove, show, step, store } from './state.js';
 
 const items = new Map(), STATES = { waiting: 'waiting', working: 'being labelled', labelled: 'labelled', accepted: 'accepted', failed: 'failed' };
 
-function item(one) {
+function item(one, most) {
   let made = items.get(one.id);
   if (!made) {
     const image = make('img', { src: `api/workspaces/${store.ws.id}/pictures/${one.id}/image?side=160`, alt: '', loading: 'lazy', draggable: false });
@@ -20,7 +20,7 @@ function item(one) {
   button.className = one.state;
   if (made.state !== one.state) mark.replaceChildren(...(one.state === 'accepted' ? [icon('check')] : one.state === 'failed' ? ['!'] : []));
   made.state = one.state;
-  bar.style.width = `${100 * (one.state === 'accepted' ? 0 : one.uncertainty ?? 0)}%`;
+  bar.style.width = `${100 * (one.state === 'accepted' ? 0 : one.uncertainty ?? 0) / most}%`;
   return made.line;
 }
 
@@ -30,7 +30,8 @@ function draw() {
   const { pictures, id, folder } = store.ws, one = current();
   if (of !== id) { items.clear(); of = id; order = ''; }
   $('strip').hidden = pictures.length < 2;
-  const lines = pictures.map(item), now = pictures.map((other) => other.id).join();
+  const most = Math.max(1e-6, ...pictures.map((other) => other.uncertainty ?? 0)); // the bars compare the pictures
+  const lines = pictures.map((other) => item(other, most)), now = pictures.map((other) => other.id).join();
   if (now !== order) {
     const focus = document.activeElement, kept = $('strip').contains(focus);
     $('strip').replaceChildren(...lines);
