@@ -30,7 +30,7 @@ check: $(READY)  ## Lint with ruff and check types with mypy
 lock:  ## Renew requirements.lock from the ranges in pyproject.toml
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet -e '.[dev,app]' setuptools
+	build/lock/bin/pip install --quiet -e '.[dev,app,ray]' setuptools
 	{ sed -n '/^#/p' requirements.lock; build/lock/bin/pip freeze --all --exclude pip --exclude freeda \
 		| sed -E '/^-e |@ /d; s/\+[A-Za-z0-9.]+$$//'; } > build/requirements.lock
 	mv build/requirements.lock requirements.lock

@@ -17,8 +17,8 @@ from typer import Argument, Option
 from ..app.limits import HOST, PORT
 from ..errors import InputError, printable
 from ..options.word_list import written
-from ..presets import DEFAULT, LABELLING, PRESETS, find_preset, with_models
-from .base import say
+from ..presets import LABELLING, PRESETS, STUDIO, find_preset, with_models
+from .base import say, trained_on_masks
 from .options import (
     BankOrOwn,
     Classes,
@@ -36,7 +36,7 @@ def web_page(
     folder: Annotated[
         Path | None, Argument(help="Photographs to label together; what is done is kept in FOLDER/.freeda/.")
     ] = None,
-    model: Model = DEFAULT,
+    model: Model = STUDIO,
     bank: BankOrOwn = None,
     regions: Regions = None,
     classes: Classes = None,
@@ -65,10 +65,13 @@ def web_page(
     opened = None if bank is None else Bank.open(bank)  # a wrong path is told before gigabytes are fetched
     fetch_first(preset, LABELLING, yes)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, what visitors sent is removed
-    served = serve(load(preset, opened, device, dtype), host, port, folder=folder, words=words, token=token)
+    loaded = load(preset, opened, device, dtype)
+    served = serve(loaded, host, port, folder=folder, words=words, token=token)
     try:
         entry = f"?token={served.token}" if served.token else ""
         say(f"freeda is at {served.url}{entry} (Ctrl-C ends it)")
+        if "regions" in loaded.identity:
+            say(f"{trained_on_masks(loaded.identity['regions'])} (--regions superpixels does without)")
         if not is_loopback(host):
             say("everyone who can reach this machine and has the token can use it", "yellow")
         served.wait()
