@@ -247,6 +247,25 @@ def test_what_cannot_be_read_is_told(model: Any, folder: Path) -> None:
         somebody.ask("DELETE", f"{somebody.at}/pictures/{picture}", status=409)
 
 
+def test_names_of_any_bytes(model: Any, folder: Path) -> None:
+    data, name = (folder / "scene-1.png").read_bytes(), os.fsdecode(b"a\xff <b>\n.png")
+    try:
+        (folder / name).write_bytes(data)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with opened(model, folder, WORDS) as somebody:
+        (row,) = (one for one in somebody.idle()["pictures"] if "<b>" in one["name"])
+        assert row["name"] == r"a\udcff <b>\n.png"
+        box = {"kind": "box", "box": [0, 0, 9, 9], "exact": True, "word": "owl"}
+        assert somebody.correct(row["id"], **box)["state"]["lessons"][0]["picture"] == row["name"]
+        somebody.accept(row["id"])
+        assert somebody.export(kind="labels", picture=row["id"]).status_code == 200
+        assert len(somebody.export(kind="coco").content) > 1000
+        kept = holds(somebody.state())
+    with opened(model, folder) as again:
+        assert holds(again.state()) == kept
+
+
 def test_stopped_and_gone_on(model: Any, folder: Path) -> None:
     with opened(model, folder, WORDS) as somebody:
         state = somebody.ask("DELETE", f"{somebody.at}/work")

@@ -48,7 +48,15 @@ def test_other_words_and_settings(visitor: Visitor, model: Any) -> None:
     changes = {"others": "everything else", "local_weight": 0.3, "k": 5, "superpixels": superpixels}
     result = model.segment(image, "sunset, water=sea", **changes)
     np.testing.assert_array_equal(visitor.map(picture)[1], result.labels)
-    assert visitor.labels(picture)["version"] > 1
+    version = visitor.labels(picture)["version"]
+    assert version > 1
+    kept = visitor.ask("GET", f"{visitor.at}/pictures/{picture}/map.png?version={version}")
+    visitor.words("water, sunset", settings={**settings, "scale": 30.0})
+    assert visitor.labels(picture)["version"] == version + 1
+    assert visitor.ask("GET", f"{visitor.at}/pictures/{picture}/map.png?version={version}") == kept
+    visitor.words("sunset, night")
+    visitor.labels(picture)
+    visitor.ask("GET", f"{visitor.at}/pictures/{picture}/map.png?version={version}", status=409)
 
 
 @pytest.mark.parametrize(

@@ -205,10 +205,7 @@ def labels(studio: Here, ws: Ws, picture: Pic) -> Any:
 @routes.get("/workspaces/{w}/pictures/{p}/map.png")
 def map_png(studio: Here, ws: Ws, picture: Pic, version: int | None = None) -> Response:
     """Regions and labels as a picture: red + 256 green = region + 1, blue = number; 0 is none."""
-    final = studio.labels(ws, picture)
-    if version is not None and version != final.version:
-        raise Refused(409, "the labels have changed meanwhile: ask for them again")
-    return Response(answers.map_png(final), media_type="image/png")
+    return Response(answers.map_png(studio.version(ws, picture, version)), media_type="image/png")
 
 
 @routes.post("/workspaces/{w}/pictures/{p}/corrections")

@@ -185,9 +185,11 @@ class Workspace:
             return self.state.wording, self.taught.version, self.state.touched[picture.id]
 
     def settle(self, picture: Picture, final: Final) -> int:
-        """Remember what was found of a picture, unless more is known by now. Returns its version."""
+        """Remember what was found of a picture. Returns its version; 0 where more is known by now."""
         with self.lock:
-            if picture.stamp != final.stamp and final.stamp == self.stamp(picture):
+            if final.stamp != self.stamp(picture):
+                return 0
+            if picture.stamp != final.stamp:
                 picture.stamp, picture.uncertainty = final.stamp, final.uncertainty
                 picture.version += 1
                 picture.error = None
