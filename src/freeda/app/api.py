@@ -156,9 +156,14 @@ def new_workspace(studio: Here, asked: Annotated[New | None, Body()] = None) -> 
 @routes.get("/workspaces/{w}")
 async def state(ws: Ws, after: int | None = None, wait: float = 0) -> Any:
     """Its state; with `after` once its revision is a later one, or `wait` seconds are over."""
-    end = time.monotonic() + min(wait, _LONGEST_WAIT)
-    while after is not None and ws.revision <= after and time.monotonic() < end:
-        await asyncio.sleep(_LOOK)
+    if after is not None:
+        began, least = (
+            time.monotonic(),
+            min(2.0, len(ws.pictures) / 5000),
+        )  # to tell of thousands takes a while
+        end = began + min(wait, _LONGEST_WAIT)
+        while (now := time.monotonic()) < end and (ws.revision <= after or now < began + least):
+            await asyncio.sleep(_LOOK)
     return await run_in_threadpool(_told, ws)
 
 

@@ -129,8 +129,8 @@ class Studio:
                 made.pictures[id] = Picture(
                     id, path.name, path, (0, 0), error=self.without_places(str(error))
                 )
-        if words is not None and words != made.state.words:
-            self.set_words(made, words, made.state.settings, made.state.colours)
+        if words is not None and words != made.state.given:
+            self.set_words(made, words, made.state.settings, made.state.colours, {"given": words})
         for picture in made.pictures.values():
             if picture.error is None:
                 made.remembered(picture)
@@ -219,12 +219,14 @@ class Studio:
 
     # labels
 
-    def set_words(self, ws: Workspace, text: str, settings: Settings, colours: dict[str, str]) -> None:
+    def set_words(
+        self, ws: Workspace, text: str, settings: Settings, colours: dict[str, str], more: Event | None = None
+    ) -> None:
         """Other words, settings or colours. Raises InputError where they cannot be used."""
         words = parsed(text, self.limits)
         if words:
             self.vocabulary(words, settings)
-        ws.record(wording(text, settings, colours))
+        ws.record({**wording(text, settings, colours), **(more or {})})
         ws.stopped = False
         self.wake()
 

@@ -170,9 +170,10 @@ class Workspace:
         for name, words in self.words().items():
             if folded in (one.casefold() for one in words):
                 return name, []
-        for name in self.names():
+        for name in self.base_names():  # "everything else" and the like
             if folded == name.casefold():
                 return name, []
+        told = next((name for name in self.names() if folded == name.casefold()), told)
         if len(self.names()) >= _MOST_CLASSES:
             raise Refused(400, f"there are {_MOST_CLASSES} words: no more can be told apart")
         text = written([*split_words(self.state.words), told])
