@@ -134,6 +134,20 @@ def test_what_the_models_do_not_know_is_told(visitor: Visitor) -> None:
     assert "drawn scenes, not photographs" in state["warnings"][0]
 
 
+def test_a_photograph_that_was_taken_upright(visitor: Visitor, tmp_path: Path) -> None:
+    image, turned = Image.fromarray(samples()[0].image[:, :300]), Image.Exif()
+    turned[0x0112] = 6  # a quarter turn
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpg", exif=turned, quality=95)
+    visitor.send((tmp_path / "a.jpg").read_bytes(), name="a.jpg")
+    row = next(one for one in visitor.idle()["pictures"] if one["name"] == "a.jpg")
+    assert (row["width"], row["height"]) == (300, 512)
+    assert visitor.map(row["id"])[0].shape == (512, 300)
+    shown = Image.open(io.BytesIO(visitor.ask("GET", f"{visitor.at}/pictures/{row['id']}/image")))
+    assert np.abs(np.asarray(shown).astype(int) - np.asarray(image)).mean() < 5
+    labels = Image.open(io.BytesIO(visitor.export(kind="labels", picture=row["id"]).content))
+    assert labels.size == (300, 512)
+
+
 def test_no_words_yet(visitor: Visitor) -> None:
     """Regions are there to be clicked, and words come from corrections."""
     visitor.words("")
