@@ -115,7 +115,7 @@ def test_merge_and_split(visitor: Visitor, picture: str) -> None:
         ({"kind": "region", "regions": [-1], "word": "cat"}, 409, "region -1"),
         ({"kind": "region", "word": "cat"}, 409, "no region"),
         ({"kind": "region", "regions": [1], "word": " "}, 400, "blank"),
-        ({"kind": "region", "regions": [1], "word": "x" * 5000}, 400, "characters"),
+        ({"kind": "region", "regions": [1], "word": "x" * 5000}, 400, "tokens long"),
         ({"kind": "what"}, 400, "kind"),
         ({"kind": "box", "word": "cat"}, 400, "says where"),
         ({"kind": "box", "box": [0, 0, 0, 0], "word": "cat"}, 400, "no pixel"),

@@ -12,18 +12,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from freeda.app import correcting
 from freeda.app.limits import Limits
 from freeda.app.photographs import samples
 from freeda.app.server import serve
 from freeda.app.store import Disk
-from freeda.app.studio import SHARED
+from freeda.app.studio import SHARED, Studio
 from freeda.errors import InputError
 from freeda.images import of_world
 from freeda.presets import DRAWN
@@ -87,6 +88,31 @@ def test_it_is_labelled_and_goes_on(model: Any, folder: Path) -> None:
     assert sorted(path.name for path in (folder / ".freeda" / "accepted").iterdir()) == [f"{second}.png"]
 
 
+def test_what_was_labelled_is_not_labelled_again(
+    model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(model, folder, WORDS) as somebody:
+        somebody.correct(somebody.idle()["pictures"][0]["id"], kind="region", regions=[0], word="owl")
+        doubts = {one["id"]: one["uncertainty"] for one in somebody.idle()["pictures"]}
+    times: list[Any] = []
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda *given, **how: times.append(given) or encode(*given, **how))
+    with opened(model, folder) as again:
+        state = again.state()
+        assert state["work"] is None and times == []
+        assert {one["id"]: one["uncertainty"] for one in state["pictures"]} == doubts
+        assert again.labels(state["pictures"][0]["id"])["version"] == 1 and len(times) == 1
+    (folder / "scene-2.png").write_bytes((folder / "scene-3.png").read_bytes())
+    with (folder / ".freeda" / "labelled.jsonl").open("a") as file:
+        file.write("torn [")
+    with opened(model, folder) as again:
+        again.idle()
+        assert len(times) == 2
+        again.words("night, wall")
+        again.idle()
+    assert len(times) == 5  # one of them was still encoded
+
+
 def test_two_browsers_lose_nothing(model: Any, folder: Path) -> None:
     with opened(model, folder, WORDS) as one:
         other = Visitor(one.client, one.studio, SHARED)
@@ -97,7 +123,8 @@ def test_two_browsers_lose_nothing(model: Any, folder: Path) -> None:
                 box = [left + 4 * n, 0, left + 4 * n + 4, 40]
                 visitor.correct(picture, kind="box", box=box, exact=True, word=word, teach=bool(n % 2))
 
-        threads = [Thread(target=work, args=given) for given in ((one, 0, "owl"), (other, 100, "lamp"))]
+        given = ((one, 0, "kite"), (other, 100, "lamp"))  # both words are new
+        threads = [Thread(target=work, args=each) for each in given]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -106,13 +133,44 @@ def test_two_browsers_lose_nothing(model: Any, folder: Path) -> None:
         assert [row["corrections"] for row in state["pictures"]] == [6] * 4
         assert len(state["lessons"]) == 12 and other.state()["revision"] >= state["revision"]
         names = [row["name"] for row in state["classes"]]
+        assert sorted(state["words"].split(", ")[-2:]) == ["kite", "lamp"]
         for n, picture in enumerate(ids * 3):
             labels = one.map(picture)[1]
-            for left, word in ((0, "owl"), (100, "lamp")):
+            for left, word in ((0, "kite"), (100, "lamp")):
                 assert (labels[:40, left + 4 * n : left + 4 * n + 4] == names.index(word)).all()
         kept = holds(one.state())
     with opened(model, folder) as again:
         assert holds(again.state()) == kept
+
+
+def test_what_was_seen_last_follows_first(model: Any, folder: Path) -> None:
+    studio = Studio(model)
+    try:
+        ws = studio.open_folder(folder, WORDS)
+        for picture in ws.pictures.values():
+            studio.labels(ws, picture)
+        assert ws.stale() == []
+        unsure = sorted(ws.pictures.values(), key=lambda one: -(one.uncertainty or 0))
+        ws.look(unsure[3].id)
+        ws.look(unsure[2].id)
+        body = {"kind": "region", "regions": [0], "word": "owl"}
+        correcting.correct(studio, ws, unsure[3], correcting.Correction(**body))
+        assert [one.id for one in ws.stale()] == [unsure[i].id for i in (2, 0, 1)]
+        correcting.accept(studio, ws, unsure[0], True)
+        assert [one.id for one in ws.stale()] == [unsure[i].id for i in (2, 1)]
+    finally:
+        studio.close()
+
+
+def test_answers_come_as_soon_as_there_is_something_new(model: Any, folder: Path) -> None:
+    with opened(model, folder, WORDS) as somebody:
+        revision, began = somebody.idle()["revision"], time.monotonic()
+        waiting = f"{somebody.at}?after={revision}&wait="
+        assert somebody.ask("GET", f"{waiting}0.3")["revision"] == revision
+        assert time.monotonic() - began >= 0.3
+        Timer(0.2, somebody.words, ["night, wall"]).start()
+        state = somebody.ask("GET", f"{waiting}{PATIENCE}")
+        assert state["revision"] > revision and time.monotonic() - began < 20
 
 
 def test_a_second_server_is_refused(model: Any, folder: Path) -> None:

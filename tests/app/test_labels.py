@@ -55,8 +55,8 @@ def test_other_words_and_settings(visitor: Visitor, model: Any) -> None:
     ("words", "says"),
     [
         ("tree, Tree", "given twice"),
-        (", ".join(f"w{i}" for i in range(101)), "101 words: at most 100"),
-        ("x" * 4001, "4,001 characters: at most 4,000"),
+        (", ".join(f"w{i}" for i in range(201)), "201 words: at most 200"),
+        ("x" * 8001, "8,001 characters: at most 8,000"),
         ("tree\x00", "U+0000"),
     ],
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from threading import Thread
+from typing import Any
+
 import numpy as np
 import pytest
 
-from freeda.app.limits import Limits, Shelf
+from freeda.app.limits import Limits, Refused, Shelf, Turns
 from freeda.errors import InputError
+from waiting import wait_for
 
 
 def test_the_least_used_goes_first() -> None:
@@ -51,6 +55,38 @@ def test_against_a_plain_list(seed: int) -> None:
             if there:
                 plain = [*(e for e in plain if e[0] != key), (key, now[0], there[2])]
     assert len(shelf) == len(plain)
+
+
+def test_by_weight() -> None:
+    gone: list[int] = []
+    shelf: Shelf[int] = Shelf(10, 100, weigh=lambda value: value, dropped=gone.append)
+    for value in (4, 5, 3, 20, 1):
+        shelf.put(value, value)
+    assert shelf.values() == [1] and gone == [4, 5, 3, 20]  # the last one put stays, whatever it weighs
+    shelf.put(1, 2)
+    assert gone[-1] == 1 and shelf.values() == [2]
+
+
+def test_turns() -> None:
+    """One at a time; who waits comes before what lets everybody pass; and not too many wait."""
+    turns, order = Turns(2), []  # type: ignore[var-annotated]
+
+    def take(how: Any, name: str) -> None:
+        with how:
+            order.append(name)
+
+    with turns:
+        threads = [Thread(target=take, args=(turns.behind, "behind"))]
+        threads += [Thread(target=take, args=(turns, "first")) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: turns._waiting == 2)
+        with pytest.raises(Refused, match="too many are waiting") as told, turns:
+            pass
+        assert told.value.status == 429 and order == []
+    for thread in threads:
+        thread.join()
+    assert order == ["first", "first", "behind"]
 
 
 def test_limits_are_checked() -> None:

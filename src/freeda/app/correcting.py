@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, Field
 
+from ..bank.taught import Lesson
 from ..errors import InputError
 from ..segment.scene import Scene
 from ..segment.upsample import enlarged
@@ -20,7 +21,7 @@ from .limits import Refused
 from .masks import Mask
 from .state import Event
 from .studio import Studio
-from .workspace import Final, Picture, Workspace
+from .workspace import Final, Picture, Workspace, parsed
 
 Number = Annotated[float, Field(ge=-1e6, le=1e6)]  # neither NaN nor infinity
 Point = tuple[Number, Number]
@@ -64,30 +65,42 @@ def correct(studio: Studio, ws: Workspace, picture: Picture, asked: Correction) 
         ws.record({**shape, "masks": [masks.to_rle(mask) for mask in found]})
         return studio.labels(ws, picture)
     place = _place(final, asked, picture)
-    with ws.lock:
-        name, events = (None, []) if asked.word is None else ws.known_word(asked.word)
     lesson = None
-    if asked.teach and name is not None and (events or name in ws.words()):
-        lesson = _teach(studio, ws, studio.encoded(ws, picture).scene, place, name)
+    if asked.word is not None:
+        name, new = _class(studio, ws, asked.word)
+        if asked.teach and (new or name in ws.words()):
+            lesson = _teach(studio, ws, studio.encoded(ws, picture).scene, place, name)
     event = {"event": "correct", "picture": picture.id, "mask": masks.to_rle(place), "how": asked.kind}
-    _record(ws, lesson, [*events, {**event, "word": name, "lesson": lesson and lesson.id}])
+    _record(ws, asked.word, lesson, event)
     studio.wake()
     return studio.labels(ws, picture)
 
 
-def _record(ws: Workspace, lesson: Any, events: Sequence[Event]) -> None:
-    """Remember events; a lesson whose event could not be written is taken back."""
+def _class(studio: Studio, ws: Workspace, word: str) -> tuple[str, bool]:
+    """The class that a word means, and whether it is new. Raises InputError for one that cannot be any."""
+    with ws.lock:
+        name, events = ws.known_word(word)
+    for event in events:
+        studio.vocabulary(parsed(event["words"], studio.limits), ws.state.settings)
+    return name, bool(events)
+
+
+def _record(ws: Workspace, word: str | None, lesson: Lesson | None, event: Event) -> None:
+    """Remember an event and its word; a lesson whose event could not be written is taken back."""
     try:
-        ws.record(*events)
+        with ws.lock:  # the list of words may be another one by now
+            name, events = (None, []) if word is None else ws.known_word(word)
+            ws.record(*events, {**event, "word": name, "lesson": lesson and lesson.id})
     except InputError:
         if lesson is not None:
             ws.taught.undo(lesson.id)
         raise
 
 
-def _teach(studio: Studio, ws: Workspace, scene: Scene, where: Any, word: str) -> Any:
+def _teach(studio: Studio, ws: Workspace, scene: Scene, where: Any, word: str) -> Lesson:
     with studio.quick:
-        return ws.model.teach(scene, where, word)
+        lesson: Lesson = ws.model.teach(scene, where, word)
+    return lesson
 
 
 def _scale(picture: Picture, final: Final) -> tuple[float, float]:
@@ -209,8 +222,7 @@ def lesson_of(
 
     `where` is a box, a point, or the bytes of a mask's PNG, all in pixels of the photograph.
     """
-    with ws.lock:
-        known, events = ws.known_word(word)
+    known, _ = _class(studio, ws, word)
     with studio.turns:
         scene = studio.encode(picture.path, picture.name, ws.state.settings.scale)
     full, (height, width) = picture.size, scene.size
@@ -228,7 +240,6 @@ def lesson_of(
         place = [*map(floor, scaled[:2]), *map(ceil, scaled[2:])]
     lesson = _teach(studio, ws, scene, place, known)
     told = {"id": lesson.id, "word": lesson.word, "picture": picture.name, "area": lesson.area}
-    event = {"event": "teach", "picture": picture.name, "word": known, "lesson": lesson.id}
-    _record(ws, lesson, [*events, event])
+    _record(ws, known, lesson, {"event": "teach", "picture": picture.name})
     studio.wake()
     return told, len(ws.taught.lessons)

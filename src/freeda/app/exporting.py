@@ -9,6 +9,8 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,20 @@ import numpy as np
 
 from ..errors import told_by
 from ..files import atomic_path
+from ..options import EXPORTS
 from ..segment.upsample import enlarged
 from ..show.exports import Labelled, write_exports
+from ..source_file import SourceFile
 from .limits import Refused, Shelf
 from .photographs import file_of, read, safe_stem
 from .studio import Cancelled, Studio
 from .workspace import Picture, Workspace
 
-KINDS = {
+_FOLDER = find_spec("freeda.show.exports.folder")
+export_folder: Any = import_module("freeda.show.exports.folder").export_folder if _FOLDER else None
+DATASETS: Any = getattr(import_module("freeda.options.exports"), "DATASETS", ())
+"""Until they are there."""
+_TOLD = {
     "overlay": "Overlay with legend (JPEG)",
     "labels": "Label map (palette PNG)",
     "svg": "Polygons (SVG)",
@@ -32,9 +40,11 @@ KINDS = {
     "coco-panoptic": "COCO panoptic (JSON and PNG)",
     "labelme": "LabelMe (JSON)",
     "yolo": "YOLO segmentation (text)",
+    "cvat": "CVAT for images (XML)",
     "geojson": "GeoJSON (map or pixels)",
     "npz": "Everything, for Python (npz)",
 }
+KINDS = {kind: told for kind, told in _TOLD.items() if kind in EXPORTS}
 """What can be downloaded, and what the page calls it; the first is chosen unless told otherwise."""
 _JOBS = 32
 _AT_ONCE = 4
@@ -140,9 +150,12 @@ class Exporter:
         try:
             (place / "files").mkdir(parents=True)
             stems = unique_stems([one.name for one in chosen])
-            for _ in self._written(ws, job, chosen, stems, place / "files"):
-                job.done += 1
-                ws.changed()
+            if not single and job.kind in DATASETS:
+                items = self._items(ws, job, chosen, stems, place / "files")
+                export_folder(items, place / "files" / "data", job.kind)
+            else:
+                for one, stem in zip(chosen, stems, strict=True):
+                    self._write(ws, job, one, stem, place / "files")
             job.path = self._packed(ws, job, place, stems[0] if single else None)
         except Cancelled:
             shutil.rmtree(place, ignore_errors=True)
@@ -154,17 +167,30 @@ class Exporter:
         finally:
             ws.changed()
 
-    def _written(
+    def _write(self, ws: Workspace, job: Job, picture: Picture, stem: str, out: Path) -> None:
+        self._check(job)
+        if job.kind == "npz":
+            self._npz(ws, picture, out / f"{stem}.npz")
+        else:
+            write_exports(self.labelled(ws, picture, job.kind, out, stem), [job.kind])
+        job.done += 1
+        ws.changed()
+
+    def _items(
         self, ws: Workspace, job: Job, chosen: list[Picture], stems: list[str], out: Path
-    ) -> Iterator[None]:
+    ) -> Iterator[Labelled]:
+        """Pictures of a data set, which holds their files as well."""
         for picture, stem in zip(chosen, stems, strict=True):
-            if job.cancelled:
-                raise Cancelled
-            if job.kind == "npz":
-                self._npz(ws, picture, out / f"{stem}.npz")
-            else:
-                write_exports(self.labelled(ws, picture, job.kind, out, stem), [job.kind])
-            yield
+            self._check(job)
+            made = self.labelled(ws, picture, job.kind, out, stem)
+            place = None if made.file is None else made.file.place
+            yield replace(made, file=SourceFile(str(picture.path), None, place))
+            job.done += 1
+            ws.changed()
+
+    def _check(self, job: Job) -> None:
+        if job.cancelled:
+            raise Cancelled
 
     def labelled(self, ws: Workspace, picture: Picture, kind: str, out: Path, stem: str) -> Labelled:
         """A picture as exports take it, at the photograph's own size."""
@@ -196,10 +222,10 @@ class Exporter:
             return files[0]
         packed = place / f"{stem or safe_stem(ws.folder or 'pictures')}.{job.kind}.zip"
         with atomic_path(packed) as temp, zipfile.ZipFile(temp, "w", zipfile.ZIP_DEFLATED) as archive:
+            root = place / "files" / "data" if (place / "files" / "data").is_dir() else place / "files"
             for path in files:
-                if job.cancelled:
-                    raise Cancelled
-                archive.write(path, path.relative_to(place / "files").as_posix())
+                self._check(job)
+                archive.write(path, path.relative_to(root).as_posix())
         shutil.rmtree(place / "files", ignore_errors=True)
         return packed
 

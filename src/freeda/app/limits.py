@@ -31,9 +31,9 @@ class Limits:
     working_megapixels: int = 4
     """What larger photographs are reduced to before they are labelled, in millions of pixels; files that are
     exported have the photograph's own size."""
-    words: int = 100
+    words: int = 200
     """Class names at a time; also fewer than the 255 labels that one byte tells apart."""
-    letters: int = 4000
+    letters: int = 8000
     """Characters of a word list, a caption or a search, in all."""
     workspaces: int = 100
     """Visitors' workspaces; the one that was used longest ago goes first."""

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,7 @@ from ..source_file import SourceFile, source_file
 from .limits import Limits, Refused
 
 _CHOSEN = (25, 11, 38, 28, 22, 16)  # of both kinds: in the last two, something small is missed
+_ONCE = Lock()
 _LARGER = 4  # scenes are 128 pixels wide, which is little for a page
 
 
@@ -106,9 +108,14 @@ class SampleScene:
         return of_world(self.image, DRAWN)
 
 
-@lru_cache(maxsize=1)
 def samples() -> tuple[SampleScene, ...]:
     """The bundled scenes, the one shown first in front. No model has seen them in training."""
+    with _ONCE:  # not by every visitor of the first second
+        return _rendered()
+
+
+@lru_cache(maxsize=1)
+def _rendered() -> tuple[SampleScene, ...]:
     found = []
     for number, index in enumerate(_CHOSEN, start=1):
         scene = render(HELD_OUT, index)

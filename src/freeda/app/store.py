@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import OWN, atomic_write_bytes, make_folder, sweep, to_json
+from ..files import OWN, atomic_write_bytes, atomic_write_text, make_folder, sweep, to_json
 from .state import Event
 
 FOLDER = ".freeda"
-_LOG = "log.jsonl"
+_LOG, _DOUBTS = "log.jsonl", "labelled.jsonl"
 
 
 class Memory:
@@ -21,7 +22,12 @@ class Memory:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.warnings: list[str] = []
+        self.doubts: dict[str, tuple[str, float]] = {}
+        """By picture: what it was labelled by (a digest), and its uncertainty."""
         self._files: dict[str, bytes] = {}
+
+    def doubt(self, picture: str, by: str, uncertainty: float) -> None:
+        """Remember a picture's uncertainty; nothing is lost with it but time."""
 
     def append(self, events: Sequence[Event]) -> None:
         """The workspace itself remembers them."""
@@ -67,6 +73,24 @@ class Disk(Memory):
             except ValueError as error:
                 raise InputError(f"{path}: line {number} is damaged ({error})") from error
 
+        self._read_doubts()
+
+    def _read_doubts(self) -> None:
+        path = self.folder / _DOUBTS
+        with suppress(OSError, ValueError, TypeError):  # what it tells can be found out again
+            for line in path.read_text("utf-8").splitlines():
+                picture, by, uncertainty = json.loads(line)
+                self.doubts[str(picture)] = str(by), float(uncertainty)
+        kept = "".join(to_json([id, *told], indent=None) for id, told in self.doubts.items())
+        self._doubts = os.fdopen(os.open(atomic_write_text(path, kept), OWN | os.O_APPEND), "a")
+
+    def doubt(self, picture: str, by: str, uncertainty: float) -> None:
+        """Remember a picture's uncertainty; nothing is lost with it but time."""
+        self.doubts[picture] = by, uncertainty
+        with suppress(OSError):
+            self._doubts.write(to_json([picture, by, uncertainty], indent=None))
+            self._doubts.flush()
+
     def append(self, events: Sequence[Event]) -> None:
         """Write events behind the others, all or none."""
         data = "".join(to_json(event, indent=None) for event in events).encode()
@@ -91,5 +115,6 @@ class Disk(Memory):
             raise InputError(f"{FOLDER}/accepted/{name}: cannot be read ({error.strerror})") from error
 
     def close(self) -> None:
-        """Close the log."""
+        """Close its files."""
         os.close(self._log)
+        self._doubts.close()

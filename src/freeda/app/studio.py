@@ -129,6 +129,9 @@ class Studio:
                 )
         if words is not None and words != made.state.words:
             self.set_words(made, words, made.state.settings, made.state.colours)
+        for picture in made.pictures.values():
+            if picture.error is None:
+                made.remembered(picture)
         self.shared = made
         return made
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -189,8 +191,25 @@ class Workspace:
                 picture.stamp, picture.uncertainty = final.stamp, final.uncertainty
                 picture.version += 1
                 picture.error = None
+                if final.uncertainty is not None and self.own is None:
+                    with suppress(OSError):  # the photograph has gone meanwhile
+                        self.store.doubt(picture.id, self._labelled_by(picture), final.uncertainty)
                 self.changed()
             return picture.version
+
+    def remembered(self, picture: Picture) -> None:
+        """Take a picture's uncertainty from the last time, where nothing has changed since."""
+        by, uncertainty = self.store.doubts.get(picture.id, ("", 0.0))
+        if by == self._labelled_by(picture):
+            picture.stamp, picture.uncertainty, picture.version = self.stamp(picture), uncertainty, 1
+
+    def _labelled_by(self, picture: Picture) -> str:
+        """A digest of all that its labels depend on."""
+        lessons = [(one.id, one.word, one.area) for one in self.taught.lessons]
+        file = picture.path.stat()
+        about = repr(self.model), self.state.words, self.state.settings, lessons
+        told = repr((about, self.state.touched[picture.id], file.st_size, file.st_mtime_ns))
+        return sha256(told.encode()).hexdigest()[:16]
 
     def stale(self) -> list[Picture]:
         """Pictures to be labelled: those seen last, those never labelled, then the most uncertain first."""

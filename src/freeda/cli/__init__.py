@@ -76,7 +76,7 @@ for command, examples in (
     ),
     (demo, "freeda demo\n\nfreeda demo --seed 1 --out demo-1/"),
     (doctor, "freeda doctor --model vit-b\n\nfreeda doctor --json"),
-    (web_page, "freeda app\n\nfreeda app --model vit-l --bank bank/"),
+    (web_page, "freeda app photos/ --classes 'cat, sofa'\n\nfreeda app --model vit-l --bank bank/"),
 ):
     app.command("app" if command is web_page else None, epilog=f"Examples:\n\n{examples}")(command)
 app.add_typer(bank.app, name="bank")
