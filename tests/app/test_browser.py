@@ -349,8 +349,14 @@ def test_two_visitors_of_a_folder_and_cancelling(
         first.until("freeda.store.ws.pictures.at(-1).state === 'accepted'")
         first.words("sunset, water, tree, house, meadow, snow")
         second.until("document.querySelector('#words').value.endsWith('snow')")
-        first.close()
         second.close()
+        running.close()  # and the same again, as after a crash: the page that is open goes on
+        port = int(running.url.rstrip("/").rsplit(":", 1)[1])
+        running = serve(model, port=port, limits=LIMITS, folder=folder)
+        first.until("!document.querySelector('#error span') && freeda.store.ws.work === null")
+        assert first.js("freeda.store.ws.pictures.at(-1).state") == "accepted"
+        first.words("sunset, water, tree, house, meadow")
+        first.close()
     finally:
         running.close()
 

@@ -5,7 +5,7 @@ import { focusWords } from './legend.js';
 import { bank, draw, exporting, help, why } from './panels.js';
 import { emit, look, on, open, redo, sample, start, step, store, undo } from './state.js';
 import { toggle } from './strip.js';
-import { busy, wrong } from './tell.js';
+import { busy } from './tell.js';
 import { escape, use } from './tools.js';
 
 const TOOLS = [['region', 'Region', 'V'], ['box', 'Box', 'B'], ['brush', 'Brush', 'P'], ['split', 'Split', 'S'], ['merge', 'Merge', 'M']];
@@ -100,4 +100,4 @@ on('look', () => {
 
 globalThis.freeda = { store, regionAt, toStage, busy }; // for tests, and for who looks behind the page
 emit('look');
-start().catch((error) => wrong(error.message));
+start();

@@ -25,7 +25,7 @@ const listeners = {};
 export const on = (event, heard) => (listeners[event] ??= []).push(heard);
 export const emit = (event) => (listeners[event] ?? []).forEach((heard) => heard());
 
-export function remember() {
+function remember() {
   const { ws, picture, view } = store;
   if (ws && !ws.folder) Object.assign(kept, { workspace: ws.id, words: words(), settings: settings() });
   Object.assign(kept, { picture, view, colours: { ...kept.colours, ...store.colours } });
@@ -40,8 +40,9 @@ export const colour = (name) => store.colours[name] ?? store.ws?.classes.find((o
 const here = (rest = '') => `workspaces/${store.ws.id}${rest}`;
 const ofPicture = (rest) => here(`/pictures/${store.picture}${rest}`);
 
-function take(state) { // a newer state of this workspace, or another workspace
-  if (store.ws?.id === state.id && state.revision < store.ws.revision) return;
+function take(state, anyway = false) { // a newer state of this workspace, or another workspace
+  if (store.ws?.id === state.id && state.revision < store.ws.revision && !anyway) return;
+  if (anyway && store.labels) store.labels.version = -1; // a server that began anew counts anew
   const moved = store.ws?.id !== state.id;
   store.ws = state;
   if (!current()) store.picture = state.pictures[0]?.id ?? null;
@@ -55,24 +56,31 @@ function take(state) { // a newer state of this workspace, or another workspace
 }
 
 async function follow(id) { // what others do, and what the server does by itself
+  let lost = false;
   while (store.ws.id === id) {
     try {
-      const state = await call('GET', `workspaces/${id}?after=${store.ws.revision}&wait=20`);
+      const state = await call('GET', `workspaces/${id}${lost ? '' : `?after=${store.ws.revision}&wait=20`}`);
       right('server');
-      if (store.ws.id === id) take(state);
+      if (store.ws.id === id) take(state, lost);
+      lost = false;
     } catch (error) {
       if (store.ws.id !== id) return;
-      if (error.status === 404) { await begin(); return; }
-      wrong(error.message, 'server');
-      await pause(2);
+      lost = true;
+      if (error.status === 404) await begin().catch((other) => wrong(other.message, 'server'));
+      else wrong(error.message, 'server');
+      if (store.ws.id === id) await pause(2);
     }
   }
 }
 
 export async function start() {
-  store.info = await call('GET', 'info');
-  emit('info');
-  await begin();
+  while (!store.ws) {
+    try {
+      if (!store.info) { store.info = await call('GET', 'info'); emit('info'); }
+      await begin();
+      right('server');
+    } catch (error) { wrong(error.message, 'server'); await pause(3); }
+  }
 }
 
 async function begin() { // as it was left, or a new workspace with the words that were typed
@@ -144,7 +152,8 @@ export const undo = () => store.ws.undo && back('Undoing', '/undo');
 export const redo = () => store.ws.redo && back('Redoing', '/redo');
 export const remove = () => task('Removing', () => act('DELETE', `/pictures/${store.picture}`));
 export const accept = async (accepted) => {
-  const done = await task('Accepting', async () => { await act('POST', `/pictures/${store.picture}/accept`, { accepted, version: store.labels?.version }); return true; });
+  const seen = accepted && store.labels?.of === store.picture ? { version: store.labels.version } : {}; // nobody accepts what was not seen
+  const done = await task('Accepting', async () => { await act('POST', `/pictures/${store.picture}/accept`, { accepted, ...seen }); return true; });
   const next = store.ws.pictures.find((one) => one.state !== 'accepted' && one.id !== store.picture);
   if (done && accepted) { say('accepted'); if (next) show(next.id); }
 };
@@ -170,15 +179,16 @@ async function refresh() { // the photograph and labels of the current picture, 
   again = true;
   if (running) return;
   running = true;
-  while (again) {
-    again = false;
-    const one = current();
-    if (!one) { Object.assign(store, { photo: null, labels: null, map: null }); emit('photo'); } else {
-      if (store.photo?.id !== one.id) await photograph(one);
-      await labels(one, 3);
+  try {
+    while (again) {
+      again = false;
+      const one = current();
+      if (!one) { Object.assign(store, { photo: null, labels: null, map: null }); emit('photo'); } else {
+        if (store.photo?.id !== one.id) await photograph(one);
+        await labels(one, 3);
+      }
     }
-  }
-  running = false;
+  } finally { running = false; }
 }
 
 async function labels(one, tries) {
@@ -197,8 +207,7 @@ async function labels(one, tries) {
     tell();
   } catch (error) {
     if (!stays() || error.status === 404) return;
-    if (error.status === 409) { Object.assign(store, { labels: null, map: null }); emit('labels'); } // no words
-    else if (tries > 1) { await pause(0.1); await labels(one, tries - 1); } // they may change between the two answers
+    if (tries > 1) { await pause(0.1); await labels(one, tries - 1); } // they may change between the two answers
     else wrong(error.message, 'labels');
   }
 }

@@ -44,7 +44,7 @@ export async function task(what, work, source = what) {
     right(source);
     return made;
   } catch (error) {
-    if (error.name === 'AbortError') say(`${what}: cancelled`);
+    if (error.name === 'AbortError') { if (stop.signal.aborted) say(`${what}: cancelled`); }
     else wrong(error.message, source);
     return undefined;
   } finally {
