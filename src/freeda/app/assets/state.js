@@ -40,15 +40,19 @@ export const colour = (name) => store.colours[name] ?? store.ws?.classes.find((o
 const here = (rest = '') => `workspaces/${store.ws.id}${rest}`;
 const ofPicture = (rest) => here(`/pictures/${store.picture}${rest}`);
 
+let epoch = 0;
+function forget() { epoch++; if (store.labels) store.labels.version = -1; } // labels are asked for anew, whatever their version
+
 function take(state, anyway = false) { // a newer state of this workspace, or another workspace
   if (store.ws?.id === state.id && state.revision < store.ws.revision && !anyway) return;
-  if (anyway && store.labels) store.labels.version = -1; // a server that began anew counts anew
+  if (anyway) forget(); // a server that began anew counts anew
   const moved = store.ws?.id !== state.id;
   store.ws = state;
   if (!current()) store.picture = state.pictures[0]?.id ?? null;
   const { work } = state, stopped = work?.what === 'stopped';
+  const turn = () => task(stopped ? 'Going on' : 'Stopping', () => act(stopped ? 'POST' : 'DELETE', '/work'));
   background(work && { ...work, what: work.what[0].toUpperCase() + work.what.slice(1), left: work.seconds_left,
-    label: stopped ? 'Go on' : 'Cancel', stop: () => task(stopped ? 'Going on' : 'Stopping', () => act(stopped ? 'POST' : 'DELETE', '/work')) });
+    label: stopped ? 'Go on' : 'Cancel', stop: turn });
   remember();
   emit('state');
   refresh();
@@ -144,23 +148,25 @@ export async function type(text, changed = {}, colours = {}) { // as they stand 
 }
 
 async function act(method, rest, body) { take(await call(method, here(rest), body)); }
-const back = (what, path) => task(what, () => {
-  if (store.labels) store.labels.version = -1; // the picture is labelled anew when its labels are asked for
-  return act('POST', path);
+const back = (what, path) => task(what, async () => {
+  const state = await call('POST', here(path));
+  forget();
+  take(state);
 }, path);
 export const undo = () => store.ws.undo && back('Undoing', '/undo');
 export const redo = () => store.ws.redo && back('Redoing', '/redo');
 export const remove = () => task('Removing', () => act('DELETE', `/pictures/${store.picture}`));
 export const accept = async (accepted) => {
   const seen = accepted && store.labels?.of === store.picture ? { version: store.labels.version } : {}; // nobody accepts what was not seen
-  const done = await task('Accepting', async () => { await act('POST', `/pictures/${store.picture}/accept`, { accepted, ...seen }); return true; });
+  const path = `/pictures/${store.picture}/accept`;
+  const done = await task('Accepting', async () => { await act('POST', path, { accepted, ...seen }); return true; });
   const next = store.ws.pictures.find((one) => one.state !== 'accepted' && one.id !== store.picture);
   if (done && accepted) { say('accepted'); if (next) show(next.id); }
 };
 
 export const correct = (body) => task('Correcting', async (signal) => {
-  const id = store.picture;
-  const answer = await call('POST', ofPicture('/corrections'), { ...body, ...('word' in body ? { teach: store.view.teach && Boolean(body.word) } : {}) }, signal);
+  const id = store.picture, teach = store.view.teach && Boolean(body.word);
+  const answer = await call('POST', ofPicture('/corrections'), { ...body, teach }, signal);
   store.chosen.clear();
   take(answer.state);
   if (store.picture === id) say(body.word ? `now ${body.word}` : 'done');
@@ -195,13 +201,13 @@ async function labels(one, tries) {
   const have = store.labels?.of === one.id ? store.labels : null, named = (list) => list.map((other) => other.name).join();
   const settled = ['labelled', 'accepted'].includes(one.state) && (!have || named(have.classes) === named(store.ws.classes));
   if (one.state === 'failed' || (have && (settled ? have.version >= one.version : have.revision === store.ws.revision))) return;
-  const { revision } = store.ws, stays = () => store.picture === one.id;
+  const { revision } = store.ws, mine = epoch, stays = () => store.picture === one.id;
   try {
     const fresh = await call('GET', ofPicture('/labels'));
     const png = stays() && await (await request('GET', ofPicture(`/map.png?version=${fresh.version}`))).blob();
     const map = stays() && await decode(png, fresh);
     if (!stays()) return;
-    Object.assign(store, { labels: { ...fresh, of: one.id, revision }, map });
+    Object.assign(store, { labels: { ...fresh, version: mine === epoch ? fresh.version : -1, of: one.id, revision }, map });
     right('labels');
     emit('labels');
     tell();
@@ -234,14 +240,15 @@ function tell() {
 
 export async function download(kind, all, acceptedOnly) {
   await task('Exporting', async (signal, progress) => {
-    const { job } = await call('POST', here('/exports'), { kind, ...(all ? { accepted_only: acceptedOnly } : { picture: store.picture }) }, signal);
+    const of = all ? { accepted_only: acceptedOnly } : { picture: store.picture };
+    const { job } = await call('POST', here('/exports'), { kind, ...of }, signal);
     const path = here(`/exports/${job}`), began = performance.now();
     signal.addEventListener('abort', () => { request('DELETE', path).catch(() => {}); });
     for (;;) {
       const answer = await request('GET', path, undefined, signal);
       if (answer.status === 200) { save(await answer.blob(), answer.headers.get('Content-Disposition')); return; }
-      const { done, of } = await answer.json();
-      progress(done, of, done ? (performance.now() - began) / 1000 / done * (of - done) : undefined);
+      const { done, of: whole } = await answer.json();
+      progress(done, whole, done ? (performance.now() - began) / 1000 / done * (whole - done) : undefined);
       await pause(0.2, signal);
     }
   });
