@@ -74,7 +74,10 @@ function place() { // words anew, where they have most room in what is seen
   const known = new Map(labels.classes.map((one) => [one.number, one.name])), share = (v) => Math.min(1, Math.max(0, v));
   const [wide, high] = [scale * photo().width, scale * photo().height];
   const seen = [-left / wide, -top / high, (size[0] - left) / wide, (size[1] - top) / high].map(share);
-  standing = seen[2] > seen[0] && seen[3] > seen[1] ? places(map, seen).map((one) => ({ ...one, name: known.get(one.label), pill: make('span', {}, known.get(one.label)) })) : [];
+  standing = seen[2] <= seen[0] || seen[3] <= seen[1] ? [] : places(map, seen).map((one) => {
+    const name = known.get(one.label);
+    return { ...one, name, pill: make('span', {}, name) };
+  });
   names.replaceChildren(...standing.map((one) => one.pill));
   standing.forEach((one) => { [one.wide, one.high] = [one.pill.offsetWidth, one.pill.offsetHeight]; });
   redraw();
@@ -92,7 +95,8 @@ const cut = (region) => { // the outline of one region
 };
 let allCuts = null, allOf = null;
 const everyCut = () => {
-  if (allOf !== store.map) [allCuts, allOf] = [outlines(store.map.region, store.map.width, store.map.height, (region) => region >= 0), store.map];
+  const { map } = store;
+  if (allOf !== map) [allCuts, allOf] = [outlines(map.region, map.width, map.height, (region) => region >= 0), map];
   return allCuts;
 };
 
@@ -151,9 +155,7 @@ function labelled(unit) {
   }
   if (outline) for (const [label, path] of seen) border(path, colour(named.get(label)), 2.5, unit);
   else for (const [wide, line] of [[3.5, 'rgb(10 12 16 / .55)'], [1.5, '#ffffff']]) seam(seen, wide / unit, line);
-  if (tool === 'split' || tool === 'merge') {
-    seam(everyCut(), 1 / unit, 'rgb(255 255 255 / .4)');
-  }
+  if (tool === 'split' || tool === 'merge') seam(everyCut(), 1 / unit, 'rgb(255 255 255 / .4)');
   if (marks.hover !== null) border(cut(marks.hover), '#ffffff', 2, unit);
   for (const region of store.chosen) {
     context.fillStyle = 'rgb(255 255 255 / .28)';
@@ -240,9 +242,11 @@ function drafts() {
 }
 
 export function extent(regions) { // [left, right] of regions, in pixels of the stage
-  const { region, width, height } = store.map, wanted = new Set(regions);
+  const { region, width } = store.map, wanted = new Set(regions);
   let [low, high] = [width, 0];
-  for (let y = 0, i = 0; y < height; y++) for (let x = 0; x < width; x++, i++) if (wanted.has(region[i])) { low = Math.min(low, x); high = Math.max(high, x); }
+  for (let i = 0; i < region.length; i++) {
+    if (wanted.has(region[i])) [low, high] = [Math.min(low, i % width), Math.max(high, i % width)];
+  }
   return [low, high + 1].map((x) => left + x * scale * photo().width / width);
 }
 
@@ -263,20 +267,23 @@ export function tip(x, y, at) { // what is under the pointer, beside it
   const told = at && store.labels.regions.find((one) => one.region === at.region);
   $('tip').hidden = !told;
   if (!told) return;
-  $('tip').textContent = [at.name, told.corrected ? 'by hand' : told.margin === null ? '' : `${told.margin.toFixed(2)} ahead`, percent(told.share)].filter(Boolean).join(' · ');
-  const wide = $('tip').offsetWidth;
-  $('tip').style.transform = `translate(${Math.round(x + 16 + wide > size[0] ? x - wide - 12 : x + 16)}px, ${Math.round(Math.max(4, y - 14))}px)`;
+  const by = told.corrected ? 'by hand' : told.margin === null ? '' : `${told.margin.toFixed(2)} ahead`;
+  $('tip').textContent = [at.name, by, percent(told.share)].filter(Boolean).join(' · ');
+  const wide = $('tip').offsetWidth, right = x + 16 + wide > size[0] ? x - wide - 12 : x + 16;
+  $('tip').style.transform = `translate(${Math.round(right)}px, ${Math.round(Math.max(4, y - 14))}px)`;
 }
 
 const wiped = (share) => look({ wipe: Math.min(1, Math.max(0, share)) });
 for (const name of ['pointerdown', 'pointermove', 'wheel']) $('radius').addEventListener(name, (event) => event.stopPropagation());
 $('wipe').addEventListener('pointerdown', (event) => { $('wipe').setPointerCapture(event.pointerId); event.stopPropagation(); });
 $('wipe').addEventListener('pointermove', (event) => {
-  if ($('wipe').hasPointerCapture(event.pointerId)) wiped((event.clientX - stage.getBoundingClientRect().left - left) / (scale * photo().width));
+  const x = event.clientX - stage.getBoundingClientRect().left;
+  if ($('wipe').hasPointerCapture(event.pointerId)) wiped((x - left) / (scale * photo().width));
   event.stopPropagation();
 });
 $('wipe').addEventListener('keydown', (event) => {
-  const to = { ArrowLeft: store.view.wipe - 0.05, ArrowDown: store.view.wipe - 0.05, ArrowRight: store.view.wipe + 0.05, ArrowUp: store.view.wipe + 0.05, Home: 0, End: 1 }[event.key];
+  const { wipe } = store.view, [less, more] = [wipe - 0.05, wipe + 0.05];
+  const to = { ArrowLeft: less, ArrowDown: less, ArrowRight: more, ArrowUp: more, Home: 0, End: 1 }[event.key];
   if (to === undefined) return;
   wiped(to);
   event.preventDefault();

@@ -19,7 +19,7 @@ export function choose(request) { // {at, sides?, take(word, exact), regions?, n
   $('choose-merge').hidden = !many;
   $('choose-back').hidden = !known.some((one) => one?.corrected);
   $('choose-more').hidden = [...$('choose-more').children].every((one) => one.hidden);
-  if (panel.hidden) input.value = '';
+  if (panel.hidden || !request.brush) input.value = '';
   panel.hidden = false;
   filter();
   place();

@@ -22,6 +22,9 @@ export function icon(name) {
   return svg;
 }
 
+export const iconButton = (name, label, onclick, set = {}) => make('button',
+  { type: 'button', className: 'button icon small', 'aria-label': label, onclick, ...set }, icon(name));
+
 export const percent = (share) => (share >= 0.0005 ? (100 * share).toFixed(1) + ' %' : share ? '< 0.1 %' : '0 %');
 
 export function ink(colour) { // black or white, whichever reads better: at least 4.5 to 1 (WCAG 2)

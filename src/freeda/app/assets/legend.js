@@ -1,5 +1,5 @@
 // The legend: colours, shares, eyes; the words and their settings.
-import { $, icon, ink, make, percent, plural } from './dom.js';
+import { $, iconButton, ink, make, percent, plural } from './dom.js';
 import { colour, emit, look, on, settings, store, type, words } from './state.js';
 
 const MANY = 20; // from here on rows are grouped
@@ -33,15 +33,20 @@ function row(one) {
   const chip = make('label', { className: 'chip', title: `Colour of ${one.name}` }, String(one.number));
   Object.assign(chip.style, { background: own, color: ink(own) });
   const pick = make('input', { type: 'color', value: own, 'aria-label': `Colour of ${one.name}` });
-  pick.addEventListener('input', () => { Object.assign(chip.style, { background: pick.value, color: ink(pick.value) }); recolour(one.name, pick.value); });
+  pick.addEventListener('input', () => {
+    Object.assign(chip.style, { background: pick.value, color: ink(pick.value) });
+    recolour(one.name, pick.value);
+  });
   chip.append(pick);
   const bar = make('span', { className: 'bar', hidden: !one.share });
   Object.assign(bar.style, { width: `${100 * (one.share ?? 0)}%`, background: own });
-  const name = make('button', { type: 'button', className: 'name', title: `${one.name}: show it alone`, 'aria-pressed': String(store.pinned === one.name),
-    onclick: () => { store.pinned = store.pinned === one.name ? null : one.name; emit('look'); } },
-  make('span', {}, one.name), one.caveat ? make('small', {}, one.caveat) : null, bar);
-  const eye = make('button', { type: 'button', className: 'button icon small eye', 'aria-label': `Show ${one.name}`, 'aria-pressed': String(!closed),
-    onclick: () => { if (!store.hidden.delete(one.name)) store.hidden.add(one.name); emit('look'); } }, icon(closed ? 'closed' : 'eye'));
+  const alone = () => { store.pinned = store.pinned === one.name ? null : one.name; emit('look'); };
+  const pressed = String(store.pinned === one.name), title = `${one.name}: show it alone`;
+  const name = make('button', { type: 'button', className: 'name', title, 'aria-pressed': pressed, onclick: alone },
+    make('span', {}, one.name), one.caveat ? make('small', {}, one.caveat) : null, bar);
+  const toggle = () => { if (!store.hidden.delete(one.name)) store.hidden.add(one.name); emit('look'); };
+  const eye = iconButton(closed ? 'closed' : 'eye', `Show ${one.name}`, toggle,
+    { className: 'eye button icon small', 'aria-pressed': String(!closed) });
   const line = make('li', {}, chip, name, make('span', { className: 'share' }, one.share === undefined ? '' : percent(one.share)), eye);
   line.classList.toggle('absent', !one.share);
   line.dataset.name = one.name;
@@ -54,7 +59,7 @@ function row(one) {
 let drawn = '';
 function draw() {
   const shares = new Map(store.labels?.of === store.picture ? store.labels.classes.map((one) => [one.name, one]) : []);
-  const rows = (store.ws?.classes ?? []).map((one) => ({ ...one, share: shares.get(one.name)?.share, caveat: shares.get(one.name)?.caveat || one.caveat }))
+  const rows = (store.ws?.classes ?? []).map((one) => ({ ...one, ...shares.get(one.name), number: one.number }))
     .sort((a, b) => (b.share ?? 0) - (a.share ?? 0) || a.number - b.number);
   const key = JSON.stringify([rows, rows.map((one) => colour(one.name)), [...store.hidden], store.pinned]);
   if (key === drawn) return; // rows that stand keep the keyboard's place
@@ -64,21 +69,25 @@ function draw() {
   if (!rows.length) $('legend').replaceChildren(make('p', {}, 'Type a word to label the picture.'));
   else if (rows.length <= MANY) $('legend').replaceChildren(list(rows));
   else {
-    const groups = [['At least 1 %', rows.filter((one) => one.share >= 0.01)], ['Below 1 %', rows.filter((one) => one.share > 0 && one.share < 0.01)]];
-    const none = rows.filter((one) => !one.share);
-    const fold = make('details', { open: folded, ontoggle: () => { folded = fold.open; } }, make('summary', {}, `${plural(none.length, 'word')} not in this picture`), list(none));
-    $('legend').replaceChildren(...groups.filter(([, some]) => some.length).flatMap(([title, some]) => [make('h3', {}, title), list(some)]), ...(none.length ? [fold] : []));
+    const [much, little, none] = [(s) => s >= 0.01, (s) => s > 0 && s < 0.01, (s) => !s]
+      .map((fits) => rows.filter((one) => fits(one.share)));
+    const group = (title, some) => (some.length ? [make('h3', {}, title), list(some)] : []);
+    const fold = make('details', { open: folded, hidden: !none.length, ontoggle: () => { folded = fold.open; } },
+      make('summary', {}, `${plural(none.length, 'word')} not in this picture`), list(none));
+    $('legend').replaceChildren(...group('At least 1 %', much), ...group('Below 1 %', little), fold);
   }
   if (at) [...$('legend').querySelectorAll('li')].find((line) => line.dataset.name === at)?.querySelector(`.${part}`)?.focus();
 }
 
 function knobs() {
   for (const [key, name, least, most, by, told] of KNOBS) {
-    const slide = make('input', { type: 'range', min: least, max: most, step: by, id: `knob-${key}` }), out = make('output', { for: slide.id });
-    const back = make('button', { type: 'button', className: 'button small', 'aria-label': `${name}: back to the preset's`, onclick: () => later(0, { [key]: null }) }, 'Reset');
+    const slide = make('input', { type: 'range', min: least, max: most, step: by, id: `knob-${key}` });
+    const out = make('output', { for: slide.id }), reset = () => later(0, { [key]: null });
+    const back = make('button', { type: 'button', className: 'button small', 'aria-label': `${name}: back to the preset's`, onclick: reset }, 'Reset');
     slide.addEventListener('input', () => { out.textContent = slide.value; later(250, { [key]: Number(slide.value) }); });
     sliders[key] = { slide, out, back };
-    $('knobs').append(make('div', { className: 'knob' }, make('label', { htmlFor: slide.id }, name), out, back, slide, make('small', {}, told)));
+    const label = make('label', { htmlFor: slide.id }, name);
+    $('knobs').append(make('div', { className: 'knob' }, label, out, back, slide, make('small', {}, told)));
   }
 }
 
@@ -97,7 +106,8 @@ function state() {
   $('lessons').hidden = !lessons.length;
   const count = {};
   for (const one of lessons) count[one.word] = (count[one.word] ?? 0) + 1;
-  $('lessons').replaceChildren(make('h2', {}, 'Taught'), make('p', {}, Object.entries(count).map(([word, n]) => (n > 1 ? `${word} × ${n}` : word)).join(', ')));
+  const told = Object.entries(count).map(([word, n]) => (n > 1 ? `${word} × ${n}` : word)).join(', ');
+  $('lessons').replaceChildren(make('h2', {}, 'Taught'), make('p', {}, told));
   draw();
 }
 

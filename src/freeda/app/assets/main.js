@@ -5,14 +5,15 @@ import { focusWords } from './legend.js';
 import { bank, draw, exporting, help, why } from './panels.js';
 import { emit, look, on, open, redo, sample, start, step, store, undo } from './state.js';
 import { toggle } from './strip.js';
-import { busy, wrong } from './tell.js';
+import { busy } from './tell.js';
 import { escape, use } from './tools.js';
 
 const TOOLS = [['region', 'Region', 'V'], ['box', 'Box', 'B'], ['brush', 'Brush', 'P'], ['split', 'Split', 'S'], ['merge', 'Merge', 'M']];
 const THEMES = ['', 'light', 'dark'], radius = $('radius').querySelector('input');
 
 for (const [tool, name, key] of TOOLS) {
-  $('tools').append(make('label', { title: `${name} (${key})` }, make('input', { type: 'radio', name: 'tool', value: tool, 'aria-label': name, onchange: () => use(tool) }), icon(tool), make('span', {}, name)));
+  const input = make('input', { type: 'radio', name: 'tool', value: tool, 'aria-label': name, onchange: () => use(tool) });
+  $('tools').append(make('label', { title: `${name} (${key})` }, input, icon(tool), make('span', {}, name)));
 }
 const brush = (value) => look({ radius: Math.min(120, Math.max(2, Math.round(value))) });
 const flip = (name) => look({ [name]: !store.view[name] });
@@ -24,14 +25,17 @@ const cursorWhy = () => {
   const place = marks.cursor ?? (store.photo && [store.photo.width / 2, store.photo.height / 2]);
   if (place && regionAt(...place)) why(...place.map(Math.floor));
 };
-const BUTTONS = { outline: () => flip('outline'), compare: () => flip('compare'), in: () => zoom(1.4), out: () => zoom(1 / 1.4), fit, undo, redo, export: exporting, bank, draw, help, theme };
+const BUTTONS = {
+  outline: () => flip('outline'), compare: () => flip('compare'), in: () => zoom(1.4), out: () => zoom(1 / 1.4), fit,
+  undo, redo, export: exporting, bank, draw, help, theme,
+};
 for (const [id, act] of Object.entries(BUTTONS)) $(id).addEventListener('click', () => act());
 
 const KEYS = {
   ...Object.fromEntries(TOOLS.map(([tool, , key]) => [key.toLowerCase(), () => use(tool)])),
-  o: BUTTONS.outline, c: BUTTONS.compare, t: () => flip('teach'), x: exporting, a: toggle, j: () => step(1), k: () => step(-1), w: cursorWhy,
-  '+': BUTTONS.in, '=': BUTTONS.in, '-': BUTTONS.out, 0: fit, '[': () => brush(store.view.radius / 1.25 - 1), ']': () => brush(store.view.radius * 1.25 + 1),
-  '/': focusWords, '?': help, escape,
+  o: BUTTONS.outline, c: BUTTONS.compare, t: () => flip('teach'), '+': BUTTONS.in, '=': BUTTONS.in, '-': BUTTONS.out, 0: fit,
+  '[': () => brush(store.view.radius / 1.25 - 1), ']': () => brush(store.view.radius * 1.25 + 1),
+  a: toggle, j: () => step(1), k: () => step(-1), w: cursorWhy, x: exporting, '/': focusWords, '?': help, escape,
 };
 addEventListener('keydown', (event) => {
   if (event.defaultPrevented || $('sheet').open) return;
@@ -71,9 +75,11 @@ on('info', () => {
   $('draw').hidden = !info.can_draw;
   $('bank').hidden = !info.bank;
   $('drop').classList.toggle('shared', Boolean(info.folder));
-  if (info.folder) $('drop').replaceChildren(make('p', {}, make('b', {}, info.folder.name), make('span', {}, 'labels are kept in the folder')));
+  const shared = make('p', {}, make('b', {}, info.folder?.name), make('span', {}, 'labels are kept in the folder'));
+  if (info.folder) $('drop').replaceChildren(shared);
   else {
-    $('samples').append(...info.samples.map((one, i) => make('button', { type: 'button', title: one.words, 'aria-label': `Example: ${one.words}`, onclick: () => sample(i) }, make('img', { src: one.url, alt: '' }))));
+    $('samples').append(...info.samples.map(({ words, url }, i) => make('button', { type: 'button', title: words,
+      'aria-label': `Example: ${words}`, onclick: () => sample(i) }, make('img', { src: url, alt: '' }))));
   }
 });
 on('state', () => {
@@ -100,4 +106,4 @@ on('look', () => {
 
 globalThis.freeda = { store, regionAt, toStage, busy }; // for tests, and for who looks behind the page
 emit('look');
-start().catch((error) => wrong(error.message));
+start();

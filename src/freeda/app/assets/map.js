@@ -57,9 +57,9 @@ export function outlines(values, width, height, only = () => true) {
   return paths;
 }
 
-// Where words stand in a part of the map ([left, top, right, bottom], shares of it): [{label, x, y, room, area, first}], one
-// a connected part, at the pixel farthest from its border, the largest part first: x and y as shares of the map, area of the part that is looked at, room
-// (the distance to the border) of its longer side; `first` for the largest part of a label.
+// Where words stand in a part of the map ([left, top, right, bottom], shares of it): [{label, x, y, room, area, first}],
+// one a connected piece, the largest first, at its pixel farthest from its border. x and y are shares of the map, room
+// (the distance to the border) of its longer side, area of the part; `first` for the largest piece of a label.
 export function places({ width, height, label }, [left, top, right, bottom] = [0, 0, 1, 1], least = 0.004) {
   const [across, down] = [(right - left) * width, (bottom - top) * height], shrink = Math.max(1, Math.max(across, down) / 200);
   const w = Math.max(1, Math.floor(across / shrink)), h = Math.max(1, Math.floor(down / shrink));

@@ -25,7 +25,7 @@ const listeners = {};
 export const on = (event, heard) => (listeners[event] ??= []).push(heard);
 export const emit = (event) => (listeners[event] ?? []).forEach((heard) => heard());
 
-export function remember() {
+function remember() {
   const { ws, picture, view } = store;
   if (ws && !ws.folder) Object.assign(kept, { workspace: ws.id, words: words(), settings: settings() });
   Object.assign(kept, { picture, view, colours: { ...kept.colours, ...store.colours } });
@@ -40,14 +40,19 @@ export const colour = (name) => store.colours[name] ?? store.ws?.classes.find((o
 const here = (rest = '') => `workspaces/${store.ws.id}${rest}`;
 const ofPicture = (rest) => here(`/pictures/${store.picture}${rest}`);
 
-function take(state) { // a newer state of this workspace, or another workspace
-  if (store.ws?.id === state.id && state.revision < store.ws.revision) return;
+let epoch = 0;
+function forget() { epoch++; if (store.labels) store.labels.version = -1; } // labels are asked for anew, whatever their version
+
+function take(state, anyway = false) { // a newer state of this workspace, or another workspace
+  if (store.ws?.id === state.id && state.revision < store.ws.revision && !anyway) return;
+  if (anyway) forget(); // a server that began anew counts anew
   const moved = store.ws?.id !== state.id;
   store.ws = state;
   if (!current()) store.picture = state.pictures[0]?.id ?? null;
   const { work } = state, stopped = work?.what === 'stopped';
+  const turn = () => task(stopped ? 'Going on' : 'Stopping', () => act(stopped ? 'POST' : 'DELETE', '/work'));
   background(work && { ...work, what: work.what[0].toUpperCase() + work.what.slice(1), left: work.seconds_left,
-    label: stopped ? 'Go on' : 'Cancel', stop: () => task(stopped ? 'Going on' : 'Stopping', () => act(stopped ? 'POST' : 'DELETE', '/work')) });
+    label: stopped ? 'Go on' : 'Cancel', stop: turn });
   remember();
   emit('state');
   refresh();
@@ -55,24 +60,31 @@ function take(state) { // a newer state of this workspace, or another workspace
 }
 
 async function follow(id) { // what others do, and what the server does by itself
+  let lost = false;
   while (store.ws.id === id) {
     try {
-      const state = await call('GET', `workspaces/${id}?after=${store.ws.revision}&wait=20`);
+      const state = await call('GET', `workspaces/${id}${lost ? '' : `?after=${store.ws.revision}&wait=20`}`);
       right('server');
-      if (store.ws.id === id) take(state);
+      if (store.ws.id === id) take(state, lost);
+      lost = false;
     } catch (error) {
       if (store.ws.id !== id) return;
-      if (error.status === 404) { await begin(); return; }
-      wrong(error.message, 'server');
-      await pause(2);
+      lost = true;
+      if (error.status === 404) await begin().catch((other) => wrong(other.message, 'server'));
+      else wrong(error.message, 'server');
+      if (store.ws.id === id) await pause(2);
     }
   }
 }
 
 export async function start() {
-  store.info = await call('GET', 'info');
-  emit('info');
-  await begin();
+  while (!store.ws) {
+    try {
+      if (!store.info) { store.info = await call('GET', 'info'); emit('info'); }
+      await begin();
+      right('server');
+    } catch (error) { wrong(error.message, 'server'); await pause(3); }
+  }
 }
 
 async function begin() { // as it was left, or a new workspace with the words that were typed
@@ -136,22 +148,25 @@ export async function type(text, changed = {}, colours = {}) { // as they stand 
 }
 
 async function act(method, rest, body) { take(await call(method, here(rest), body)); }
-const back = (what, path) => task(what, () => {
-  if (store.labels) store.labels.version = -1; // the picture is labelled anew when its labels are asked for
-  return act('POST', path);
+const back = (what, path) => task(what, async () => {
+  const state = await call('POST', here(path));
+  forget();
+  take(state);
 }, path);
 export const undo = () => store.ws.undo && back('Undoing', '/undo');
 export const redo = () => store.ws.redo && back('Redoing', '/redo');
 export const remove = () => task('Removing', () => act('DELETE', `/pictures/${store.picture}`));
 export const accept = async (accepted) => {
-  const done = await task('Accepting', async () => { await act('POST', `/pictures/${store.picture}/accept`, { accepted, version: store.labels?.version }); return true; });
+  const seen = accepted && store.labels?.of === store.picture ? { version: store.labels.version } : {}; // nobody accepts what was not seen
+  const path = `/pictures/${store.picture}/accept`;
+  const done = await task('Accepting', async () => { await act('POST', path, { accepted, ...seen }); return true; });
   const next = store.ws.pictures.find((one) => one.state !== 'accepted' && one.id !== store.picture);
   if (done && accepted) { say('accepted'); if (next) show(next.id); }
 };
 
 export const correct = (body) => task('Correcting', async (signal) => {
-  const id = store.picture;
-  const answer = await call('POST', ofPicture('/corrections'), { ...body, ...('word' in body ? { teach: store.view.teach && Boolean(body.word) } : {}) }, signal);
+  const id = store.picture, teach = store.view.teach && Boolean(body.word);
+  const answer = await call('POST', ofPicture('/corrections'), { ...body, teach }, signal);
   store.chosen.clear();
   take(answer.state);
   if (store.picture === id) say(body.word ? `now ${body.word}` : 'done');
@@ -170,35 +185,35 @@ async function refresh() { // the photograph and labels of the current picture, 
   again = true;
   if (running) return;
   running = true;
-  while (again) {
-    again = false;
-    const one = current();
-    if (!one) { Object.assign(store, { photo: null, labels: null, map: null }); emit('photo'); } else {
-      if (store.photo?.id !== one.id) await photograph(one);
-      await labels(one, 3);
+  try {
+    while (again) {
+      again = false;
+      const one = current();
+      if (!one) { Object.assign(store, { photo: null, labels: null, map: null }); emit('photo'); } else {
+        if (store.photo?.id !== one.id) await photograph(one);
+        await labels(one, 3);
+      }
     }
-  }
-  running = false;
+  } finally { running = false; }
 }
 
 async function labels(one, tries) {
   const have = store.labels?.of === one.id ? store.labels : null, named = (list) => list.map((other) => other.name).join();
   const settled = ['labelled', 'accepted'].includes(one.state) && (!have || named(have.classes) === named(store.ws.classes));
   if (one.state === 'failed' || (have && (settled ? have.version >= one.version : have.revision === store.ws.revision))) return;
-  const { revision } = store.ws, stays = () => store.picture === one.id;
+  const { revision } = store.ws, mine = epoch, stays = () => store.picture === one.id;
   try {
     const fresh = await call('GET', ofPicture('/labels'));
     const png = stays() && await (await request('GET', ofPicture(`/map.png?version=${fresh.version}`))).blob();
     const map = stays() && await decode(png, fresh);
     if (!stays()) return;
-    Object.assign(store, { labels: { ...fresh, of: one.id, revision }, map });
+    Object.assign(store, { labels: { ...fresh, version: mine === epoch ? fresh.version : -1, of: one.id, revision }, map });
     right('labels');
     emit('labels');
     tell();
   } catch (error) {
     if (!stays() || error.status === 404) return;
-    if (error.status === 409) { Object.assign(store, { labels: null, map: null }); emit('labels'); } // no words
-    else if (tries > 1) { await pause(0.1); await labels(one, tries - 1); } // they may change between the two answers
+    if (tries > 1) { await pause(0.1); await labels(one, tries - 1); } // they may change between the two answers
     else wrong(error.message, 'labels');
   }
 }
@@ -225,14 +240,15 @@ function tell() {
 
 export async function download(kind, all, acceptedOnly) {
   await task('Exporting', async (signal, progress) => {
-    const { job } = await call('POST', here('/exports'), { kind, ...(all ? { accepted_only: acceptedOnly } : { picture: store.picture }) }, signal);
+    const of = all ? { accepted_only: acceptedOnly } : { picture: store.picture };
+    const { job } = await call('POST', here('/exports'), { kind, ...of }, signal);
     const path = here(`/exports/${job}`), began = performance.now();
     signal.addEventListener('abort', () => { request('DELETE', path).catch(() => {}); });
     for (;;) {
       const answer = await request('GET', path, undefined, signal);
       if (answer.status === 200) { save(await answer.blob(), answer.headers.get('Content-Disposition')); return; }
-      const { done, of } = await answer.json();
-      progress(done, of, done ? (performance.now() - began) / 1000 / done * (of - done) : undefined);
+      const { done, of: whole } = await answer.json();
+      progress(done, whole, done ? (performance.now() - began) / 1000 / done * (whole - done) : undefined);
       await pause(0.2, signal);
     }
   });

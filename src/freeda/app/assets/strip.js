@@ -2,12 +2,13 @@
 import { $, icon, make, percent, plural } from './dom.js';
 import { accept, current, on, remove, show, step, store } from './state.js';
 
-const items = new Map(), STATES = { waiting: 'waiting', working: 'being labelled', labelled: 'labelled', accepted: 'accepted', failed: 'failed' };
+const items = new Map(), told = (one) => one.error ?? (one.state === 'working' ? 'being labelled' : one.state);
 
 function item(one, most) {
   let made = items.get(one.id);
   if (!made) {
-    const image = make('img', { src: `api/workspaces/${store.ws.id}/pictures/${one.id}/image?side=160`, alt: '', loading: 'lazy', draggable: false });
+    const src = `api/workspaces/${store.ws.id}/pictures/${one.id}/image?side=160`;
+    const image = make('img', { src, alt: '', loading: 'lazy', draggable: false });
     const mark = make('span', { className: 'mark' }), bar = make('span', { className: 'doubt' });
     const button = make('button', { type: 'button', onclick: () => show(one.id) }, image, mark, bar);
     made = { line: make('li', {}, button), button, mark, bar, state: '' };
@@ -15,8 +16,9 @@ function item(one, most) {
   }
   const { button, mark, bar } = made, here = one.id === store.picture;
   if (here) button.setAttribute('aria-current', 'true'); else button.removeAttribute('aria-current');
-  button.setAttribute('aria-label', `${one.name}, ${STATES[one.state]}${one.uncertainty === null ? '' : `, uncertainty ${percent(one.uncertainty)}`}`);
-  button.title = `${one.name}: ${one.error ?? STATES[one.state]}`;
+  const doubt = one.uncertainty === null ? '' : `, uncertainty ${percent(one.uncertainty)}`;
+  button.setAttribute('aria-label', `${one.name}, ${told(one)}${doubt}`);
+  button.title = `${one.name}: ${told(one)}`;
   button.className = one.state;
   if (made.state !== one.state) mark.replaceChildren(...(one.state === 'accepted' ? [icon('check')] : one.state === 'failed' ? ['!'] : []));
   made.state = one.state;
@@ -46,7 +48,7 @@ function draw() {
   $('walk').hidden = pictures.length < 2;
   const accepted = pictures.filter((other) => other.state === 'accepted').length, done = one?.state === 'accepted';
   $('about').replaceChildren(...(one ? [make('b', {}, one.name), make('span', {}, [`${one.width} × ${one.height}`,
-    one.error ?? (one.state === 'labelled' ? '' : STATES[one.state]), one.corrections ? plural(one.corrections, 'correction') : '',
+    told(one) === 'labelled' ? '' : told(one), one.corrections ? plural(one.corrections, 'correction') : '',
     pictures.length > 1 ? `${accepted} of ${pictures.length} accepted` : ''].filter(Boolean).join(' · '))] : []));
   $('remove').hidden = Boolean(folder) || !one;
   $('accept').disabled = !one || !['labelled', 'accepted'].includes(one.state);

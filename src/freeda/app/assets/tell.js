@@ -1,5 +1,5 @@
 // What the page says: one line of errors (none is lost: they wait for each other), progress, and the live region.
-import { $, icon, make, time } from './dom.js';
+import { $, iconButton, make, time } from './dom.js';
 
 const errors = []; // {source, text}; the newest is shown
 let running = []; // {what, began, stop, done, of, left}
@@ -29,8 +29,7 @@ function draw() {
   const more = errors.length > 1 ? ` (and ${errors.length - 1} before)` : '';
   $('error').replaceChildren(
     make('span', { title: last.text }, last.text + more),
-    make('button', { type: 'button', className: 'button icon small', 'aria-label': 'Dismiss',
-      onclick: () => { errors.pop(); draw(); } }, icon('close')));
+    iconButton('close', 'Dismiss', () => { errors.pop(); draw(); }));
 }
 
 // Work that may take over a second: shown from then on, with how long it takes, and cancelled by its button.
@@ -44,7 +43,7 @@ export async function task(what, work, source = what) {
     right(source);
     return made;
   } catch (error) {
-    if (error.name === 'AbortError') say(`${what}: cancelled`);
+    if (error.name === 'AbortError') { if (stop.signal.aborted) say(`${what}: cancelled`); }
     else wrong(error.message, source);
     return undefined;
   } finally {

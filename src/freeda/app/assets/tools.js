@@ -10,7 +10,8 @@ let began = null; // {x, y, moved, tool}: a press that has not ended
 let strokes = []; // of the brush, until a word is chosen
 
 const spot = (event) => { const box = stage.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
-const clamp = ([x, y]) => [Math.min(Math.max(x, 0), store.photo.width - 1), Math.min(Math.max(y, 0), store.photo.height - 1)].map((v) => Math.round(10 * v) / 10);
+const within = (v, long) => Math.round(10 * Math.min(Math.max(v, 0), long - 1)) / 10;
+const clamp = ([x, y]) => [within(x, store.photo.width), within(y, store.photo.height)];
 
 function forget() { // a draft that is not wanted
   strokes = [];
@@ -65,7 +66,8 @@ function finish(x, y) {
     const [xs, ys] = [[draft.box[0], draft.box[2]], [draft.box[1], draft.box[3]]];
     const box = [Math.min(...xs), Math.min(...ys), Math.max(...xs) + 1, Math.max(...ys) + 1];
     if (box[2] - box[0] < 4 || box[3] - box[1] < 4) { forget(); return; }
-    choose({ at: toStage(x, y), sides: [box[0], box[2]].map((v) => toStage(v, 0)[0]), box: true, take: (word, exact) => correct({ kind: 'box', box, word, exact }) });
+    const sides = [box[0], box[2]].map((v) => toStage(v, 0)[0]), take = (word, exact) => correct({ kind: 'box', box, word, exact });
+    choose({ at: toStage(x, y), sides, box: true, take });
   } else if (draft.strokes) {
     const sent = draft.strokes;
     choose({ at: toStage(x, y), brush: true, take: (word) => correct({ kind: 'brush', strokes: sent, word }) });
@@ -119,7 +121,10 @@ stage.addEventListener('pointermove', (event) => {
     return;
   }
   const at = event.pointerType === 'mouse' ? regionAt(...toPhoto(x, y)) : null, region = at?.region ?? null;
-  if (store.view.tool === 'brush' && event.pointerType === 'mouse') { marks.cursor = inPhoto(...toPhoto(x, y)) ? toPhoto(x, y) : null; redraw(); }
+  if (store.view.tool === 'brush' && event.pointerType === 'mouse') {
+    marks.cursor = inPhoto(...toPhoto(x, y)) ? toPhoto(x, y) : null;
+    redraw();
+  }
   if (region !== marks.hover && store.view.tool !== 'brush') { marks.hover = region; redraw(); }
   tip(x, y, isOpen() ? null : at);
 });
@@ -158,7 +163,11 @@ stage.addEventListener('keydown', (event) => { // all of it without a pointer
     if (at) say(at.name);
   } else if (event.key === 'Enter' || event.key === ' ') {
     if (['region', 'merge'].includes(store.view.tool)) point(...cursor, event.shiftKey);
-    else if (began?.keys) { began = null; finish(...cursor); } else { began = { keys: true }; begin(...cursor); say('Started: move, then press Enter to finish'); }
+    else if (began?.keys) { began = null; finish(...cursor); } else {
+      began = { keys: true };
+      begin(...cursor);
+      say('Started: move, then press Enter to finish');
+    }
   } else return;
   event.preventDefault();
   redraw();
