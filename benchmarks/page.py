@@ -1,4 +1,7 @@
-"""The web page in a browser: from words typed to the new picture, beside what the models alone take."""
+"""The web page in a browser: from words typed to the new picture, beside what the models alone take.
+
+    python benchmarks/page.py
+"""
 
 from __future__ import annotations
 

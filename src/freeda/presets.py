@@ -236,7 +236,7 @@ PRESETS["sam3"] = replace(
 
 
 DEFAULT, STUDIO = "miniature", "miniature-plus"
-"""The presets taken when none is named, which need no download: by the studio one whose regions suit clicks."""
+"""The presets taken when none is named, without a download; by the studio one whose regions suit clicks."""
 
 RECIPES: dict[str, tuple[ModelSource, tuple[str, ...]]] = {
     "lcm": (
