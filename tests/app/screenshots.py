@@ -12,12 +12,12 @@ import freeda
 from freeda.app.server import serve
 from freeda.images import of_world
 from freeda.miniature.scenes import HELD_OUT, render
-from freeda.presets import DRAWN
+from freeda.presets import DRAWN, STUDIO
 from freeda.show.export import png
 from freeda.show.tiles import enlarge
 
-WORDS = "sunset, water, tree, house, boat, car, butterfly, grass, sand, snow, wall, road"
-PHOTOGRAPHS = (25, 11, 38, 28, 22, 16, 41, 42, 45, 46, 48, 50)
+WORDS = "sky, night, sunset, wall, water, grass, sand, snow, house, tree, fish, clock"
+PHOTOGRAPHS = (14, 25, 11, 38, 28, 22, 16, 41, 12, 45, 46, 20)
 
 
 def main(folder: Path) -> None:
@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
         for i in PHOTOGRAPHS:
             picture = of_world(enlarge(render(HELD_OUT, i).image, 4), DRAWN)
             (photographs / f"scene-{i}.png").write_bytes(png(picture))
-        running = serve(freeda.load("miniature"), port=None, folder=photographs, words=WORDS)
+        running = serve(freeda.load(STUDIO), port=None, folder=photographs, words=WORDS)
         try:
             page = Page(browser, running.url)
             page.until("freeda.store.ws.work === null")
@@ -37,10 +37,10 @@ def main(folder: Path) -> None:
                 page.ready()
                 page.page.click("#accept")
                 page.until("!freeda.busy()")
-            page.page.click("#strip [title^='scene-22']")
+            page.page.click("#strip [title^='scene-14']")
             page.ready()
-            page.click(0.63, 0.82)
-            page.page.keyboard.type("bo")
+            page.click(0.24, 0.72)
+            page.page.keyboard.type("fi")
             page.page.wait_for_timeout(500)
             page.page.screenshot(path=folder / "app.png")
             page.close()
