@@ -215,6 +215,21 @@ def test_a_torn_line_is_dropped_and_told(model: Any, folder: Path) -> None:
         Disk(folder / ".freeda")
 
 
+def test_a_damaged_map_is_told(model: Any, folder: Path) -> None:
+    with opened(model, folder, WORDS) as somebody:
+        picture = somebody.idle()["pictures"][0]["id"]
+        somebody.accept(picture)
+    (file,) = (folder / ".freeda" / "accepted").iterdir()
+    for damage in (lambda: file.write_bytes(file.read_bytes()[:60]), file.unlink):
+        damage()
+        with opened(model, folder) as again:
+            told = again.ask("GET", f"{again.at}/pictures/{picture}/labels", status=400)["detail"]
+            assert "cannot be read" in told and str(folder) not in told
+            assert again.ask("POST", f"{again.at}/undo")["redo"].startswith("accepted")
+            again.labels(picture)
+            again.ask("POST", f"{again.at}/redo")
+
+
 def test_a_full_disk_changes_nothing(model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(model, folder, WORDS) as somebody:
         picture = somebody.idle()["pictures"][0]["id"]
@@ -373,3 +388,7 @@ def test_killed_at_any_moment(model: Any, folder: Path, kills: int) -> None:
             if told != outcome(held, ids):
                 held.pop()
             assert told == outcome(held, ids) and server.answered < 1000
+            ws = again.studio.workspace(SHARED)
+            for id, (sure, _) in found["pictures"].items():  # the label maps are there, too
+                truth = again.studio.truth(ws, ws.pictures[id])
+                assert (truth is not None) == sure

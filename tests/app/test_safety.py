@@ -209,6 +209,8 @@ def test_photographs_that_are_too_large(model: Any, tmp_path: Path) -> None:
             told = visitor.send(data, name="text.png", status=400)
             assert "text.png" in told["detail"] and str(visitor.studio.place) not in told["detail"]
         small = to_png(samples()[0].image)
+        assert "not an image" in visitor.send(small, b"no picture", status=400)["detail"]
+        assert visitor.state()["pictures"] == [] and not list((visitor.studio.place / visitor.id).iterdir())
         visitor.send(small, small)
         assert "at most 3 pictures" in visitor.send(small, small, status=413)["detail"]
         assert len(list((visitor.studio.place / visitor.id).iterdir())) == 2

@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..bank.taught import Taught
 from ..errors import InputError
@@ -175,7 +174,14 @@ class Studio:
             self.visitors.drop(others[0].id)
         if ws.bytes + size > most:
             raise Refused(413, f"a workspace holds at most {self.limits.folder_megabytes} MB of pictures")
-        found = [self._received(ws.own, plain_name(name), file) for name, file in files]
+        found: list[Picture] = []
+        try:
+            for name, file in files:
+                found.append(self._received(ws.own, plain_name(name), file))
+        except InputError:
+            for one in found:  # all or none
+                one.path.unlink()
+            raise
         with ws.lock:
             ws.pictures.update((one.id, one) for one in found)
             ws.bytes += size
@@ -374,7 +380,7 @@ class Studio:
         if edits.accepted is None:
             return masks.compose(base, regions, shapes, paint)
         cut = masks.compose(np.full(size, -1, np.int16), regions, shapes, ())
-        truth = accepted_labels(ws, edits.accepted, names)
+        truth = ws.accepted_labels(edits.accepted, names)
         truth = truth if truth.shape == size else enlarged(truth, size)
         return replace(masks.compose(truth, cut.regions, (), paint), own=cut.own)
 
@@ -384,15 +390,5 @@ class Studio:
             names, edits = ws.names(), ws.state.edits(picture.id)
         if edits.accepted is None:
             return None
-        base = accepted_labels(ws, edits.accepted, names)
+        base = ws.accepted_labels(edits.accepted, names)
         return self.composed(ws, base, np.full(base.shape, -1), names, edits).labels, names
-
-
-def accepted_labels(ws: Workspace, event: Event, names: Sequence[str]) -> NDArray[np.int16]:
-    """The label map that was accepted, in labels that index `names`; -1 where it has none."""
-    with Image.open(io.BytesIO(ws.store.load(event["file"])), formats=("PNG",)) as picture:
-        values = np.asarray(picture.convert("L"))
-    table = np.array([-1, *(names.index(name) for name in event["names"])], np.int16)
-    if int(values.max(initial=0)) >= len(table):
-        raise InputError(f"{event['file']}: this is not the label map that was accepted")
-    return table[values]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..bank.taught import Taught
 from ..errors import InputError, printable
+from ..images import reading_mask
 from ..options import SegmentOptions
 from ..options.word_list import split_words, written
 from ..segment.background import label_names, rest_labels
@@ -145,6 +148,16 @@ class Workspace:
         """What labels mean: the model's, then words that only corrections and accepted pictures still use."""
         with self.lock:
             return tuple(dict.fromkeys((*self.base_names(), *self.state.named())))
+
+    def accepted_labels(self, event: Event, names: Sequence[str]) -> NDArray[np.int16]:
+        """(H, W): the label map that was accepted, in labels that index `names`; -1 where it has none."""
+        data = io.BytesIO(self.store.load(event["file"]))
+        with reading_mask(event["file"]), Image.open(data, formats=("PNG",)) as picture:
+            values = np.asarray(picture.convert("L"))
+        table = np.array([-1, *(names.index(name) for name in event["names"])], np.int16)
+        if int(values.max(initial=0)) >= len(table):
+            raise InputError(f"{event['file']}: this is not the label map that was accepted")
+        return table[values]
 
     def colours(self) -> NDArray[np.uint8]:
         """(names, 3)."""
