@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from freeda.app.exporting import KINDS, unique_stems
+from freeda.app.limits import Limits
 from freeda.app.photographs import safe_stem, samples
 from freeda.options import EXPORTS
 from freeda.segment import Segmentation
@@ -84,9 +85,18 @@ def test_progress_and_cancel(visitor: Visitor) -> None:
     assert not (visitor.studio.place / f"export-{jobs[-1]}").exists()
 
 
-def test_large_photographs_are_reduced_and_exported_whole(model: Any) -> None:
-    from freeda.app.limits import Limits
+def test_old_files_make_room(model: Any) -> None:
+    with running(model, Limits(folder_megabytes=1)) as found:
+        visitor = Visitor(*found, sample=0)
+        visitor.idle()
+        for _ in range(3):  # each of about half a megabyte
+            visitor.export(kind="npz", picture=visitor.first())
+        kept = list(visitor.studio.place.glob("export-*/files/*.npz"))
+        size = sum(path.stat().st_size for path in kept)
+        assert 1 <= len(kept) <= 3 and (size <= 1_000_000 or len(kept) == 1)
 
+
+def test_large_photographs_are_reduced_and_exported_whole(model: Any) -> None:
     image = samples()[0].image
     with running(model, Limits(working_megapixels=1)) as found:
         visitor = Visitor(*found)

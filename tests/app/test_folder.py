@@ -73,8 +73,8 @@ def test_it_is_labelled_and_goes_on(model: Any, folder: Path) -> None:
         somebody.accept(second)
         kept, labels = holds(somebody.state()), somebody.map(second)[1]
         corrected = somebody.map(first)[1][somebody.map(first)[0] == region]
-    with opened(model, folder) as again:
-        assert holds(again.state()) == kept
+    with opened(model, folder, WORDS) as again:  # the same command: words that joined the list stay
+        assert holds(again.state()) == kept and kept["words"].endswith(", lamp")
         np.testing.assert_array_equal(again.map(second)[1], labels)
         regions, found = again.map(first)
         np.testing.assert_array_equal(found[regions == region], corrected)
@@ -86,6 +86,20 @@ def test_it_is_labelled_and_goes_on(model: Any, folder: Path) -> None:
         )
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
     assert sorted(path.name for path in (folder / ".freeda" / "accepted").iterdir()) == [f"{second}.png"]
+
+
+def test_other_words_of_the_command_line(model: Any, folder: Path) -> None:
+    with opened(model, folder, WORDS) as somebody:
+        picture = somebody.idle()["pictures"][0]["id"]
+        box = {"kind": "box", "box": [0, 0, 20, 20], "exact": True}
+        somebody.correct(picture, word="Kite", **box)
+    with opened(model, folder, "night, wall") as again:
+        state = again.state()
+        assert (
+            state["words"] == "night, wall" and state["classes"][2]["name"] == "Kite"
+        )  # the correction holds
+        state = again.correct(picture, word="kite", **box)["state"]  # it joins the list again, and teaches
+        assert state["words"] == "night, wall, Kite" and len(state["lessons"]) == 2
 
 
 def test_what_was_labelled_is_not_labelled_again(
@@ -245,6 +259,25 @@ def test_what_cannot_be_read_is_told(model: Any, folder: Path) -> None:
         somebody.send(samples()[0].image, status=409)
         picture = state["pictures"][0]["id"]
         somebody.ask("DELETE", f"{somebody.at}/pictures/{picture}", status=409)
+
+
+def test_names_of_any_bytes(model: Any, folder: Path) -> None:
+    data, name = (folder / "scene-1.png").read_bytes(), os.fsdecode(b"a\xff <b>\n.png")
+    try:
+        (folder / name).write_bytes(data)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with opened(model, folder, WORDS) as somebody:
+        (row,) = (one for one in somebody.idle()["pictures"] if "<b>" in one["name"])
+        assert row["name"] == r"a\udcff <b>\n.png"
+        box = {"kind": "box", "box": [0, 0, 9, 9], "exact": True, "word": "owl"}
+        assert somebody.correct(row["id"], **box)["state"]["lessons"][0]["picture"] == row["name"]
+        somebody.accept(row["id"])
+        assert somebody.export(kind="labels", picture=row["id"]).status_code == 200
+        assert len(somebody.export(kind="coco").content) > 1000
+        kept = holds(somebody.state())
+    with opened(model, folder) as again:
+        assert holds(again.state()) == kept
 
 
 def test_stopped_and_gone_on(model: Any, folder: Path) -> None:

@@ -48,7 +48,15 @@ def test_other_words_and_settings(visitor: Visitor, model: Any) -> None:
     changes = {"others": "everything else", "local_weight": 0.3, "k": 5, "superpixels": superpixels}
     result = model.segment(image, "sunset, water=sea", **changes)
     np.testing.assert_array_equal(visitor.map(picture)[1], result.labels)
-    assert visitor.labels(picture)["version"] > 1
+    version = visitor.labels(picture)["version"]
+    assert version > 1
+    kept = visitor.ask("GET", f"{visitor.at}/pictures/{picture}/map.png?version={version}")
+    visitor.words("water, sunset", settings={**settings, "scale": 30.0})
+    assert visitor.labels(picture)["version"] == version + 1
+    assert visitor.ask("GET", f"{visitor.at}/pictures/{picture}/map.png?version={version}") == kept
+    visitor.words("sunset, night")
+    visitor.labels(picture)
+    visitor.ask("GET", f"{visitor.at}/pictures/{picture}/map.png?version={version}", status=409)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +132,20 @@ def test_what_the_models_do_not_know_is_told(visitor: Visitor) -> None:
     state = visitor.idle()
     assert [one["caveat"] for one in state["classes"]] == ["", "not in this bank; answered by mushroom"]
     assert "drawn scenes, not photographs" in state["warnings"][0]
+
+
+def test_a_photograph_that_was_taken_upright(visitor: Visitor, tmp_path: Path) -> None:
+    image, turned = Image.fromarray(samples()[0].image[:, :300]), Image.Exif()
+    turned[0x0112] = 6  # a quarter turn
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpg", exif=turned, quality=95)
+    visitor.send((tmp_path / "a.jpg").read_bytes(), name="a.jpg")
+    row = next(one for one in visitor.idle()["pictures"] if one["name"] == "a.jpg")
+    assert (row["width"], row["height"]) == (300, 512)
+    assert visitor.map(row["id"])[0].shape == (512, 300)
+    shown = Image.open(io.BytesIO(visitor.ask("GET", f"{visitor.at}/pictures/{row['id']}/image")))
+    assert np.abs(np.asarray(shown).astype(int) - np.asarray(image)).mean() < 5
+    labels = Image.open(io.BytesIO(visitor.export(kind="labels", picture=row["id"]).content))
+    assert labels.size == (300, 512)
 
 
 def test_no_words_yet(visitor: Visitor) -> None:

@@ -95,9 +95,9 @@ def test_no_noun(drawing: Drawing) -> None:
 
 
 def test_the_bank_is_searched(visitor: Visitor) -> None:
-    told = visitor.ask("GET", "/api/bank?word=cottage&pictures=1")["nouns"]
+    told = visitor.ask("GET", "/api/bank?word=cottage")["nouns"]
     assert told[0]["noun"] == "home" and told[0]["within"] == told[0]["of"] == 24
-    assert all(row["picture"].startswith("data:image/jpeg") for row in told[0]["rows"])
+    assert len(told[0]["rows"]) == 4 and "home" in told[0]["rows"][0]["caption"]
     assert "blank" in visitor.ask("GET", "/api/bank?word=%20", status=400)["detail"]
 
 

@@ -156,9 +156,14 @@ def new_workspace(studio: Here, asked: Annotated[New | None, Body()] = None) -> 
 @routes.get("/workspaces/{w}")
 async def state(ws: Ws, after: int | None = None, wait: float = 0) -> Any:
     """Its state; with `after` once its revision is a later one, or `wait` seconds are over."""
-    end = time.monotonic() + min(wait, _LONGEST_WAIT)
-    while after is not None and ws.revision <= after and time.monotonic() < end:
-        await asyncio.sleep(_LOOK)
+    if after is not None:
+        began, least = (
+            time.monotonic(),
+            min(2.0, len(ws.pictures) / 5000),
+        )  # to tell of thousands takes a while
+        end = began + min(wait, _LONGEST_WAIT)
+        while (now := time.monotonic()) < end and (ws.revision <= after or now < began + least):
+            await asyncio.sleep(_LOOK)
     return await run_in_threadpool(_told, ws)
 
 
@@ -205,10 +210,7 @@ def labels(studio: Here, ws: Ws, picture: Pic) -> Any:
 @routes.get("/workspaces/{w}/pictures/{p}/map.png")
 def map_png(studio: Here, ws: Ws, picture: Pic, version: int | None = None) -> Response:
     """Regions and labels as a picture: red + 256 green = region + 1, blue = number; 0 is none."""
-    final = studio.labels(ws, picture)
-    if version is not None and version != final.version:
-        raise Refused(409, "the labels have changed meanwhile: ask for them again")
-    return Response(answers.map_png(final), media_type="image/png")
+    return Response(answers.map_png(studio.version(ws, picture, version)), media_type="image/png")
 
 
 @routes.post("/workspaces/{w}/pictures/{p}/corrections")

@@ -52,7 +52,8 @@ class Background:
     def _label(self, ws: Workspace, picture: Picture) -> None:
         began = time.monotonic()
         picture.working = True
-        ws.changed()
+        if picture.id in ws.visible:
+            ws.changed()
         try:
             self._studio.labels(ws, picture, behind=True)
             took = time.monotonic() - began

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import count
 from math import ceil, floor
 from typing import Annotated, Any, Literal
 
@@ -179,9 +180,9 @@ def accept(
         table = np.zeros(len(final.names) + 1, np.uint8)  # the last one is of -1
         table[used] = np.arange(1, len(used) + 1)
         with ws.lock:
-            earlier = [e for e in (*ws.state.done, *ws.state.undone) if e["picture"] == picture.id]
-            turn = sum(e["event"] == "accept" for e in earlier)
-            event["file"] = f"{picture.id}.png" if not turn else f"{picture.id}-{turn + 1}.png"
+            taken = {e.get("file") for e in (*ws.state.done, *ws.state.undone)}  # undo may want any of them
+            names = (f"{picture.id}{'' if n == 1 else f'-{n}'}.png" for n in count(1))
+            event["file"] = next(name for name in names if name not in taken)
             event["names"] = [final.names[i] for i in used.tolist()]
             ws.store.save(event["file"], png(Image.fromarray(table[labels])))
             ws.record(event)

@@ -8,6 +8,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -133,6 +134,15 @@ class Exporter:
             if job.workspace == ws.id and not job.over:
                 self.cancel(ws, job.id)
 
+    def _make_room(self) -> None:
+        """Let the oldest files go while all are too large, the last one excepted."""
+        left = self._studio.limits.folder_megabytes * 1_000_000
+        for i, job in enumerate(reversed(self._jobs.values())):
+            with suppress(OSError):  # it went just now
+                left -= job.path.stat().st_size if job.path is not None else 0
+            if i and left < 0 and job.over:
+                self._jobs.drop(job.id)
+
     def _first(self, ws: Workspace) -> dict[str, Any] | None:
         """The export of a workspace that is being written, or waits for that."""
         mine = [job for job in self._jobs.values() if job.workspace == ws.id and not job.over]
@@ -157,6 +167,7 @@ class Exporter:
                 for one, stem in zip(chosen, stems, strict=True):
                     self._write(ws, job, one, stem, place / "files")
             job.path = self._packed(ws, job, place, stems[0] if single else None)
+            self._make_room()
         except Cancelled:
             shutil.rmtree(place, ignore_errors=True)
         except Exception as error:

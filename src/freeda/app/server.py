@@ -17,6 +17,7 @@ from ..files import make_folder
 from ..lock import only_writer
 from ..model import FreeDA
 from ..presets import Preset
+from ..sources import find_images
 from .limits import HOST, PORT, Limits
 
 _BEGIN = 60.0
@@ -108,7 +109,7 @@ def serve(
         studio = Studio(model, limits)
         stack.callback(studio.close)
         if folder is not None:
-            place = _folder(Path(folder))
+            place = photographs(folder)
             stack.enter_context(only_writer(make_folder(place / ".freeda"), "folder's labels", InputError))
             studio.open_folder(place, words)
         exporter = Exporter(studio)
@@ -157,9 +158,12 @@ def _listening(host: str, port: int | None) -> socket.socket:
         raise InputError(f"{host}:{port or 'any port'}: the page cannot be served there ({error})") from error
 
 
-def _folder(path: Path) -> Path:
+def photographs(folder: str | Path) -> Path:
+    """A folder that can be shared. Raises InputError for what is none, and for one without photographs."""
+    path = Path(folder)
     if not path.is_dir():
         raise InputError(f"{path}: no such folder")
+    find_images(path)
     return path
 
 

@@ -2,7 +2,7 @@
 
 An event is a JSON object with a name under "event":
 
-- words: words (as typed), settings, colours (#rrggbb by class)
+- words: words (as typed), settings, colours (#rrggbb by class); given (where the command line gave them)
 - correct: picture, mask (RLE), word (null: the correction there is taken away), how, lesson (its id, or null)
 - shape: picture, masks (RLE), how: each mask becomes a region of its own
 - accept: picture, file (the label map that was accepted; null: no longer), names (what its labels mean)
@@ -78,6 +78,8 @@ class State:
     words: str = ""
     settings: Settings = field(default_factory=Settings)
     colours: dict[str, str] = field(default_factory=dict)
+    given: str | None = None
+    """The words that the command line gave last: given again they change nothing."""
     wording: int = 0
     """Counts the changes of words and settings."""
     done: list[Event] = field(default_factory=list)
@@ -96,6 +98,7 @@ class State:
             settings = Settings(**event["settings"])
             self.wording += (event["words"], settings) != (self.words, self.settings)
             self.words, self.settings, self.colours = event["words"], settings, event["colours"]
+            self.given = event.get("given", self.given)
             return
         if kind in ("undo", "redo"):
             source, target = (self.done, self.undone) if kind == "undo" else (self.undone, self.done)

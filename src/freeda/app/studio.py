@@ -40,7 +40,7 @@ _VOCABULARIES = 64
 """Lists of words whose vectors are kept: going back to one costs nothing."""
 _SHOWN = 100_000_000
 """Bytes of reduced pictures that are kept for browsers."""
-_PER_PIXEL = 16
+_PER_PIXEL = 24
 """Bytes that labels, regions and corrections of an open picture take."""
 SHARED = "folder"
 """The id of the workspace that all browsers share in folder mode."""
@@ -60,6 +60,8 @@ class Encoded:
     key: tuple[int, int] | None = None
     result: Segmentation | None = None
     final: Final | None = None
+    before: Final | None = None
+    """The labels before those, for who asked for them when they were new."""
 
     @property
     def weight(self) -> int:
@@ -127,8 +129,8 @@ class Studio:
                 made.pictures[id] = Picture(
                     id, path.name, path, (0, 0), error=self.without_places(str(error))
                 )
-        if words is not None and words != made.state.words:
-            self.set_words(made, words, made.state.settings, made.state.colours)
+        if words is not None and words != made.state.given:
+            self.set_words(made, words, made.state.settings, made.state.colours, {"given": words})
         for picture in made.pictures.values():
             if picture.error is None:
                 made.remembered(picture)
@@ -217,12 +219,14 @@ class Studio:
 
     # labels
 
-    def set_words(self, ws: Workspace, text: str, settings: Settings, colours: dict[str, str]) -> None:
+    def set_words(
+        self, ws: Workspace, text: str, settings: Settings, colours: dict[str, str], more: Event | None = None
+    ) -> None:
         """Other words, settings or colours. Raises InputError where they cannot be used."""
         words = parsed(text, self.limits)
         if words:
             self.vocabulary(words, settings)
-        ws.record(wording(text, settings, colours))
+        ws.record({**wording(text, settings, colours), **(more or {})})
         ws.stopped = False
         self.wake()
 
@@ -305,10 +309,13 @@ class Studio:
 
     def labels(self, ws: Workspace, picture: Picture, behind: bool = False) -> Final:
         """A picture's labels as things stand, corrections included."""
-        encoded = self.encoded(ws, picture, behind)
-        with ws.lock:
-            stamp, names, settings = ws.stamp(picture), ws.names(), ws.state.settings
-            words, edits = ws.words(), ws.state.edits(picture.id)
+        while True:
+            encoded = self.encoded(ws, picture, behind)
+            with ws.lock:
+                stamp, names, settings = ws.stamp(picture), ws.names(), ws.state.settings
+                words, edits = ws.words(), ws.state.edits(picture.id)
+            if self.scale(settings.scale) == encoded.scale:  # as is to be expected
+                break
         with encoded.lock:
             if encoded.final is None or encoded.final.stamp != stamp:
                 if encoded.key != stamp[:2] and words:
@@ -317,9 +324,18 @@ class Studio:
                     told = encoded.result.caveats
                     ws.caveats = replace(told, outside=told.outside or ws.caveats.outside)
                 encoded.key, encoded.result = stamp[:2], encoded.result if words else None
+                encoded.before = encoded.final
                 encoded.final = self._final(ws, encoded, stamp, names, edits)
-            final = encoded.final
-        return replace(final, version=ws.settle(picture, final))
+            encoded.final = replace(encoded.final, version=ws.settle(picture, encoded.final))
+            return encoded.final
+
+    def version(self, ws: Workspace, picture: Picture, version: int | None) -> Final:
+        """The labels of a version, None: the last. Raises Refused (409) for one that is not kept any more."""
+        final = self.labels(ws, picture)
+        for one in (final, self.encoded(ws, picture).before):
+            if one is not None and version in (None, one.version):
+                return one
+        raise Refused(409, "the labels have changed meanwhile: ask for them again")
 
     def result(self, ws: Workspace, picture: Picture) -> tuple[Segmentation, Final]:
         """What the models say of a picture, and what people made of it. Raises Refused where no word is."""

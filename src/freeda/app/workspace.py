@@ -170,9 +170,10 @@ class Workspace:
         for name, words in self.words().items():
             if folded in (one.casefold() for one in words):
                 return name, []
-        for name in self.names():
+        for name in self.base_names():  # "everything else" and the like
             if folded == name.casefold():
                 return name, []
+        told = next((name for name in self.names() if folded == name.casefold()), told)
         if len(self.names()) >= _MOST_CLASSES:
             raise Refused(400, f"there are {_MOST_CLASSES} words: no more can be told apart")
         text = written([*split_words(self.state.words), told])
@@ -185,9 +186,11 @@ class Workspace:
             return self.state.wording, self.taught.version, self.state.touched[picture.id]
 
     def settle(self, picture: Picture, final: Final) -> int:
-        """Remember what was found of a picture, unless more is known by now. Returns its version."""
+        """Remember what was found of a picture. Returns its version; 0 where more is known by now."""
         with self.lock:
-            if picture.stamp != final.stamp and final.stamp == self.stamp(picture):
+            if final.stamp != self.stamp(picture):
+                return 0
+            if picture.stamp != final.stamp:
                 picture.stamp, picture.uncertainty = final.stamp, final.uncertainty
                 picture.version += 1
                 picture.error = None

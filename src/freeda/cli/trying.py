@@ -51,7 +51,7 @@ def web_page(
     yes: Yes = False,
 ) -> None:
     """The studio, a web page: label by words, correct by clicks, and let corrections teach."""
-    from ..app.server import is_loopback, refuse_detectors, serve
+    from ..app.server import is_loopback, photographs, refuse_detectors, serve
     from ..bank import Bank
     from ..model import load
 
@@ -62,7 +62,10 @@ def web_page(
         if folder is None:
             raise InputError("--classes goes with a folder of photographs: freeda app photos/ --classes ...")
         words = written(read_names(classes, classes_file))
-    opened = None if bank is None else Bank.open(bank)  # a wrong path is told before gigabytes are fetched
+    # A wrong path is told before gigabytes are fetched.
+    opened = None if bank is None else Bank.open(bank)
+    if folder is not None:
+        photographs(folder)
     fetch_first(preset, LABELLING, yes)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also then, what visitors sent is removed
     served = serve(load(preset, opened, device, dtype), host, port, folder=folder, words=words, token=token)
