@@ -49,8 +49,8 @@ function filter() {
   const names = store.ws.classes.map((one) => one.name);
   options = names.filter((name) => name.toLowerCase().includes(low));
   if (typed && !names.includes(typed)) options.push(typed);
-  const own = typed ? Math.max(0, options.findIndex((name) => name.toLowerCase().startsWith(low))) : options.indexOf(last);
-  at = own < 0 ? 0 : own;
+  const likely = typed ? options.findIndex((name) => name.toLowerCase().startsWith(low)) : options.indexOf(last || asked.name);
+  at = Math.max(0, likely);
   list.replaceChildren(...options.map((name, i) => {
     const fresh = !names.includes(name), dot = make('i', {}, fresh ? '+' : i < 9 && !typed ? String(i + 1) : '');
     if (!fresh) Object.assign(dot.style, { background: colour(name), color: ink(colour(name)) });

@@ -58,6 +58,7 @@ function because(told, at, coming) {
 function open(name, ...inside) {
   $('sheet-title').textContent = name;
   $('sheet-body').replaceChildren(...inside);
+  $('sheet-title').after($('task')); // nothing behind a sheet can be pressed
   if (!sheet.open) sheet.showModal();
 }
 
@@ -152,5 +153,6 @@ export function help() {
 }
 
 $('sheet-close').addEventListener('click', () => sheet.close());
+sheet.addEventListener('close', () => document.querySelector('.line').append($('task')));
 sheet.addEventListener('click', (event) => { if (event.target === sheet) sheet.close(); });
 on('photo', () => { nth++; $('why').hidden = true; });
