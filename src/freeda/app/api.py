@@ -154,7 +154,7 @@ def new_workspace(studio: Here, asked: Annotated[New | None, Body()] = None) -> 
 
 
 @routes.get("/workspaces/{w}")
-async def state(ws: Ws, after: int | None = None, wait: float = 0) -> Any:
+async def state(studio: Here, ws: Ws, after: int | None = None, wait: float = 0) -> Any:
     """Its state; with `after` once its revision is a later one, or `wait` seconds are over."""
     if after is not None:
         began, least = (
@@ -163,6 +163,8 @@ async def state(ws: Ws, after: int | None = None, wait: float = 0) -> Any:
         )  # to tell of thousands takes a while
         end = began + min(wait, _LONGEST_WAIT)
         while (now := time.monotonic()) < end and (ws.revision <= after or now < began + least):
+            if studio.turns.over:
+                break
             await asyncio.sleep(_LOOK)
     return await run_in_threadpool(_told, ws)
 

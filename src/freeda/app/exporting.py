@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +17,17 @@ import numpy as np
 
 from ..errors import told_by
 from ..files import atomic_path
-from ..options import EXPORTS
+from ..options.exports import DATASETS
 from ..segment.upsample import enlarged
 from ..show.exports import Labelled, write_exports
+from ..show.exports.folder import export_folder
 from ..source_file import SourceFile
 from .limits import Refused, Shelf
 from .photographs import file_of, read, safe_stem
 from .studio import Cancelled, Studio
 from .workspace import Picture, Workspace
 
-_FOLDER = find_spec("freeda.show.exports.folder")
-export_folder: Any = import_module("freeda.show.exports.folder").export_folder if _FOLDER else None
-DATASETS: Any = getattr(import_module("freeda.options.exports"), "DATASETS", ())
-"""Until they are there."""
-_TOLD = {
+KINDS = {
     "overlay": "Overlay with legend (JPEG)",
     "labels": "Label map (palette PNG)",
     "svg": "Polygons (SVG)",
@@ -45,7 +40,6 @@ _TOLD = {
     "geojson": "GeoJSON (map or pixels)",
     "npz": "Everything, for Python (npz)",
 }
-KINDS = {kind: told for kind, told in _TOLD.items() if kind in EXPORTS}
 """What can be downloaded, and what the page calls it; the first is chosen unless told otherwise."""
 _JOBS = 32
 _AT_ONCE = 4

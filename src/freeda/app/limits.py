@@ -146,11 +146,11 @@ class Turns:
     """The models work for one at a time: `with turns:` for who waits, `with turns.behind:` for work that lets
     everybody pass.
 
-    Raises Refused (429) where more than `most` wait.
+    Raises Refused: 429 where more than `most` wait, 503 once it is `over`.
     """
 
     def __init__(self, most: int) -> None:
-        self._most, self._waiting, self._busy = most, 0, False
+        self._most, self._waiting, self._busy, self.over = most, 0, False, False
         self._changed = Condition()
         self.behind = _Behind(self)
 
@@ -164,10 +164,19 @@ class Turns:
                     raise Refused(429, "too many are waiting for the models: come back in a minute")
                 self._waiting += 1
             try:
-                self._changed.wait_for(lambda: not self._busy and not (last and self._waiting))
+                self._changed.wait_for(lambda: self.over or not (self._busy or (last and self._waiting)))
+                if self.over:
+                    raise Refused(503, "the server is ending")
                 self._busy = True
             finally:
                 self._waiting -= not last
+
+    def end(self, seconds: float) -> None:
+        """Let nobody else work, and wait for who does, so long at most."""
+        with self._changed:
+            self.over = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._busy, seconds)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

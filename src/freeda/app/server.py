@@ -22,6 +22,8 @@ from .limits import HOST, PORT, Limits
 
 _BEGIN = 60.0
 """Seconds that a server may take to begin."""
+_END = 10.0
+"""Seconds that the models have, when it ends, for what they are at."""
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Served:
 
     def close(self) -> None:
         """Stop serving; whatever visitors sent is removed, a folder's state stays."""
+        self.studio.turns.end(_END)
         self._server.should_exit = True
         self._thread.join(10.0)
         self._server.force_exit = True
