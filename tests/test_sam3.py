@@ -265,6 +265,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return make_bank(tmp_path_factory.mktemp("pictures"), [[kept(noun, i) for i, noun in enumerate(nouns)]])
 
 
+@pytest.mark.slow
 def test_prompts_by_pictures(model: FreeDA, one: Path, pictures: Any) -> None:
     """The prompt whose plane overlaps the masks best, of pictures spread over the word's rows."""
     with_bank, detector = load(of(one), pictures.path, "cpu"), model.encoders.clip

@@ -143,6 +143,7 @@ def test_refusals(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no signals here")
+@pytest.mark.slow
 def test_ctrl_c(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = (

@@ -99,6 +99,7 @@ def test_a_terminal_is_asked(
     assert done.exit_code == 0 and len(asked) == 1
 
 
+@pytest.mark.slow
 def test_pictures_drawn_in_another_way_are_used(photo: Path, lenient: Path, cache: Path) -> None:
     place = ("--model", lenient, "--device", "cpu")
     done = run("bank", "grow", "cat", *place, "--set", "steps=1", "--draw", "size=64")

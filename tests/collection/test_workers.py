@@ -55,6 +55,7 @@ def living(pids: list[int]) -> list[int]:
     return [pid for pid in pids if alive(pid)]
 
 
+@pytest.mark.slow
 def test_the_same_rows_with_workers(
     tmp_path: Path, tiny_preset: Preset, tiny_models: CollectModels, captions: list[str]
 ) -> None:

@@ -288,6 +288,7 @@ def test_the_local_engine_imports_no_ray(tmp_path: Path) -> None:
     assert done.stdout.strip() == "4 False", done.stderr
 
 
+@pytest.mark.slow
 def test_a_cluster_of_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """RAY_ADDRESS=local begins one for the run, which ends with it."""
     # The last of these tests: Ray cannot go back to a cluster from another one within one process.
