@@ -1,6 +1,6 @@
 """The web page in a browser: from words typed to the new picture, beside what the models alone take.
 
-    python benchmarks/page.py
+python benchmarks/page.py
 """
 
 from __future__ import annotations
