@@ -79,6 +79,12 @@ def test_reading_changes_no_file(tmp_path: Path) -> None:
     assert len(Taught(path)) == 1 and path.read_bytes() == data
 
 
+@pytest.mark.parametrize("wrong", [5, ["a.jsonl"], "s3://bucket/lessons.jsonl"])
+def test_what_is_no_file_is_told(wrong: Any) -> None:
+    with pytest.raises(InputError, match="is no file of lessons"):
+        Taught(wrong)
+
+
 def test_two_writers_do_not_mix(tmp_path: Path) -> None:
     path = tmp_path / "lessons.jsonl"
     one, other = Taught(path), Taught(path)

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BankError, InputError
+from ..errors import ADDRESS, BankError, InputError, shortened
 from ..files import make_folder
 from ..identity import difference
 from .format import SHARDS, Pair, caption_digest, shard_name, write_shard
@@ -58,6 +59,8 @@ class Taught:
 
         Raises BankError for a file that is damaged or something else.
         """
+        if not isinstance(path, (str, Path, NoneType)) or ADDRESS.match(str(path)):
+            raise InputError(f"{shortened(path)} is no file of lessons: name one on this machine")
         self.path = None if path is None else Path(path)
         self.models: dict[str, Any] = {}
         """Which models see them (`Encoders.identity`); empty before the first lesson."""
