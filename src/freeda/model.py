@@ -361,7 +361,7 @@ def load(
     chosen = with_models(find_preset(preset), **named)
     place = chosen.bank if bank is None else bank
     # Opened before the weights are: a wrong path should be told at once.
-    lessons = Taught(taught) if isinstance(taught, (str, Path)) else taught
+    lessons = taught if taught is None or isinstance(taught, Taught) else Taught(taught)
     opened = Bank.open(place) if isinstance(place, (str, Path)) else place
     encoders = load_encoders(chosen, device, dtype, own.get("clip"), own.get("dense"))
     cut = load_regions(chosen, device, dtype) if own.get("regions") is None else regions

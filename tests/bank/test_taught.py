@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from freeda.bank import Bank
+from freeda.bank.merge import merge
 from freeda.bank.taught import Taught
 from freeda.bank.verify import find_damage
 from freeda.errors import BankError, InputError
@@ -69,6 +70,55 @@ def test_any_stop_loses_no_lesson_that_was_told(tmp_path: Path) -> None:
         assert words(Taught(path))[-1] == "new" and len(Taught(path)) == there + 1
 
 
+def test_reading_changes_no_file(tmp_path: Path) -> None:
+    """A line that is being written by another process looks torn: who only reads must not cut it off."""
+    path = tmp_path / "lessons.jsonl"
+    Taught(path).add(MODELS, "cat", "a.jpg", 0.1, **vectors())
+    data = path.read_bytes() + b'{"teach": {"id'
+    path.write_bytes(data)
+    assert len(Taught(path)) == 1 and path.read_bytes() == data
+
+
+@pytest.mark.parametrize("wrong", [5, ["a.jsonl"], "s3://bucket/lessons.jsonl"])
+def test_what_is_no_file_is_told(wrong: Any) -> None:
+    with pytest.raises(InputError, match="is no file of lessons"):
+        Taught(wrong)
+
+
+def test_two_writers_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "lessons.jsonl"
+    one, other = Taught(path), Taught(path)
+    one.add(MODELS, "cat", "a.jpg", 0.1, **vectors())
+    kept = path.read_bytes()
+    with pytest.raises(InputError, match=r"lessons\.jsonl: something else has written"):
+        other.add(MODELS, "dog", "a.jpg", 0.1, **vectors(1))
+    assert path.read_bytes() == kept and len(other) == 0
+    path.unlink()
+    with pytest.raises(InputError, match=r"lessons\.jsonl: cannot be written"):
+        one.undo()
+    assert words(one) == ["cat"] and not path.exists()
+    line = kept.splitlines(keepends=True)[1]
+    path.write_bytes(kept + line)  # as two that did not look would leave it
+    with pytest.raises(
+        BankError, match=r"lessons\.jsonl: line 3 is damaged.*lesson 1 is told where 2 is due"
+    ):
+        Taught(path)
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lessons.jsonl"
+    taught = Taught(path)
+    taught.add(MODELS, "cat", "a.jpg", 0.1, **vectors())
+    kept = path.read_bytes()
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(InputError, match="No space left"):
+            taught.add(MODELS, "dog", "a.jpg", 0.1, **vectors(1))
+    assert path.read_bytes() == kept and words(taught) == ["cat"]
+    taught.add(MODELS, "cow", "a.jpg", 0.1, **vectors(2))
+    assert words(Taught(path)) == ["cat", "cow"]
+
+
 def test_damage_is_told(tmp_path: Path) -> None:
     path = tmp_path / "lessons.jsonl"
     taught = Taught(path)
@@ -114,3 +164,13 @@ def test_as_a_bank(tmp_path: Path) -> None:
     assert not [*find_damage(tmp_path / "bank")]
     with pytest.raises(InputError, match="is there already"):
         taught.to_bank(tmp_path / "bank")
+
+
+def test_lessons_of_two_people_outlive_a_merge(tmp_path: Path) -> None:
+    """Of another place they are no copies, whatever their numbers, words and pictures are called."""
+    for name, seed in (("a", 0), ("b", 1), ("c", 0)):
+        taught = Taught()
+        taught.add(MODELS, "cat", "image", 0.25, **vectors(seed))
+        taught.to_bank(tmp_path / name)
+    merge([tmp_path / name for name in "abc"], tmp_path / "all")
+    assert Bank.open(tmp_path / "all").prototypes.shape == (2, 3)

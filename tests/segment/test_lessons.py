@@ -147,6 +147,7 @@ def test_places(seen: Scene) -> None:
         (1, 2, 3),
         mask[:5],
         "cat",
+        [(1, 2), (3,)],
     ):
         with pytest.raises(InputError):
             place(seen, wrong)  # type: ignore[arg-type]

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BankError, InputError
+from ..errors import ADDRESS, BankError, InputError, shortened
 from ..files import make_folder
 from ..identity import difference
 from .format import SHARDS, Pair, caption_digest, shard_name, write_shard
@@ -49,8 +50,8 @@ class Taught:
     """Lessons that count until they are taken back. Its methods may be called from any thread.
 
     A file holds one JSON line a change, each with its digest, and is on disk when a method returns. What a
-    stopped process left of a last line is dropped; any other damage is refused. One process may write it at
-    a time, which is for the caller to see to (`freeda.lock`).
+    stopped process left of a last line counts as not there; any other damage is refused. Any number may read
+    it; one process may write it at a time (`freeda.lock`): one that finds it changed refuses to go on.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -58,6 +59,8 @@ class Taught:
 
         Raises BankError for a file that is damaged or something else.
         """
+        if not isinstance(path, (str, Path, NoneType)) or ADDRESS.match(str(path)):
+            raise InputError(f"{shortened(path)} is no file of lessons: name one on this machine")
         self.path = None if path is None else Path(path)
         self.models: dict[str, Any] = {}
         """Which models see them (`Encoders.identity`); empty before the first lesson."""
@@ -66,6 +69,10 @@ class Taught:
         self._all: dict[str, Lesson] = {}
         self._held: list[str] = []
         self._undone: list[str] = []
+        self._size = 0
+        """Bytes of the file that are whole lines of these lessons."""
+        self._torn = 0
+        """Bytes behind them that a stopped process left."""
         self._lock = Lock()
         if self.path is not None and self.path.exists():
             self._read(self.path)
@@ -91,11 +98,9 @@ class Taught:
         with self._lock:
             lesson = Lesson(str(len(self._all) + 1), word, picture, float(area), **kept)  # type: ignore[arg-type]
             told = {n: _text(v) if isinstance(v, np.ndarray) else v for n, v in asdict(lesson).items()}
-            self._write(
-                [] if self.models else [{"format": _FORMAT, "version": _VERSION, "models": dict(models)}]
-            )
+            first = {"format": _FORMAT, "version": _VERSION, "models": dict(models)}
+            self._write([*([] if self.models else [first]), {"teach": told}])
             self.models = dict(models)
-            self._write([{"teach": told}])
             self._apply("teach", lesson)
         return lesson
 
@@ -128,7 +133,8 @@ class Taught:
         pairs = [
             Pair(
                 *(
-                    f"image:{one.picture}#{one.id}",
+                    # the digest, as another file's lesson of this number is no copy, and must outlive a merge
+                    f"image:{one.picture}#{one.id}-{hashlib.sha256(one.prototype.tobytes()).hexdigest()[:16]}",
                     one.picture,
                     one.word.lower(),
                     (),
@@ -172,15 +178,28 @@ class Taught:
             target.append(lesson.id)
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
-        if self.path is None or not lines:
+        if self.path is None:
             return
+        data = left = b"".join(map(_line, lines))
         try:
-            with open(self.path, "ab") as file:
-                file.write(b"".join(map(_line, lines)))
-                file.flush()
-                os.fsync(file.fileno())
+            with open(self.path, "r+b" if self._size else "ab", buffering=0) as file:
+                if (size := file.seek(0, os.SEEK_END)) not in (self._size, self._size + self._torn):
+                    raise InputError(
+                        f"{self.path}: something else has written it since it was read ({size} bytes "
+                        f"now, {self._size} then): nothing was changed; load it again"
+                    )
+                self._torn = 0
+                file.truncate(file.seek(self._size))
+                try:
+                    while left:
+                        left = left[file.write(left) :]
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(self._size)
+                    raise
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror})") from error
+        self._size += len(data)
 
     def _read(self, path: Path) -> None:
         try:
@@ -198,8 +217,7 @@ class Taught:
                 raise BankError(
                     f"{path}: line {number} is damaged, or these are no lessons ({error})"
                 ) from error
-        if len(whole) < len(data):
-            os.truncate(path, len(whole))
+        self._size, self._torn = len(whole), len(data) - len(whole)
 
     def _take(self, told: dict[str, Any], number: int) -> None:
         if number == 1:
@@ -209,6 +227,8 @@ class Taught:
         elif "teach" in told:
             given: dict[str, Any] = dict(told["teach"])
             given |= {name: _vector(given[name]) for name in _VECTORS if given[name] is not None}
+            if given["id"] != str(len(self._all) + 1):
+                raise ValueError(f"lesson {given['id']} is told where {len(self._all) + 1} is due")
             self._apply("teach", Lesson(**given))
         else:
             what = "undo" if "undo" in told else "redo"

@@ -54,8 +54,10 @@ def corners(given: Any, least: int = 3) -> npt.NDArray[np.float64]:
         points = np.array(given, dtype=np.float64).reshape(-1, 2)
     except (TypeError, ValueError):
         points = np.empty((0, 2))
-    if len(points) < least or not (abs(points) < _FAR).all():
+    if len(points) < least:
         raise InputError(f"{shortened(given)}: at least {least} points (x, y) are needed")
+    if not (fits := abs(points) < _FAR).all():
+        raise InputError(f"{shortened(given)}: {points[~fits][0]:g} is no pixel's place in a picture")
     return points
 
 

@@ -24,8 +24,8 @@ from ..sources import SUFFIXES
 from .annotated import AnnotatedPicture
 from .shapes import Shape
 
-LABEL_LINE = re.compile(r"\d+(\s+[-+.\deE]+){4,}")
-"""A line of a YOLO label file."""
+LABEL_LINE = re.compile(r"\d+(\.0*)?(\s+[-+.\deE]+){4,}")
+"""A line of a YOLO label file; what writes floating point alone has 0.0 for class 0."""
 _OUTSIDE = re.compile(r"[\\/]|[a-zA-Z]+:|(.*[\\/])?\.\.([\\/]|$)")  # how paths begin that lead elsewhere
 _LEAST = 3  # corners of a polygon
 _IDS = (int, str)
@@ -250,6 +250,8 @@ def read_yolo(path: Path, labels: Path, names: Names, told: Told) -> None:
             continue
         try:
             number, shares = int(float(values[0])), [float(value) for value in values[1:]]
+            if number != float(values[0]):
+                raise ValueError
         except (ValueError, OverflowError) as error:
             raise InputError(
                 f"{place}: {shortened(line)}: a class's number and a polygon are needed"

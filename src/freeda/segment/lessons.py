@@ -30,7 +30,10 @@ def place(scene: Scene, where: Where) -> npt.NDArray[np.bool_]:
     outside the photograph or is none of these.
     """
     height, width = scene.size
-    given = np.asarray(where)
+    try:
+        given = np.asarray(where)
+    except ValueError:  # lists of different lengths
+        given = np.asarray(None)
     if given.shape == (height, width) and given.dtype == bool:
         found = given
     elif given.dtype.kind not in "iu" or given.shape not in ((), (2,), (4,)):
