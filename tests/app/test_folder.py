@@ -230,6 +230,73 @@ def test_a_damaged_map_is_told(model: Any, folder: Path) -> None:
             again.ask("POST", f"{again.at}/redo")
 
 
+def test_lessons_that_are_gone_are_told_and_their_numbers_are_not_given_again(
+    model: Any, folder: Path
+) -> None:
+    with opened(model, folder, WORDS) as somebody:
+        first = somebody.idle()["pictures"][0]["id"]
+        for number in range(2):
+            region = somebody.labels(first)["regions"][number]["region"]
+            somebody.correct(first, kind="region", regions=[region], word="owl")
+    (folder / ".freeda" / "taught.jsonl").unlink()
+    with opened(model, folder, WORDS) as again:
+        assert any("2 of 2 lessons are gone" in line for line in again.state()["warnings"])
+        region = again.labels(first)["regions"][2]["region"]
+        state = again.correct(first, kind="region", regions=[region], word="owl")["state"]
+        assert [lesson["id"] for lesson in state["lessons"]] == ["3"]
+    with opened(model, folder, WORDS) as again:
+        assert [lesson["id"] for lesson in again.state()["lessons"]] == ["3"]
+
+
+def test_another_photograph_of_the_same_name_is_not_what_was_worked_on(model: Any, folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir())
+    with opened(model, folder, WORDS) as somebody:
+        known = {one["name"]: one["id"] for one in somebody.idle()["pictures"]}
+        somebody.accept(known[names[0]])
+        data = (folder / names[1]).read_bytes()
+        (folder / names[1]).write_bytes(data + b" ")  # while it is open
+        box = {"kind": "box", "box": [0, 0, 20, 20], "word": "owl"}
+        answer = somebody.client.post(f"{somebody.at}/pictures/{known[names[1]]}/corrections", json=box)
+        assert answer.status_code == 400 and "has changed" in answer.json()["detail"]
+        (folder / names[1]).write_bytes(data)
+    (folder / names[0]).write_bytes((folder / names[2]).read_bytes())
+    with opened(model, folder, WORDS) as again:
+        (told,) = (one for one in again.idle()["pictures"] if one["name"] == names[0])
+        assert "another photograph" in told["error"]
+        answer = again.client.get(f"{again.at}/pictures/{told['id']}/labels")
+        assert answer.status_code == 400 and "put that one back" in answer.json()["detail"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_holds_nobody_up(model: Any, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.jpg")
+    with opened(model, folder, WORDS) as somebody:
+        errors = [one["error"] for one in somebody.state()["pictures"] if one["name"] == "pipe.jpg"]
+        assert len(errors) == 1 and "pipe" in errors[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "5",
+        '{"event": "undo"}',
+        '{"event": ["words"]}',
+        '{"event": "words", "words": 5, "settings": {}, "colours": {}}',
+        '{"event": "words", "words": "", "settings": {"unknown": 1}, "colours": {}}',
+        '{"event": "words", "words": "", "settings": {}, "colours": {"a": "zz"}}',
+        '{"event": "teach", "picture": ["a"], "word": "cat", "lesson": "1"}',
+        '{"event": "correct", "picture": "a", "mask": {}, "word": 7, "how": "box", "lesson": null}',
+        "[" * 100_000,
+    ],
+)
+def test_a_log_that_is_none_is_told_by_its_line(model: Any, folder: Path, line: str) -> None:
+    (folder / ".freeda").mkdir()
+    (folder / ".freeda" / "log.jsonl").write_text(line + "\n")
+    with pytest.raises(InputError, match=r"log\.jsonl: line 1 is damaged"):
+        serve(model, port=None, folder=folder)
+
+
 def test_a_full_disk_changes_nothing(model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(model, folder, WORDS) as somebody:
         picture = somebody.idle()["pictures"][0]["id"]

@@ -100,7 +100,7 @@ def test_two_writers_do_not_mix(tmp_path: Path) -> None:
     line = kept.splitlines(keepends=True)[1]
     path.write_bytes(kept + line)  # as two that did not look would leave it
     with pytest.raises(
-        BankError, match=r"lessons\.jsonl: line 3 is damaged.*lesson 1 is told where 2 is due"
+        BankError, match=r"lessons\.jsonl: line 3 is damaged.*lesson 1 is told after lesson 1"
     ):
         Taught(path)
 

@@ -62,7 +62,7 @@ def correct(studio: Studio, ws: Workspace, picture: Picture, asked: Correction) 
     final = studio.labels(ws, picture)
     if asked.kind in ("merge", "split"):
         found = _shapes(final, asked, _scale(picture, final))
-        shape = {"event": "shape", "picture": picture.id, "how": asked.kind}
+        shape = {"event": "shape", "picture": picture.id, "how": asked.kind, "photo": ws.photo(picture)}
         ws.record({**shape, "masks": [masks.to_rle(mask) for mask in found]})
         return studio.labels(ws, picture)
     place = _place(final, asked, picture)
@@ -71,7 +71,8 @@ def correct(studio: Studio, ws: Workspace, picture: Picture, asked: Correction) 
         name, new = _class(studio, ws, asked.word)
         if asked.teach and (new or name in ws.words()):
             lesson = _teach(studio, ws, studio.encoded(ws, picture).scene, place, name)
-    event = {"event": "correct", "picture": picture.id, "mask": masks.to_rle(place), "how": asked.kind}
+    about = {"picture": picture.id, "photo": ws.photo(picture), "how": asked.kind}
+    event = {"event": "correct", **about, "mask": masks.to_rle(place)}
     _record(ws, asked.word, lesson, event)
     studio.wake()
     return studio.labels(ws, picture)
@@ -183,6 +184,7 @@ def accept(
             taken = {e.get("file") for e in (*ws.state.done, *ws.state.undone)}  # undo may want any of them
             names = (f"{picture.id}{'' if n == 1 else f'-{n}'}.png" for n in count(1))
             event["file"] = next(name for name in names if name not in taken)
+            event["photo"] = ws.photo(picture)
             event["names"] = [final.names[i] for i in used.tolist()]
             ws.store.save(event["file"], png(Image.fromarray(table[labels])))
             ws.record(event)

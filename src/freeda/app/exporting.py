@@ -199,6 +199,7 @@ class Exporter:
 
     def labelled(self, ws: Workspace, picture: Picture, kind: str, out: Path, stem: str) -> Labelled:
         """A picture as exports take it, at the photograph's own size."""
+        ws.check(picture)
         truth = self._studio.truth(ws, picture)
         if truth is None:
             final = self._studio.labels(ws, picture, behind=True)

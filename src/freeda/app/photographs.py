@@ -29,6 +29,8 @@ def size_of(path: Path, name: str, limits: Limits) -> tuple[int, int]:
     """(height, width) of a photograph, upright. Raises Refused (413) for too many pixels, InputError for what
     is no image; both call it `name`, as no visitor need know our folders.
     """
+    if not path.is_file():  # opening a pipe would wait for ever
+        read(path, name)
     try:
         with silence(), Image.open(path) as header:
             width, height = header.size
@@ -41,6 +43,15 @@ def size_of(path: Path, name: str, limits: Limits) -> tuple[int, int]:
     if (millions := width * height / 1e6) > limits.megapixels:
         raise Refused(413, f"{name} has {millions:.1f} megapixels: at most {limits.megapixels}")
     return (width, height) if turned else (height, width)
+
+
+def stat_of(path: Path) -> tuple[int, int]:
+    """Bytes and time of change of a file; (-1, 0) where there is none."""
+    try:
+        told = path.stat()
+    except OSError:
+        return -1, 0
+    return told.st_size, told.st_mtime_ns
 
 
 def read(path: Path, name: str) -> RGB:

@@ -12,8 +12,9 @@ An event is a JSON object with a name under "event":
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..errors import InputError, shortened
@@ -28,6 +29,14 @@ _FIELDS = {
     "undo": (),
     "redo": (),
 }
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("words", "picture", "how"), (str,)),
+    **dict.fromkeys(("word", "lesson", "file"), (str, type(None))),
+    **dict.fromkeys(("settings", "colours", "mask"), (dict,)),
+    **dict.fromkeys(("masks", "names"), (list,)),
+}
+"""Of an event's fields."""
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
 _RANGES = {"local_weight": (0.0, 1.0), "k": (1, 500), "scale": (1.0, 1000.0)}
 
 
@@ -92,9 +101,15 @@ class State:
     def apply(self, event: Event) -> None:
         """Go on by one event. Raises InputError for what is none; then nothing has changed."""
         kind = event.get("event") if isinstance(event, dict) else None
-        if kind not in _FIELDS or not all(name in event for name in _FIELDS[str(kind)]):
+        if (
+            not isinstance(kind, str)
+            or kind not in _FIELDS
+            or not all(_good(event, n) for n in _FIELDS[kind])
+        ):
             raise InputError(f"{shortened(event)} is no event")
         if kind == "words":
+            if unknown := set(event["settings"]) - {one.name for one in fields(Settings)}:
+                raise InputError(f"{shortened(min(map(str, unknown)))} is no setting")
             settings = Settings(**event["settings"])
             self.wording += (event["words"], settings) != (self.words, self.settings)
             self.words, self.settings, self.colours = event["words"], settings, event["colours"]
@@ -129,6 +144,14 @@ class State:
                 found[event["picture"]] = event
         return {picture: event for picture, event in found.items() if event["file"] is not None}
 
+    def photos(self) -> dict[str, set[str]]:
+        """By picture, the digests of the files that people worked on."""
+        found: dict[str, set[str]] = {}
+        for event in self.done:
+            if "photo" in event:
+                found.setdefault(event["picture"], set()).add(str(event["photo"]))
+        return found
+
     def named(self) -> list[str]:
         """Every word that a correction or an acceptance uses, in the order of their first use."""
         found: dict[str, None] = {}
@@ -142,3 +165,16 @@ class State:
     def lessons(self) -> list[str]:
         """The ids of the lessons that hold."""
         return [event["lesson"] for event in self.done if event.get("lesson") is not None]
+
+
+def _good(event: Event, name: str) -> bool:
+    """Whether an event has this field, and it is of its kind."""
+    if name not in event or not isinstance(event[name], _KINDS[name]):
+        return False
+    value: Any = event[name]
+    if name == "colours":
+        return all(isinstance(v, str) and _COLOUR.fullmatch(v) for v in value.values())
+    if name == "lesson":
+        return value is None or value.isdecimal()
+    each: dict[str, type] = {"masks": dict, "names": str}
+    return name not in each or all(isinstance(v, each[name]) for v in value)

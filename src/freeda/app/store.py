@@ -19,6 +19,9 @@ _LOG, _DOUBTS = "log.jsonl", "labelled.jsonl"
 class Memory:
     """Keeps nothing beyond its life."""
 
+    log = "the log"
+    """How errors call it."""
+
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.warnings: list[str] = []
@@ -56,6 +59,7 @@ class Disk(Memory):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder, path = folder, folder / _LOG
+        self.log = str(path)
         sweep(make_folder(folder / "accepted"))
         try:
             self._log = os.open(path, OWN | os.O_CREAT | os.O_APPEND, 0o644)
@@ -70,9 +74,8 @@ class Disk(Memory):
         for number, line in enumerate(kept.splitlines(), start=1):
             try:
                 self.events.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}: line {number} is damaged ({error})") from error
-
         self._read_doubts()
 
     def _read_doubts(self) -> None:

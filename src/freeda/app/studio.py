@@ -30,7 +30,7 @@ from ..sources import find_images
 from . import masks
 from .kept import Drawing
 from .limits import Limits, Refused, Shelf, Turns
-from .photographs import file_of, plain_name, read, reduced, samples, size_of, small_jpeg
+from .photographs import file_of, plain_name, read, reduced, samples, size_of, small_jpeg, stat_of
 from .state import Edits, Event, Settings
 from .store import FOLDER, Disk, Memory
 from .workspace import EVERYTHING_ELSE, Final, Picture, Workspace, parsed, wording
@@ -123,7 +123,8 @@ class Studio:
         for path in find_images(folder):
             id = sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
             try:
-                made.pictures[id] = Picture(id, path.name, path, size_of(path, path.name, self.limits))
+                size = size_of(path, path.name, self.limits)
+                made.pictures[id] = Picture(id, path.name, path, size, stat=stat_of(path))
             except InputError as error:
                 made.pictures[id] = Picture(
                     id, path.name, path, (0, 0), error=self.without_places(str(error))
@@ -133,6 +134,7 @@ class Studio:
         for picture in made.pictures.values():
             if picture.error is None:
                 made.remembered(picture)
+        made.refuse_others()
         self.shared = made
         return made
 
@@ -284,6 +286,7 @@ class Studio:
 
     def encoded(self, ws: Workspace, picture: Picture, behind: bool = False) -> Encoded:
         """A picture ready to be labelled, encoded now if need be. Raises InputError."""
+        ws.check(picture)
         scale, key = self.scale(ws.state.settings.scale), (ws.id, picture.id)
 
         def kept() -> Encoded | None:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from ..bank.taught import Taught
 from ..errors import InputError, printable
+from ..files import digest_of
 from ..images import reading_mask
 from ..options import SegmentOptions
 from ..options.word_list import split_words, written
@@ -28,6 +29,7 @@ from ..show.caveats import NONE
 from ..show.palette import REST, palette, to_hex
 from .limits import Limits, Refused
 from .masks import Composed
+from .photographs import stat_of
 from .state import Event, Settings, State
 from .store import Memory
 
@@ -56,6 +58,10 @@ class Picture:
     version: int = 0
     """Counts the changes of its labels."""
     working: bool = False
+    stat: tuple[int, int] | None = None
+    """Bytes and time of the file when it was opened, in folder mode."""
+    digest: str | None = None
+    """SHA-256 of the file, once it was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,14 +105,20 @@ class Workspace:
         self.job: Callable[[], dict[str, Any] | None] = lambda: None
         """What tells of an export that is being written."""
         self.bytes = 0
-        for event in self.store.events:
-            self.state.apply(event)
+        for number, event in enumerate(self.store.events, start=1):
+            try:
+                self.state.apply(event)
+            except InputError as error:
+                raise InputError(f"{self.store.log}: line {number} is damaged: {error}") from error
         # A server that was killed between two files: what the events say is what was answered.
         wanted, held = set(self.state.lessons()), {lesson.id for lesson in self.taught.lessons}
         for id in held - wanted:
             self.taught.undo(id)
-        for id in wanted - held:
-            self.taught.redo(id)
+        gone = [id for id in wanted - held if self.taught.redo(id) is None]
+        self.taught.reserve(max((int(id) for id in wanted | set(gone)), default=0))
+        if gone:
+            told = f"taught.jsonl: {len(gone)} of {len(wanted)} lessons are gone: corrections hold, but these"
+            self.store.warnings.append(f"{told} have to be taught again")
 
     def changed(self) -> None:
         """Tell everybody who waits that there is something new."""
@@ -127,6 +139,31 @@ class Workspace:
         if found is None:
             raise Refused(404, "there is no such picture here")
         return found
+
+    def photo(self, picture: Picture) -> str:
+        """SHA-256 (hex) of a picture's file, for events to remember. Raises InputError as `check`."""
+        self.check(picture)
+        if picture.digest is None:
+            picture.digest = digest_of(picture.path)
+        return picture.digest or ""
+
+    def check(self, picture: Picture) -> None:
+        """Raise InputError for a picture that cannot be used, and one whose file is another one by now."""
+        if picture.size == (0, 0):
+            raise InputError(picture.error or f"{picture.name}: this picture cannot be read")
+        if picture.stat is not None and picture.stat != stat_of(picture.path):
+            raise InputError(
+                f"{picture.name}: the file has changed since it was opened: start the server again"
+            )
+
+    def refuse_others(self) -> None:
+        """Mark pictures whose files are other ones than people worked on: nothing of that is theirs."""
+        for id, photos in self.state.photos().items():
+            one = self.pictures.get(id)
+            if one is not None and one.size != (0, 0) and photos != {self.photo(one)}:
+                one.size = (0, 0)
+                told = "another photograph than what was corrected or accepted here: put that one back, or"
+                one.error = f"{one.name}: {told} give this one another name"
 
     def words(self) -> dict[str, tuple[str, ...]]:
         """The classes that were typed, each with its words; none at all where none was."""
@@ -152,11 +189,13 @@ class Workspace:
     def accepted_labels(self, event: Event, names: Sequence[str]) -> NDArray[np.int16]:
         """(H, W): the label map that was accepted, in labels that index `names`; -1 where it has none."""
         data = io.BytesIO(self.store.load(event["file"]))
-        with reading_mask(event["file"]), Image.open(data, formats=("PNG",)) as picture:
-            values = np.asarray(picture.convert("L"))
+        file = f".freeda/accepted/{event['file']}"
+        with reading_mask(file), Image.open(data, formats=("PNG",)) as picture:
+            picture.load()
+            mode, values = picture.mode, np.asarray(picture)
         table = np.array([-1, *(names.index(name) for name in event["names"])], np.int16)
-        if int(values.max(initial=0)) >= len(table):
-            raise InputError(f"{event['file']}: this is not the label map that was accepted")
+        if mode != "L" or int(values.max(initial=0)) >= len(table):
+            raise InputError(f"{file}: this is not the label map that was accepted: accept the picture again")
         return table[values]
 
     def colours(self) -> NDArray[np.uint8]:
@@ -177,8 +216,10 @@ class Workspace:
         Raises InputError for what is no word, Refused (400) where there are too many.
         """
         told = tidy(word)
-        if not told:
-            raise InputError("a correction needs a word")
+        if "=" in told:
+            raise InputError(
+                f"{told[:60]}: a word has no '=', which stands before synonyms in the list of words"
+            )
         folded = told.casefold()
         for name, words in self.words().items():
             if folded in (one.casefold() for one in words):

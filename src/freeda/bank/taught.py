@@ -73,9 +73,15 @@ class Taught:
         """Bytes of the file that are whole lines of these lessons."""
         self._torn = 0
         """Bytes behind them that a stopped process left."""
+        self._last = 0
+        """The last number given."""
         self._lock = Lock()
         if self.path is not None and self.path.exists():
             self._read(self.path)
+
+    def reserve(self, number: int) -> None:
+        """Give no lesson a number up to this: others remember such lessons, and their file is lost."""
+        self._last = max(self._last, number)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -96,7 +102,7 @@ class Taught:
         if not all(v is None or np.isfinite(v).all() for v in kept.values()):
             raise InputError(f"{picture}: the features of this region are not finite: it teaches nothing")
         with self._lock:
-            lesson = Lesson(str(len(self._all) + 1), word, picture, float(area), **kept)  # type: ignore[arg-type]
+            lesson = Lesson(str(self._last + 1), word, picture, float(area), **kept)  # type: ignore[arg-type]
             told = {n: _text(v) if isinstance(v, np.ndarray) else v for n, v in asdict(lesson).items()}
             first = {"format": _FORMAT, "version": _VERSION, "models": dict(models)}
             self._write([*([] if self.models else [first]), {"teach": told}])
@@ -170,6 +176,7 @@ class Taught:
         self.version += 1
         if what == "teach":
             self._all[lesson.id] = lesson
+            self._last = max(self._last, int(lesson.id))
             self._undone.clear()
             self._held.append(lesson.id)
         else:
@@ -227,8 +234,8 @@ class Taught:
         elif "teach" in told:
             given: dict[str, Any] = dict(told["teach"])
             given |= {name: _vector(given[name]) for name in _VECTORS if given[name] is not None}
-            if given["id"] != str(len(self._all) + 1):
-                raise ValueError(f"lesson {given['id']} is told where {len(self._all) + 1} is due")
+            if int(given["id"]) <= self._last:
+                raise ValueError(f"lesson {given['id']} is told after lesson {self._last}")
             self._apply("teach", Lesson(**given))
         else:
             what = "undo" if "undo" in told else "redo"
