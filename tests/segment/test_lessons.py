@@ -191,7 +191,7 @@ def test_the_command_heeds_a_file_of_lessons(tmp_path: Path) -> None:
     words = ["sunset", "water", "mushroom"]
     args = ["segment", str(picture), "--classes", ", ".join(words), "--out", str(tmp_path / "out")]
     done = run(*args, "--taught", lessons)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 0 and "1 of 1 lessons are of these words" in done.output, done.output
     labels = np.asarray(Image.open(tmp_path / "out" / "a.labels.png"))
     assert np.array_equal(labels, model.segment(scene, words).labels) and labels[5, 5] == 2
     assert run(*args, "--taught", tmp_path / "none.jsonl").exit_code == 2

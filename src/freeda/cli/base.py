@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,13 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from ..errors import FreedaError, FreedaWarning, InputError, printable, told_by
+from ..presets import Preset
 
 _PURPOSES = {
     "Words and data": "classes classes_file vocabulary save_vocabulary others words column id_column tagger "
     "data split names images masks ignore shots limit recursive",
-    "Results": "out export npz explain again resume strict keep_images retry_failed",
-    "Models and references": "model bank regions index device dtype batch_size workers engine "
+    "Results": "out export dataset npz explain again resume strict keep_images retry_failed",
+    "Models and references": "model bank taught regions index device dtype batch_size workers engine "
     "gpus_per_worker yes",
     "Drawing": "grow images_per_word prompts draw steps shard_size",
     "Method": "k seed local_weight background background_threshold settings",
@@ -203,6 +204,14 @@ def resumable(place: str | Path) -> Iterator[None]:
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on with {place}", "yellow", Console(stderr=True))
         raise
+
+
+def tell_trained(preset: Preset, identity: Mapping[str, Any]) -> None:
+    """Say which of a loaded preset's models were trained on masks, if any was."""
+    if preset.regions is not None:
+        say(f"{trained_on_masks(identity['regions'])} (--regions superpixels does without)")
+    if preset.detector is not None:
+        say(trained_on_masks(identity["clip"]["id"], "labels"))
 
 
 def trained_on_masks(model: str, what: str = "regions") -> str:

@@ -20,7 +20,7 @@ from ..options.checks import require
 from ..presets import DEFAULT, SUPERPIXELS, drawing_with, find_preset, with_models
 from ..profile import Clock
 from ..sources import find_images
-from .base import print_table, say, say_error, trained_on_masks
+from .base import print_table, say, say_error, tell_trained
 from .options import (
     KINDS,
     Again,
@@ -182,13 +182,12 @@ def segment(
         source = None if cut is None else regions_from(cut, options.superpixels)
         how: Any = {"device": device, "dtype": dtype or "float32", "clock": clock, "regions": source}
         loaded = load(drawing, bank=base, taught=taught, **how)
-    if drawing.regions is not None:
-        say(f"{trained_on_masks(loaded.identity['regions'])} (--regions superpixels does without)")
-    if drawing.detector is not None:
-        say(trained_on_masks(loaded.identity["clip"]["id"], "labels"))
+    tell_trained(drawing, loaded.identity)
     if vocabulary is None:
         loaded = ready_model(loaded, base, known, growing)
     ready = loaded.ready(known)
+    if taught is not None:
+        say(f"{len(ready.lesson_pictures)} of {len(loaded.taught)} lessons are of these words")
     if drawing.detector is not None and base is not None and vocabulary is None:
         tell_prompts(ready, names, base)
     if save_vocabulary is not None:

@@ -18,7 +18,7 @@ from ..app.limits import HOST, PORT
 from ..errors import InputError, printable
 from ..options.word_list import written
 from ..presets import LABELLING, PRESETS, STUDIO, find_preset, with_models
-from .base import say, trained_on_masks
+from .base import say, tell_trained
 from .options import (
     BankOrOwn,
     Classes,
@@ -73,8 +73,7 @@ def web_page(
     try:
         entry = f"?token={served.token}" if served.token else ""
         say(f"freeda is at {served.url}{entry} (Ctrl-C ends it)")
-        if "regions" in loaded.identity:
-            say(f"{trained_on_masks(loaded.identity['regions'])} (--regions superpixels does without)")
+        tell_trained(loaded.preset, loaded.identity)
         if not is_loopback(host):
             say("everyone who can reach this machine and has the token can use it", "yellow")
         served.wait()
