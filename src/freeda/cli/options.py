@@ -57,7 +57,8 @@ _REGIONS = (
     f"Where regions come from: superpixels, {', '.join(REGIONS)}, the hub id or folder of such a model; of "
     "one photograph also a map: a .png or .npy of numbers. Default: the preset's."
 )
-Vocabularies = Annotated[Path | None, Option("--vocabulary", help="Words of --save-vocabulary, not --classes.")]
+_KEPT = "Words of --save-vocabulary, not --classes."
+Vocabularies = Annotated[Path | None, Option("--vocabulary", help=_KEPT)]
 _TAUGHT = "Lessons to heed, such as FOLDER/.freeda/taught.jsonl of `freeda app FOLDER`."
 Taught = Annotated[Path | None, Option("--taught", exists=True, dir_okay=False, help=_TAUGHT)]
 Regions = Annotated[str | None, Option("--regions", metavar="NAME|ID|FOLDER|MAP", help=_REGIONS)]
