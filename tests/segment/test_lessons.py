@@ -137,6 +137,7 @@ def test_places(seen: Scene) -> None:
     assert np.array_equal(place(seen, box), plain)
     assert place(seen, (0, 0, 1, 1)).sum() == 1
     for wrong in (
+        -1,
         (-1, 0),
         (128, 0),
         (0, 0, 0, 5),
@@ -172,6 +173,18 @@ def test_how_sure_regions_are(model: FreeDA, seen: Scene) -> None:
         assert one.label == np.bincount(result.labels[own]).argmax()
         assert one.margin == pytest.approx(margin[own].mean(), abs=1e-5)
         assert one.unsure == pytest.approx((1 / (1 + np.exp(margin[own] / 0.03))).sum() / own.size, abs=1e-5)
+
+
+def test_words_are_kept_with_their_lessons(
+    model: FreeDA, loaded: FreeDA, seen: Scene, tmp_path: Path
+) -> None:
+    model.teach(seen, 0, "mushroom")
+    known = model.ready(list(CLASSES))
+    kept = Vocabulary.load(known.save(tmp_path / "words.npz"))
+    assert np.array_equal(loaded.segment(seen, kept).labels, model.segment(seen, known).labels)
+    assert not np.array_equal(loaded.segment(seen, list(CLASSES)).labels, loaded.segment(seen, kept).labels)
+    model.taught.undo()
+    assert model.ready(kept).lessons is None
 
 
 def test_results_and_words_remember_lessons(model: FreeDA, seen: Scene, tmp_path) -> None:

@@ -51,7 +51,7 @@ def place(scene: Scene, where: Where) -> npt.NDArray[np.bool_]:
 def _region_of(scene: Scene, numbers: list[int]) -> npt.NDArray[np.bool_]:
     (height, width), regions = scene.size, scene.regions()
     if len(numbers) == 1:
-        return enlarged(regions == numbers[0], scene.size)
+        return enlarged((regions == numbers[0]) & (regions >= 0), scene.size)
     if len(numbers) == 2:
         x, y = numbers
         if not (0 <= x < width and 0 <= y < height):
@@ -95,7 +95,12 @@ def teach(taught: Taught, scene: Scene, where: Where, word: str, embed: WordEmbe
 
 
 def with_lessons(vocabulary: Vocabulary, taught: Taught) -> Vocabulary:
-    """The vocabulary with the lessons of its words, by any of them, case aside; the others' count nowhere."""
+    """The vocabulary with the lessons of its words, by any of them, case aside; the others' count nowhere.
+
+    Where nothing was ever taught it is left as it is, with the lessons that it was kept with.
+    """
+    if not taught.version:
+        return vocabulary
     rows: dict[str, int] = {}
     for label, name in enumerate(vocabulary.names):
         own = np.flatnonzero(vocabulary.row_labels == label).tolist()
