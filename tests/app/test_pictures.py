@@ -111,6 +111,7 @@ def test_without_a_bank(model: Any) -> None:
         assert "start with --bank DIR" in visitor.ask("GET", "/api/bank?word=cat", status=400)["detail"]
 
 
+@pytest.mark.slow
 def test_references_of_a_click_are_drawn_again(visitor: Visitor) -> None:
     at = f"{visitor.at}/pictures/{visitor.first()}/explain"
     told = visitor.ask("POST", at, {"x": 150, "y": 250, "pictures": True})

@@ -150,6 +150,7 @@ def test_cleaning_takes_the_regions_of_pictures_that_lost_all_pairs(bank: Bank, 
     assert '"after": 15' in (tmp_path / "out" / "clean.json").read_text()
 
 
+@pytest.mark.slow
 def test_up_and_down_again(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there, home = tmp_path / "there", tmp_path / "home"
     (there / REGIONS / "shards").mkdir(parents=True)

@@ -83,6 +83,7 @@ def test_no_bank_grows_one_and_keeps_it(photo: Path, lenient: Path, cache: Path,
     assert "6 from 6 captions" in table
 
 
+@pytest.mark.slow
 def test_a_terminal_is_asked(
     photo: Path, lenient: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_precision_and_recall(part: str) -> None:
 
 
 @needs_coco
+@pytest.mark.slow
 def test_a_real_caption_file() -> None:
     counted = survey(to_captions(COCO), "pattern")
     print(f"{counted.mentions / counted.captions:.2f} a caption; {ranked(counted.nouns)[:50]}")
