@@ -18,7 +18,6 @@ from cvat_sdk.masks import encode_mask
 from PIL import Image
 
 import freeda
-from freeda.bank.taught import Taught
 from freeda.errors import InputError, no_such_file
 from freeda.show.exports.labelled import Labelled
 from freeda.show.exports.outline import areas, single_ring
@@ -68,9 +67,7 @@ def create(
         others: what to call all that is none of the classes, and is left out.
         tolerance: pixels by which polygons may leave the true outlines; masks are exact.
     """
-    loaded = freeda.load(model, bank, device, regions=regions)
-    if taught is not None:
-        if not Path(taught).is_file():
-            raise InputError(no_such_file(taught))
-        loaded = loaded.with_taught(Taught(taught))
+    if taught is not None and not Path(taught).is_file():
+        raise InputError(no_such_file(taught))
+    loaded = freeda.load(model, bank, device, regions=regions, taught=taught)
     return WordFunction(loaded, classes, others, tolerance)

@@ -24,7 +24,6 @@ from PIL import Image
 from typer import Option, Typer
 
 import freeda
-from freeda.bank.taught import Taught
 from freeda.cli.base import OneLineErrors
 from freeda.cli.options import BankOrOwn, Model
 from freeda.errors import InputError, one_line
@@ -137,7 +136,7 @@ def main(
         raise InputError(f"--host {host} lets others in: set BASIC_AUTH_USER and BASIC_AUTH_PASS")
     place = Studio(studio.rstrip("/"), os.environ.get("LABEL_STUDIO_API_KEY", ""), files)
     with nullcontext() if taught is None else only_writer(taught.absolute().parent, "folder of lessons"):
-        loaded = freeda.load(model, bank).with_taught(Taught(taught))
+        loaded = freeda.load(model, bank, taught=taught)
         app = create_app(loaded, place, others, ":".join(login) if all(login) else "")
         uvicorn.run(app, host=host, port=port)
 

@@ -9,6 +9,7 @@ import pytest
 
 from freeda.app import masks
 from freeda.app.photographs import samples
+from freeda.segment.lessons import regions_in
 
 from .conftest import Visitor, to_png
 
@@ -65,7 +66,7 @@ def test_boxes_brushes_and_masks(visitor: Visitor, picture: str) -> None:
     stroke = {"points": [[10, 10], [200, 40]], "radius": 9}
     for body, inside in (
         ({"kind": "box", "box": [100, 80, 300.5, 200], "exact": True}, box),
-        ({"kind": "box", "box": [100, 80, 300.5, 200]}, masks.regions_in(box, regions)),
+        ({"kind": "box", "box": [100, 80, 300.5, 200]}, regions_in(box, regions)),
         ({"kind": "brush", "strokes": [stroke]}, masks.stroke_mask([(stroke["points"], 9)], (512, 512))),
         ({"kind": "mask", "rle": masks.to_rle(mask)}, mask),
     ):

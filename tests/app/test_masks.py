@@ -10,6 +10,7 @@ import pytest
 
 from freeda.app import masks
 from freeda.errors import InputError
+from freeda.segment.lessons import regions_in
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (40, 33)])
@@ -74,11 +75,11 @@ def test_regions_half_in_a_box(seed: int) -> None:
         inside = regions == number
         if inside.any() and 2 * (inside & box).sum() >= inside.sum():
             plain |= inside
-    np.testing.assert_array_equal(masks.regions_in(box, regions), plain if plain.any() else box)
+    np.testing.assert_array_equal(regions_in(box, regions), plain if plain.any() else box)
     whole = np.zeros((8, 8), int)
     small = masks.box_mask([0, 0, 2, 2], (8, 8))
-    np.testing.assert_array_equal(masks.regions_in(small, whole), small)
-    np.testing.assert_array_equal(masks.regions_in(small, whole - 1), small)  # no regions at all
+    np.testing.assert_array_equal(regions_in(small, whole), small)
+    np.testing.assert_array_equal(regions_in(small, whole - 1), small)  # no regions at all
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.4, 1.0, 3.0, 8.5])

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..images import RGB
 from ..options import CollectOptions
 from ..segment.result import Segmentation
+from ..segment.upsample import enlarged
 from ..show.explanation import Explanation
 from ..show.export import area_shares
 from ..show.overlay import label_map_image
@@ -99,9 +100,8 @@ def map_png(final: Final) -> bytes:
 def reduced(plane: NDArray[Any], side: int = MAP_SIDE) -> NDArray[Any]:
     """A plane (H, W) at most `side` long: each pixel is the one that its centre falls into."""
     scale = min(1.0, side / max(plane.shape))
-    sizes = [(n, max(1, round(n * scale))) for n in plane.shape]
-    rows, columns = (((np.arange(few) + 0.5) * (n / few)).astype(np.int64) for n, few in sizes)
-    return plane[rows[:, None], columns]
+    height, width = (max(1, round(n * scale)) for n in plane.shape)
+    return enlarged(plane, (height, width))
 
 
 def segmented(result: Segmentation, labels: NDArray[Any]) -> dict[str, Any]:

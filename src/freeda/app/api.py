@@ -157,10 +157,8 @@ def new_workspace(studio: Here, asked: Annotated[New | None, Body()] = None) -> 
 async def state(studio: Here, ws: Ws, after: int | None = None, wait: float = 0) -> Any:
     """Its state; with `after` once its revision is a later one, or `wait` seconds are over."""
     if after is not None:
-        began, least = (
-            time.monotonic(),
-            min(2.0, len(ws.pictures) / 5000),
-        )  # to tell of thousands takes a while
+        began = time.monotonic()
+        least = min(2.0, len(ws.pictures) / 5000)  # to tell of thousands takes a while
         end = began + min(wait, _LONGEST_WAIT)
         while (now := time.monotonic()) < end and (ws.revision <= after or now < began + least):
             if studio.turns.over:
@@ -248,12 +246,15 @@ def redo(studio: Here, ws: Ws) -> Any:
 def explain(studio: Here, ws: Ws, picture: Pic, asked: Place) -> Any:
     """Why the models gave a pixel its word."""
     result, _ = studio.result(ws, picture)
-    height, width = picture.size
-    x, y = asked.x * result.size[1] // width, asked.y * result.size[0] // height
+    return _why(studio, result, picture.size, asked, ws.colours()[: len(result.names)])
+
+
+def _why(studio: Studio, result: Any, size: tuple[int, int], at: Place, colours: Any) -> JSONResponse:
+    """Why a pixel of a photograph of this (height, width) got its word."""
+    x, y = at.x * result.size[1] // size[1], at.y * result.size[0] // size[0]
     with studio.quick:
         told = result.explain(x, y, classes=answers.CLASSES, references=answers.REFERENCES)
-    colours = ws.colours()[: len(result.names)]
-    return JSONResponse(answers.explained(studio, told, colours, asked.pictures))
+    return JSONResponse(answers.explained(studio, told, colours, at.pictures))
 
 
 @routes.post("/workspaces/{w}/exports", status_code=202)
@@ -321,11 +322,8 @@ def explain_once(
     pictures: Annotated[bool, Form()] = False,
 ) -> Any:
     """Why a pixel of a photograph gets its word; nothing is kept."""
-    result, (height, width) = _labelled(studio, image, words, Settings())
-    at = x * result.size[1] // width, y * result.size[0] // height
-    with studio.quick:
-        told = result.explain(*at, classes=answers.CLASSES, references=answers.REFERENCES)
-    return JSONResponse(answers.explained(studio, told, result.palette, pictures))
+    result, size = _labelled(studio, image, words, Settings())
+    return _why(studio, result, size, Place(x=x, y=y, pictures=pictures), result.palette)
 
 
 def _labelled(studio: Studio, image: UploadFile, words: str, settings: Settings) -> Any:

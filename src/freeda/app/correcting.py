@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from ..bank.taught import Lesson
 from ..errors import InputError
+from ..segment.lessons import regions_in
 from ..segment.scene import Scene
 from ..segment.upsample import enlarged
 from ..show.export import png
@@ -142,7 +143,7 @@ def _place(final: Final, asked: Correction, picture: Picture) -> Mask:
         return _regions(final, asked.regions)
     if asked.kind == "box" and asked.box is not None:
         box = masks.box_mask([v * (across, down)[i % 2] for i, v in enumerate(asked.box)], size)
-        return box if asked.exact else masks.regions_in(box, final.composed.regions)
+        return box if asked.exact else regions_in(box, final.composed.regions)
     if asked.kind == "brush" and asked.strokes:
         strokes = (
             ([(x * across, y * down) for x, y in one.points], one.radius * (across * down) ** 0.5)

@@ -95,17 +95,6 @@ def box_mask(box: Sequence[float], size: Size) -> Mask:
     return mask
 
 
-def regions_in(box: Mask, regions: NDArray[Any]) -> Mask:
-    """The regions (H, W; -1 none) that lie at least half in a box (H, W); the box itself where none does."""
-    inside = regions >= 0
-    n = int(regions.max(initial=-1)) + 1
-    whole = np.bincount(regions[inside], minlength=n)
-    part = np.bincount(regions[inside & box], minlength=n)
-    chosen = np.append((2 * part >= whole) & (part > 0), False)  # of -1
-    found: Mask = chosen[regions]
-    return found if found.any() else box
-
-
 def stroke_mask(strokes: Iterable[tuple[Sequence[Sequence[float]], float]], size: Size) -> Mask:
     """(H, W): what round brushes cover: lines of points (x, y), each with its radius."""
     picture = Image.new("1", (size[1], size[0]))

@@ -65,12 +65,18 @@ def _region_of(scene: Scene, numbers: list[int]) -> npt.NDArray[np.bool_]:
         raise InputError(f"box {x0}, {y0}, {x1}, {y1} is none of this photograph of {width} x {height}")
     box = np.zeros(scene.size, bool)
     box[y0:y1, x0:x1] = True
-    whole = enlarged(regions, scene.size)
-    inside, all_of = (
-        np.bincount(whole[part & (whole >= 0)], minlength=1) for part in (box, np.ones_like(box))
-    )
-    taken = 2 * np.pad(inside, (0, len(all_of) - len(inside))) >= np.maximum(all_of, 1)
-    return np.asarray(np.append(taken, False)[whole]) if taken.any() else box
+    return regions_in(box, enlarged(regions, scene.size))
+
+
+def regions_in(box: npt.NDArray[np.bool_], regions: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """The regions (H, W; -1 none) that lie at least half in a box (H, W); the box itself where none does."""
+    inside = regions >= 0
+    n = int(regions.max(initial=-1)) + 1
+    whole = np.bincount(regions[inside], minlength=n)
+    part = np.bincount(regions[inside & box], minlength=n)
+    chosen = np.append((2 * part >= whole) & (part > 0), False)  # of -1
+    found = np.asarray(chosen[regions])
+    return found if found.any() else box
 
 
 def teach(taught: Taught, scene: Scene, where: Where, word: str, embed: WordEmbedder) -> Lesson:
